@@ -1,0 +1,56 @@
+# Switchboard's commands. Each makes the environment it needs first.
+# EXTRA=gpu installs vLLM for NVIDIA GPUs instead of the CPU build.
+
+SHELL := /bin/bash
+EXTRA ?= cpu
+VENV  ?= .venv
+BIN   := $(VENV)/bin
+# Wheels of torch without CUDA: from the folder that PIP_FIND_LINKS names, or found by uv.
+TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend $(if $(filter gpu,$(EXTRA)),auto,cpu))
+LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
+READY := $(VENV)/.ready-$(EXTRA)
+
+.PHONY: setup demo test test-fast lint format bench-serving bench-training bench-kernels plots clean
+
+# Make the environment (15 s with a warm cache).
+setup: $(READY)
+
+$(READY): pyproject.toml kernels/pyproject.toml docker/lock-cpu.txt docker/overrides.txt
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	test -x $(BIN)/python || python3 -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
+	$(BIN)/uv pip install --quiet --python $(BIN)/python $(TORCH) $(LOCK) \
+	    --overrides docker/overrides.txt -e kernels -e ".[$(EXTRA),train,dev]"
+	touch $@
+
+# The main job, end to end: serve, capture, edit, fine-tune, gate, hot-swap, roll back.
+demo: $(READY)
+	$(BIN)/switchboard demo $(ARGS)
+
+# All tests, with the real engine; ARGS="-k routing" narrows them.
+test: $(READY)
+	$(BIN)/python -m pytest $(ARGS)
+
+# Only what needs no engine: under a minute.
+test-fast: $(READY)
+	$(BIN)/python -m pytest -m "not e2e and not slow" $(ARGS)
+
+# ruff and mypy.
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd kernels && ../$(BIN)/mypy
+
+# Rewrite the code to the house format.
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Kernels against vLLM's own, alternating in one run; results in benchmarks/results/.
+bench-kernels: $(READY)
+	$(BIN)/python benchmarks/kernels/run.py $(ARGS)
+
+# Remove everything that the commands above made.
+clean:
+	rm -rf $(VENV) .cache demo data runs

@@ -1,0 +1,128 @@
+"""The CPU op against vLLM's own, both through vLLM's ``add_lora_linear``, alternating.
+
+Run through ``run.py``. A step's metadata is prepared outside the clock on both sides. With half of
+the rows on the base model vLLM's op computes something else (the last adapter, for every such row);
+it is timed as it is.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+# (hidden, columns of each slice): the demo's QKV, and QKV and down projection of a 1 B model.
+LAYERS = {
+    "qkv-256": (256, (256, 256, 256)),
+    "qkv-1024": (1024, (1024, 256, 256)),
+    "down-1024": (2816, (1024,)),
+}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One shape of the grid."""
+
+    layer: str
+    tokens: int
+    adapters: int
+    rank: int
+    mix: str
+    dtype: str
+
+
+def grid() -> list[Cell]:
+    """All cells in which there are tokens enough for the adapters."""
+    cells = [
+        Cell(layer, tokens, adapters, rank, mix, dtype)
+        for dtype, layer, tokens, adapters, rank, mix in itertools.product(
+            ("bfloat16", "float32"),
+            LAYERS,
+            (1, 8, 32, 128, 512),
+            (1, 4, 8),
+            (8, 32),
+            ("uniform", "half-base"),
+        )
+        if adapters <= tokens and (mix == "uniform" or tokens > 1)
+    ]
+    # float32 is not what a server runs: a third of the grid is enough to watch it.
+    return [c for c in cells if c.dtype == "bfloat16" or (c.rank == 8 and c.mix == "uniform")]
+
+
+def prepare(cell: Cell) -> tuple[Callable[[], None], Callable[[], None]]:
+    """Build a cell's tensors; returns one call of ours and one of vLLM's."""
+    from vllm.lora.layers import LoRAMapping
+    from vllm.lora.punica_wrapper.punica_cpu import PunicaWrapperCPU
+
+    from switchboard_kernels.cpu_grouped_lora.vllm_plugin import GroupedPunicaWrapperCPU
+
+    hidden, widths = LAYERS[cell.layer]
+    dtype = getattr(torch, cell.dtype)
+    generator = torch.Generator().manual_seed(cell.tokens)
+
+    def random(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, generator=generator).mul_(0.05).to(dtype)
+
+    a = tuple(random(cell.adapters, 1, cell.rank, hidden) for _ in widths)
+    b = tuple(random(cell.adapters, 1, width, cell.rank) for width in widths)
+    x, y = random(cell.tokens, hidden), random(cell.tokens, sum(widths))
+    ids = [1 + row % cell.adapters for row in range(cell.tokens)]
+    if cell.mix == "half-base":
+        ids = [0 if row % 2 else number for row, number in enumerate(ids)]
+    mapping = LoRAMapping(tuple(ids), tuple(ids), is_prefill=True)
+    slots: list[int | None] = list(range(1, cell.adapters + 1))
+    calls = []
+    for kind in (GroupedPunicaWrapperCPU, PunicaWrapperCPU):
+        wrapper = kind(cell.tokens, cell.tokens, "cpu")
+        wrapper.update_metadata(mapping, slots, cell.adapters, 1024)
+
+        def call(wrapper: Any = wrapper) -> None:
+            with torch.inference_mode():
+                wrapper.add_lora_linear(y, x, a, b, 1.0, widths)
+
+        calls.append(call)
+    return calls[0], calls[1]
+
+
+def seconds(call: Callable[[], None], at_least: float = 0.002) -> float:
+    """Time of one call; short ones are repeated until the clock can tell."""
+    start = time.perf_counter()
+    call()
+    once = time.perf_counter() - start
+    repeats = max(1, int(at_least / max(once, 1e-7)))
+    if repeats == 1:
+        return once
+    start = time.perf_counter()
+    for _ in range(repeats):
+        call()
+    return (time.perf_counter() - start) / repeats
+
+
+def measure(rounds: int) -> Iterator[dict[str, Any]]:
+    """Time the grid.
+
+    Args:
+        rounds: Times each pair is measured; ours and vLLM's change places every round.
+
+    Yields:
+        One row per cell: the cell, medians in microseconds, and vLLM's time over ours per round.
+    """
+    for cell in grid():
+        ours, theirs = prepare(cell)
+        ours()
+        theirs()
+        times: dict[str, list[float]] = {"ours": [], "vllm": []}
+        for number in range(rounds):
+            pair = [("ours", ours), ("vllm", theirs)]
+            for name, call in pair if number % 2 == 0 else reversed(pair):
+                times[name].append(seconds(call))
+        yield asdict(cell) | {
+            "ours_us": 1e6 * statistics.median(times["ours"]),
+            "vllm_us": 1e6 * statistics.median(times["vllm"]),
+            "ratios": [v / o for o, v in zip(times["ours"], times["vllm"], strict=True)],
+        }

@@ -1,0 +1,136 @@
+"""CPU benchmark of the kernels: ``make bench-kernels``.
+
+    python benchmarks/kernels/run.py [--model FOLDER] [--rounds 5] [--only op|engine]
+
+Writes ``benchmarks/results/kernels-cpu.csv`` (every cell, losing ones included) and
+``benchmarks/results/kernels.json`` (ratios over the rounds, environment, commit). Without
+``--model`` a random 4-layer Llama of hidden size 256 is made and thrown away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import statistics
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import cpu_grouped_lora
+import end_to_end
+from environment import commit, environment, now
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+def spread(values: list[float]) -> dict[str, float | int]:
+    """Median, extremes and number of rounds."""
+    return {
+        "median": round(statistics.median(values), 3),
+        "min": round(min(values), 3),
+        "max": round(max(values), 3),
+        "rounds": len(values),
+    }
+
+
+def op_ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
+    """vLLM's time over ours: the worst and the median cell of each round."""
+    rounds = list(zip(*(row["ratios"] for row in rows), strict=True))
+    return {
+        "op_vs_vllm_min": spread([min(cells) for cells in rounds]),
+        "op_vs_vllm_median": spread([statistics.median(cells) for cells in rounds]),
+        # The worst cell by its median over the rounds: one disturbed call does not decide.
+        "op_vs_vllm_worst_cell": spread(
+            min((row["ratios"] for row in rows), key=statistics.median)
+        ),
+    }
+
+
+def engine_ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int]]:
+    """Throughput through adapters over the base's, each round by itself."""
+    by_round: dict[int, dict[tuple[str, str], float]] = {}
+    for row in rows:
+        by_round.setdefault(row["round"], {})[row["plugin"], row["mix"]] = row["req_per_s"]
+    rounds = list(by_round.values())
+
+    def over(top: tuple[str, str], bottom: tuple[str, str]) -> dict[str, float | int]:
+        return spread([cells[top] / cells[bottom] for cells in rounds])
+
+    base, vllm_base = ("on", "base"), ("off", "base")
+    worst = [min(c["on", "one"], c["on", "eight"]) / c[base] for c in rounds]
+    return {
+        "lora_over_base_throughput_c32": spread(worst),
+        "lora_over_base_throughput_c32_one": over(("on", "one"), base),
+        "lora_over_base_throughput_c32_eight": over(("on", "eight"), base),
+        "lora_over_base_throughput_c32_half_base": over(("on", "half-base"), base),
+        "lora_over_base_throughput_c32_one_vllm": over(("off", "one"), vllm_base),
+        "lora_over_base_throughput_c32_eight_vllm": over(("off", "eight"), vllm_base),
+        "throughput_vs_vllm_one": over(("on", "one"), ("off", "one")),
+        "throughput_vs_vllm_eight": over(("on", "eight"), ("off", "eight")),
+        "throughput_vs_vllm_base": over(base, vllm_base),
+    }
+
+
+def write(op: list[dict[str, Any]], engine: list[dict[str, Any]]) -> None:
+    """Write what was measured; parts left out keep their earlier rows and ratios."""
+    csv_path, json_path = RESULTS / "kernels-cpu.csv", RESULTS / "kernels.json"
+    stamp = {"commit": commit(), "time": now()}
+    rows: list[dict[str, Any]] = []
+    if csv_path.exists():
+        with csv_path.open() as file:
+            rows = list(csv.DictReader(file))
+    if op:
+        rows = [row for row in rows if row["benchmark"] != "op"]
+        for row in op:
+            figures = {k: v for k, v in row.items() if k != "ratios"}
+            ratios = {f"vllm_over_ours_{k}": v for k, v in spread(row["ratios"]).items()}
+            rows.append({"benchmark": "op"} | figures | ratios | stamp)
+    if engine:
+        rows = [row for row in rows if row["benchmark"] != "engine"]
+        rows += [{"benchmark": "engine"} | row | stamp for row in engine]
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    with csv_path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, fieldnames=names, restval="")
+        writer.writeheader()
+        for row in rows:
+            writer.writerow(
+                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
+            )
+    summary = json.loads(json_path.read_text()) if json_path.exists() else {}
+    ratios = dict(summary.get("ratios", {}))
+    ratios |= op_ratios(op) if op else {}
+    ratios |= engine_ratios(engine) if engine else {}
+    summary = {"ratios": ratios, "environment": environment(), **stamp}
+    json_path.write_text(json.dumps(summary, indent=2) + "\n")
+    print(json.dumps(ratios, indent=2))
+
+
+def main() -> None:
+    """Measure and write."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--model", type=Path, help="folder of a Llama checkpoint")
+    parser.add_argument("--rounds", type=int, default=5, help="at least 3")
+    parser.add_argument("--requests", type=int, default=96, help="per engine cell and round")
+    parser.add_argument("--only", choices=("op", "engine"))
+    arguments = parser.parse_args()
+    if arguments.rounds < 3:
+        parser.error("--rounds: give 3 or more, since a median of fewer says little")
+    op: list[dict[str, Any]] = []
+    engine: list[dict[str, Any]] = []
+    if arguments.only != "engine":
+        for row in cpu_grouped_lora.measure(arguments.rounds):
+            op.append(row)
+            print({k: v for k, v in row.items() if k != "ratios"}, flush=True)
+    if arguments.only != "op":
+        load = end_to_end.Workload(
+            arguments.model, rounds=arguments.rounds, requests=arguments.requests
+        )
+        with tempfile.TemporaryDirectory() as scratch:
+            engine = end_to_end.measure(load, Path(scratch))
+    write(op, engine)
+
+
+if __name__ == "__main__":
+    main()

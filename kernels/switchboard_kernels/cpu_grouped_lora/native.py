@@ -1,0 +1,266 @@
+"""Builds, loads and calls ``native.cpp``; without a compiler or AVX-512 the torch op is used.
+
+The library has a plain C interface and no link to torch, so one build takes about two seconds. It
+is kept under ``$XDG_CACHE_HOME/switchboard_kernels`` by the hash of its source, compiler and CPU.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import torch
+
+from switchboard_kernels.cpu_grouped_lora.groups import TokenGroups
+from switchboard_kernels.cpu_grouped_lora.weights import LayerWeights
+from switchboard_kernels.errors import BuildError
+from switchboard_kernels.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+_SOURCE = Path(__file__).with_name("native.cpp")
+# OpenMP is compiled in and left unresolved at link time: see `_share_openmp`.
+_COMPILE = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-std=c++17", "-w", "-c")
+_TYPES = (torch.bfloat16, torch.float32)
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        ("a", ctypes.c_void_p),
+        ("b", ctypes.c_void_p),
+        ("widths", ctypes.c_void_p),
+        ("ranks", ctypes.c_void_p),
+        ("n_slices", ctypes.c_int64),
+        ("slots", ctypes.c_int64),
+        ("rank", ctypes.c_int64),
+        ("hidden", ctypes.c_int64),
+        ("is_bf16", ctypes.c_int64),
+    )
+
+
+class _Groups(ctypes.Structure):
+    _fields_ = (
+        ("offsets", ctypes.c_void_p),
+        ("slots", ctypes.c_void_p),
+        ("rows", ctypes.c_void_p),
+        ("n_groups", ctypes.c_int64),
+    )
+
+
+class NativeLayer:
+    """The weights of one layer as the library wants them; holds what it points to.
+
+    Args:
+        weights: The layer's weights, with types and layouts that ``fits`` accepts.
+    """
+
+    def __init__(self, weights: LayerWeights) -> None:
+        a, b = weights.a, weights.b
+        n = len(b)
+        self.dtype = b[0].dtype
+        self.columns = sum(weights.widths)
+        self.inputs = a[0].shape[-1] if a else b[0].shape[-1]
+        arrays = [
+            (ctypes.c_void_p * n)(*(w.data_ptr() for w in a)) if a else None,
+            (ctypes.c_void_p * n)(*(w.data_ptr() for w in b)),
+            (ctypes.c_int64 * n)(*weights.widths),
+        ]
+        self._keep = (weights, arrays)
+        pointers = [array and ctypes.cast(array, ctypes.c_void_p) for array in arrays]
+        self._struct = _Layer(
+            *pointers,
+            weights.ranks.data_ptr(),
+            n,
+            b[0].shape[0],
+            b[0].shape[-1],
+            self.inputs,
+            int(self.dtype == torch.bfloat16),
+        )
+        self.address = ctypes.addressof(self._struct)
+
+    @staticmethod
+    def fits(weights: LayerWeights) -> bool:
+        """Whether the library can take these weights: types, layout, even rank and hidden."""
+        a, b = weights.a, weights.b
+        rank = b[0].shape[-1]
+        return (
+            b[0].dtype in _TYPES
+            and rank % 2 == 0
+            and all(w.dtype == b[0].dtype and w.is_contiguous() for w in (*a, *b))
+            and all(w.shape[-2] == rank and w.shape[-1] % 2 == 0 for w in a)
+            and all(w.shape[-1] == rank for w in b)
+        )
+
+
+class NativeGroups:
+    """The groups of one batch as the library wants them; holds what it points to."""
+
+    def __init__(self, groups: TokenGroups) -> None:
+        self._keep = (groups.offsets, groups.group_slots, groups.rows)
+        pointers = [tensor.data_ptr() for tensor in self._keep]
+        self._struct = _Groups(*pointers, len(groups.groups))
+        self.address = ctypes.addressof(self._struct)
+
+
+def native_grouped_lora(
+    library: ctypes.CDLL,
+    y: torch.Tensor,
+    x: torch.Tensor,
+    layer: NativeLayer,
+    groups: NativeGroups,
+    *,
+    scale: float,
+    offset: int,
+    add_inputs: bool,
+) -> bool:
+    """Run the op in C++ if these rows suit it.
+
+    Args:
+        library: What ``load`` returned.
+        y: (tokens, columns), changed in place.
+        x: (tokens, hidden), or (tokens, rank) for a layer without A.
+        layer: The layer's weights.
+        groups: The batch sorted by adapter.
+        scale: Multiplies the low-rank product.
+        offset: First column of the first slice.
+        add_inputs: Add to ``y``; otherwise the slices replace it.
+
+    Returns:
+        False, having done nothing, when the types or strides do not suit the library.
+    """
+    if not (
+        x.dtype == y.dtype == layer.dtype
+        and x.stride(1) == 1
+        and y.stride(1) == 1
+        and x.shape[1] == layer.inputs
+        and offset + layer.columns <= y.shape[1]
+    ):
+        return False
+    library.sk_grouped_lora(
+        layer.address,
+        groups.address,
+        x.data_ptr(),
+        x.stride(0),
+        y.data_ptr(),
+        y.stride(0),
+        offset,
+        scale,
+        add_inputs,
+    )
+    return True
+
+
+@functools.cache
+def load() -> ctypes.CDLL | None:
+    """Build the library if needed and load it, once per process.
+
+    Returns:
+        The library, or None where there is no compiler or no AVX-512, or it is switched off.
+
+    Raises:
+        BuildError: ``SWITCHBOARD_KERNELS_NATIVE=on`` and it cannot be built or run here.
+    """
+    wanted = Settings.from_environment().native
+    if wanted == "off":
+        return None
+    try:
+        library = _open(_build())
+    except (BuildError, OSError) as error:
+        if wanted == "on":
+            raise BuildError(f"SWITCHBOARD_KERNELS_NATIVE=on: {error}") from error
+        logger.info("grouped LoRA runs in torch: %s", error)
+        return None
+    return library
+
+
+def _build() -> Path:
+    if platform.machine() != "x86_64" or "avx512bw" not in _cpu_flags():
+        raise BuildError("this CPU has no AVX-512")
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
+    if not compiler:
+        raise BuildError("no C++ compiler: install g++ or set CXX")
+    version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
+    recipe = [_SOURCE.read_bytes(), version, " ".join(_COMPILE).encode(), _cpu_flags().encode()]
+    name = hashlib.sha256(b"\0".join(recipe)).hexdigest()[:20]
+    target = _cache_folder() / f"grouped_lora_{name}.so"
+    if target.exists():
+        return target
+    with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+        made = Path(scratch) / "made.o"
+        _run([compiler, *_COMPILE, str(_SOURCE), "-o", str(made)])
+        _run([compiler, "-shared", str(made), "-o", str(made.with_suffix(".so"))])
+        # Atomic: several workers may build at once, and the last one wins with equal bytes.
+        made.with_suffix(".so").replace(target)
+    return target
+
+
+def _cache_folder() -> Path:
+    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    folder = root / "switchboard_kernels"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.access(folder, os.W_OK):
+            return folder
+    except OSError:
+        pass
+    return Path(tempfile.mkdtemp(prefix="switchboard_kernels_"))
+
+
+def _run(command: list[str]) -> None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise BuildError(f"{command[0]}: {error}") from error
+    if done.returncode != 0:
+        raise BuildError(f"{command[0]} failed: {done.stderr[-500:]}")
+
+
+def _open(path: Path) -> ctypes.CDLL:
+    _share_openmp()
+    library = ctypes.CDLL(str(path))
+    if not library.sk_supported():
+        raise BuildError("this CPU lacks an instruction set the library was built for")
+    library.sk_ranks.restype = None
+    library.sk_ranks.argtypes = (ctypes.c_void_p, *(ctypes.c_int64,) * 4, ctypes.c_void_p)
+    library.sk_grouped_lora.restype = None
+    library.sk_grouped_lora.argtypes = (
+        *(ctypes.c_void_p,) * 3,
+        ctypes.c_int64,
+        ctypes.c_void_p,
+        ctypes.c_int64,
+        ctypes.c_int64,
+        ctypes.c_float,
+        ctypes.c_int64,
+    )
+    return library
+
+
+def _share_openmp() -> None:
+    """Make the OpenMP runtime that torch uses visible to the library we load next.
+
+    A second runtime would bring a second pool of threads, both spinning on the same cores.
+    """
+    if hasattr(ctypes.CDLL(None), "GOMP_parallel"):
+        return
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        name = line.rsplit(" ", 1)[-1]
+        if any(part in Path(name).name for part in ("libgomp", "libiomp5", "libomp")):
+            ctypes.CDLL(name, mode=ctypes.RTLD_GLOBAL)
+            return
+    raise BuildError("torch's OpenMP runtime was not found in this process")
+
+
+@functools.cache
+def _cpu_flags() -> str:
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("flags"):
+            return line
+    return ""

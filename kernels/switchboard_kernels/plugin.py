@@ -1,0 +1,47 @@
+"""The ``vllm.general_plugins`` entry point: puts our LoRA wrappers in place of vLLM's.
+
+vLLM asks its platform object for the dotted name of the class that applies adapters. We answer
+with ours. Nothing else of vLLM is patched, and ``SWITCHBOARD_KERNELS=off`` patches nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from switchboard_kernels.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+CPU_WRAPPER = "switchboard_kernels.cpu_grouped_lora.vllm_plugin.GroupedPunicaWrapperCPU"
+GPU_WRAPPER = "switchboard_kernels.gpu_vllm_plugin.GroupedPunicaWrapperGPU"
+
+
+def register() -> None:
+    """Install the wrappers for the platform that vLLM runs on; safe to call repeatedly.
+
+    Raises:
+        SettingsError: An environment switch holds an unknown value.
+    """
+    settings = Settings.from_environment()
+    if not settings.enabled:
+        logger.warning(
+            "SWITCHBOARD_KERNELS=off: vLLM's own LoRA ops are used. On CPU, requests on the base "
+            "model are answered through another request's adapter when they share a batch."
+        )
+        return
+
+    from vllm.platforms import current_platform
+
+    if current_platform.is_cpu():
+        _answer_with(type(current_platform), CPU_WRAPPER)
+    elif current_platform.is_cuda():
+        _answer_with(type(current_platform), GPU_WRAPPER)
+
+
+def _answer_with(platform: type, wrapper: str) -> None:
+    """Make ``platform.get_punica_wrapper()`` return ``wrapper``, a dotted class name."""
+
+    def get_punica_wrapper(cls: type) -> str:  # noqa: ARG001  vLLM calls it as a classmethod
+        return wrapper
+
+    platform.get_punica_wrapper = classmethod(get_punica_wrapper)  # type: ignore[attr-defined]

@@ -1,0 +1,1 @@
+"""The server: routing, capture, hot swap, and the engine behind them."""

@@ -1,0 +1,203 @@
+"""What is kept of each interaction, and how a captured response becomes a record.
+
+On the hot path only bytes are kept: `Capture` collects the body chunks of a response and frames
+them for the journal, a few microseconds a request. Parsing the stream back into an answer happens
+later, in `to_record`, when the journal is drained to the store.
+"""
+
+import time
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import orjson
+
+from serving.store.records import InteractionRecord
+
+DONE = b"data: [DONE]\n\n"
+Status = Literal["completed", "aborted", "error"]
+
+
+@dataclass(slots=True)
+class Capture:
+    """One interaction while it is answered.
+
+    Times are seconds of `time.time` (`started`) and of `time.perf_counter` (`clock`, `first`).
+    """
+
+    id: str
+    endpoint: str
+    task: str
+    lob: str | None
+    model: str
+    version: str
+    base: str
+    key_id: str | None
+    replica: str
+    request: bytes
+    stream: bool
+    conversation_id: str | None
+    turn: int | None
+    prompt: tuple[str, str] | None = None
+    started: float = field(default_factory=time.time)
+    clock: float = field(default_factory=time.perf_counter)
+    first: float | None = None
+    chunks: list[bytes] = field(default_factory=list)
+
+    def payload(self, status: Status) -> bytes:
+        """Frame the interaction for the journal: one JSON object, the response still raw."""
+        now = time.perf_counter()
+        return orjson.dumps(
+            {
+                "id": self.id,
+                "endpoint": self.endpoint,
+                "task": self.task,
+                "lob": self.lob,
+                "model": self.model,
+                "version": self.version,
+                "base": self.base,
+                "key_id": self.key_id,
+                "replica": self.replica,
+                "request": self.request.decode("utf-8", "replace"),
+                "response": b"".join(self.chunks).decode("utf-8", "replace"),
+                "stream": self.stream,
+                "conversation_id": self.conversation_id,
+                "turn": self.turn,
+                "prompt": self.prompt,
+                "created_at": self.started,
+                "ttft_ms": None if self.first is None else (self.first - self.clock) * 1e3,
+                "latency_ms": (now - self.clock) * 1e3,
+                "status": status,
+            }
+        )
+
+
+def to_record(payload: bytes) -> InteractionRecord:
+    """Parse a journal payload into the record that the store keeps.
+
+    Raises:
+        ValueError: The payload is not one that `Capture.payload` wrote.
+    """
+    try:
+        return _record(orjson.loads(payload))
+    except (KeyError, TypeError) as exc:
+        raise ValueError(f"not a captured interaction: {exc!r}") from exc
+
+
+def _record(raw: dict[str, Any]) -> InteractionRecord:
+    request = orjson.loads(raw["request"])
+    text: str = raw["response"]
+    response = _assemble(text) if raw["stream"] else _json_object(text)
+    usage = response.get("usage") or {}
+    output, finish_reason = _output(response)
+    prompt_name, prompt_hash = raw["prompt"] or (None, None)
+    return InteractionRecord(
+        id=raw["id"],
+        created_at=raw["created_at"],
+        lob=raw["lob"],
+        task=raw["task"],
+        endpoint=raw["endpoint"],
+        model_requested=raw["model"],
+        version=raw["version"],
+        base_model=raw["base"],
+        prompt_name=prompt_name,
+        prompt_hash=prompt_hash,
+        request=request,
+        messages=_messages(request),
+        response=response,
+        output=output,
+        finish_reason=finish_reason,
+        prompt_tokens=usage.get("prompt_tokens", usage.get("input_tokens")),
+        completion_tokens=usage.get("completion_tokens", usage.get("output_tokens")),
+        ttft_ms=raw["ttft_ms"],
+        latency_ms=raw["latency_ms"],
+        conversation_id=raw["conversation_id"],
+        turn_position=raw["turn"],
+        key_id=raw["key_id"],
+        replica=raw["replica"],
+        stream=raw["stream"],
+        status=raw["status"],
+    )
+
+
+def _json_object(text: str) -> dict[str, Any]:
+    """The response body, or an empty object where the response was cut short."""
+    try:
+        value = orjson.loads(text)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _messages(request: dict[str, Any]) -> list[dict[str, Any]]:
+    """The chat messages that the model saw, whatever the endpoint calls them."""
+    messages = request.get("messages", request.get("input", request.get("prompt")))
+    if isinstance(messages, list) and all(isinstance(m, dict) for m in messages):
+        return messages
+    return [{"role": "user", "content": messages}]
+
+
+def _assemble(stream: str) -> dict[str, Any]:
+    """Fold server-sent events into the body that the same request gives without streaming."""
+    body: dict[str, Any] = {}
+    choices: dict[int, dict[str, Any]] = {}
+    for line in stream.splitlines():
+        if not line.startswith("data: {"):
+            continue
+        try:
+            event = orjson.loads(line[6:])
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(event.get("response"), dict):  # /v1/responses: the last event holds it all
+            body = event["response"]
+            continue
+        for key, value in event.items():
+            if key != "choices" and value is not None:
+                body[key] = value
+        for delta in event.get("choices", ()):
+            _fold(choices.setdefault(delta["index"], {"index": delta["index"]}), delta)
+    if choices:
+        body["choices"] = [choices[i] for i in sorted(choices)]
+        body["object"] = str(body.get("object", "")).removesuffix(".chunk")
+    return body
+
+
+def _fold(choice: dict[str, Any], delta: dict[str, Any]) -> None:
+    for key in ("finish_reason", "stop_reason"):
+        if delta.get(key) is not None:
+            choice[key] = delta[key]
+    if "text" in delta:
+        choice["text"] = choice.get("text", "") + (delta["text"] or "")
+    piece = delta.get("delta") or {}
+    if not piece and "delta" not in delta:
+        return
+    message = choice.setdefault("message", {"role": "assistant", "content": ""})
+    for key in ("content", "reasoning", "reasoning_content", "refusal"):
+        if piece.get(key):
+            message[key] = (message.get(key) or "") + piece[key]
+    for call in piece.get("tool_calls") or ():
+        calls = message.setdefault("tool_calls", [])
+        while len(calls) <= call.get("index", 0):
+            calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
+        slot = calls[call.get("index", 0)]
+        if call.get("id"):
+            slot["id"] = call["id"]
+        function = call.get("function") or {}
+        slot["function"]["name"] += function.get("name") or ""
+        slot["function"]["arguments"] += function.get("arguments") or ""
+
+
+def _output(response: dict[str, Any]) -> tuple[str, str | None]:
+    """The text of the first answer and why it ended."""
+    if choices := response.get("choices"):
+        first = choices[0]
+        message = first.get("message") or {}
+        text = first.get("text", message.get("content"))
+        return text or "", first.get("finish_reason")
+    parts = [
+        part.get("text") or ""
+        for item in response.get("output") or ()
+        if isinstance(item, dict)
+        for part in item.get("content") or ()
+        if isinstance(part, dict)
+    ]
+    return "".join(parts), response.get("status")

@@ -1,0 +1,238 @@
+"""The `switchboard` command.
+
+Heavy parts (Ray, vLLM, torch) are imported inside the commands that need them, so that
+`switchboard --help` starts in a blink. Other packages add commands through the entry-point group
+`switchboard.commands`.
+"""
+
+import asyncio
+import os
+import sys
+import time
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Annotated, Any
+
+import httpx
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from serving import settings as settings_module
+from serving.errors import SwitchboardError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="A self-hosted inference server that learns from the people who use it.",
+)
+keys_app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
+adapters_app = typer.Typer(
+    no_args_is_help=True, help="Adapter versions: list, promote, canary, roll back."
+)
+app.add_typer(keys_app, name="keys")
+app.add_typer(adapters_app, name="adapters")
+console = Console()
+
+Config = Annotated[
+    Path, typer.Option("--config", "-c", envvar="SWITCHBOARD_CONFIG", help="Configuration file.")
+]
+Url = Annotated[
+    str, typer.Option(envvar="SWITCHBOARD_URL", help="Address of the server, without /v1.")
+]
+DEFAULT_CONFIG = Path("configs/demo.yaml")
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Argument(help="Configuration file.")],
+    port: Annotated[int | None, typer.Option(help="Overrides http.port.")] = None,
+    check: Annotated[bool, typer.Option(help="Only check the configuration.")] = False,
+) -> None:
+    """Start the server and stay in the foreground."""
+    started = time.perf_counter()
+    settings = settings_module.load(config, port=port)
+    os.environ.update(settings.env)
+
+    from serving import engine_keys, prompts
+
+    prompts.load(settings.prompts, list(settings.lobs))
+    engine_keys.check(settings.engine)
+    if check:
+        console.print(f"{config}: no faults found.")
+        return
+
+    from serving import deployment
+
+    deployment.start(settings)
+    console.print(
+        f"Switchboard answers on {settings.url}/v1 with {settings.replicas} replica(s) after "
+        f"{time.perf_counter() - started:.0f} s. Ctrl-C stops it."
+    )
+    deployment.wait()
+
+
+@keys_app.command("create")
+def keys_create(
+    name: Annotated[str, typer.Option(help="Who or what the key is for.")],
+    role: Annotated[list[str], typer.Option(help="service, agent, trainer or admin; repeatable.")],
+    lob: Annotated[
+        list[str] | None, typer.Option(help="Line of business; repeatable. Default: all.")
+    ] = None,
+    days: Annotated[float | None, typer.Option(help="Lifetime in days. Default: no end.")] = None,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Create a key and print it once; only its hash is kept."""
+    from serving import keys
+
+    expires_at = None if days is None else time.time() + days * 86_400
+
+    async def create(db: Any) -> Any:
+        return await keys.create(
+            db, name=name, roles=role, lobs=lob or ["*"], expires_at=expires_at
+        )
+
+    plaintext, key = _with_store(config, create)
+    Console(stderr=True).print(f"{key.id}: keep this key, it is not shown again.")
+    sys.stdout.write(f"{plaintext}\n")
+
+
+@keys_app.command("list")
+def keys_list(config: Config = DEFAULT_CONFIG) -> None:
+    """List keys, without their secrets."""
+    from serving import keys
+
+    table = Table("id", "name", "prefix", "roles", "LOBs", "created", "expires", "revoked")
+    for key in _with_store(config, keys.list_keys):
+        table.add_row(
+            key.id,
+            key.name,
+            key.prefix,
+            " ".join(key.roles),
+            " ".join(key.lobs),
+            *(_when(at) for at in (key.created_at, key.expires_at, key.revoked_at)),
+        )
+    console.print(table)
+
+
+@keys_app.command("revoke")
+def keys_revoke(
+    id_: Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Revoke a key; running servers refuse it within two seconds."""
+    from serving import keys
+
+    _with_store(config, lambda db: keys.revoke(db, id_))
+    console.print(f"{id_} is revoked.")
+
+
+@adapters_app.command("list")
+def adapters_list(
+    lob: Annotated[str | None, typer.Argument(help="Only this line of business.")] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List adapter versions and their states."""
+    table = Table("version", "state", "parent", "rank", "created", "metrics")
+    params = {"lob": lob} if lob else {}
+    for version in _call("GET", url, "/v1/adapters", params=params)["data"]:
+        shown = {k: v for k, v in version["metrics"].items() if isinstance(v, int | float)}
+        table.add_row(
+            version["name"],
+            version["state"],
+            version["parent"] or "base",
+            str(version["rank"]),
+            _when(version["created_at"]),
+            ", ".join(f"{k}={v:.3g}" for k, v in shown.items()),
+        )
+    console.print(table)
+
+
+@adapters_app.command("promote")
+def adapters_promote(
+    version: Annotated[str, typer.Argument(help="Such as care@7.")],
+    force: Annotated[bool, typer.Option(help="Even if the gate rejected it.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Make a version live on every replica; returns when none answers with the old one."""
+    _print_rollout(_call("POST", url, f"/v1/adapters/{version}/promote", json={"force": force}))
+
+
+@adapters_app.command("canary")
+def adapters_canary(
+    version: Annotated[str, typer.Argument(help="Such as care@7.")],
+    share: Annotated[float, typer.Option(help="Share of conversations, 0 to 1.")] = 0.1,
+    force: Annotated[bool, typer.Option(help="Even if the gate rejected it.")] = False,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Give a version a share of its line of business's conversations."""
+    body = {"share": share, "force": force}
+    _print_rollout(_call("POST", url, f"/v1/adapters/{version}/canary", json=body))
+
+
+@adapters_app.command("rollback")
+def adapters_rollback(
+    lob: Annotated[str, typer.Argument(help="Line of business.")], url: Url = DEFAULT_URL
+) -> None:
+    """Stop a canary; without one, return to the version that was live before."""
+    _print_rollout(_call("POST", url, f"/v1/adapters/{lob}/rollback"))
+
+
+def _print_rollout(done: dict[str, Any]) -> None:
+    share = f" for {done['share']:.0%} of conversations" if done["share"] else ""
+    console.print(
+        f"{done['lob']}: {done['from']} → {done['to']}{share} on {done['replicas']} replica(s) "
+        f"in {done['seconds']:.2f} s"
+    )
+
+
+def _call(method: str, url: str, path: str, **options: Any) -> Any:
+    key = os.environ.get("SWITCHBOARD_API_KEY", "")
+    try:
+        answer = httpx.request(
+            method, url + path, headers={"Authorization": f"Bearer {key}"}, timeout=300, **options
+        )
+    except httpx.TransportError as exc:
+        raise SwitchboardError(f"No server answers on {url}: {exc}") from exc
+    if answer.is_error:
+        hint = "" if key else " (SWITCHBOARD_API_KEY is not set)"
+        try:
+            message = answer.json()["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            message = answer.text
+        raise SwitchboardError(f"{answer.status_code}: {message}{hint}")
+    return answer.json()
+
+
+def _with_store(config: Path, action: Any) -> Any:
+    from serving.store.database import Database
+
+    async def run() -> Any:
+        db = Database(settings_module.load(config).store.url)
+        await db.open()
+        try:
+            return await action(db)
+        finally:
+            await db.close()
+
+    return asyncio.run(run())
+
+
+def _when(at: float | None) -> str:
+    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
+
+
+def main() -> None:
+    """Entry point; our own errors are a message and exit status 1, not a traceback."""
+    for point in entry_points(group="switchboard.commands"):
+        app.command(point.name)(point.load())
+    try:
+        app()
+    except SwitchboardError as exc:
+        Console(stderr=True).print(f"switchboard: {exc.message}", markup=False, highlight=False)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

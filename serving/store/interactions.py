@@ -1,0 +1,109 @@
+"""Interactions: requests with the responses that clients saw."""
+
+from collections import defaultdict
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from sqlalchemy import ColumnElement, func, select
+
+from serving.store.database import Database
+from serving.store.models import Feedback, Interaction
+from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInteraction, Task
+
+CHUNK = 32
+"""Rows an INSERT: preparing more of them at once would hold up the event loop for longer."""
+
+
+async def save(db: Database, records: Sequence[InteractionRecord]) -> int:
+    """Store interactions in one transaction; those already stored are left as they are.
+
+    Returns:
+        How many were new.
+    """
+    if not records:
+        return 0
+    statement = db.insert(Interaction).on_conflict_do_nothing().returning(Interaction.id)
+    records = sorted(records, key=lambda record: record.id)  # one order for all: no deadlocks
+    new = 0
+    async with db.session() as connection:
+        for start in range(0, len(records), CHUNK):
+            rows = [_row(record) for record in records[start : start + CHUNK]]
+            new += len((await connection.execute(statement, rows)).all())
+    return new
+
+
+async def get(db: Database, id: str) -> InteractionRecord | None:  # noqa: A002
+    """Return one interaction, or None if there is none of this id."""
+    async with db.reader() as connection:
+        rows = await connection.execute(select(Interaction).where(Interaction.id == id))
+        row = rows.mappings().one_or_none()
+    return InteractionRecord.model_validate(dict(row)) if row else None
+
+
+async def labelled(
+    db: Database,
+    *,
+    lob: str,
+    since: float | None = None,
+    until: float | None = None,
+    tasks: Collection[Task | str] | None = None,
+) -> list[LabelledInteraction]:
+    """Return the interactions that have feedback, oldest first.
+
+    Args:
+        db: The store.
+        lob: The line of business.
+        since: The earliest `created_at`, itself included.
+        until: The latest `created_at`, itself excluded.
+        tasks: The tasks to keep; None keeps all.
+    """
+    wanted: list[ColumnElement[bool]] = [Interaction.lob == lob]
+    if since is not None:
+        wanted.append(Interaction.created_at >= since)
+    if until is not None:
+        wanted.append(Interaction.created_at < until)
+    if tasks is not None:
+        wanted.append(Interaction.task.in_([str(task) for task in tasks]))
+    comments = (
+        select(Feedback)
+        .join(Interaction, Interaction.id == Feedback.interaction_id)
+        .where(*wanted)
+        .order_by(Feedback.id)
+    )
+    commented = (
+        select(Interaction)
+        .where(*wanted, Interaction.id.in_(select(Feedback.interaction_id)))
+        .order_by(Interaction.created_at, Interaction.id)
+    )
+    feedback: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
+    async with db.reader() as connection:
+        for row in (await connection.execute(comments)).mappings():
+            feedback[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
+        interactions = (await connection.execute(commented)).mappings().all()
+    return [
+        LabelledInteraction(
+            interaction=InteractionRecord.model_validate(dict(row)),
+            feedback=tuple(feedback[row["id"]]),
+        )
+        for row in interactions
+        if row["id"] in feedback  # else its first feedback came between the two queries
+    ]
+
+
+async def count(db: Database, lob: str | None = None) -> int:
+    """Return how many interactions there are, in all or of one line of business."""
+    statement = select(func.count()).select_from(Interaction)
+    if lob is not None:
+        statement = statement.where(Interaction.lob == lob)
+    async with db.reader() as connection:
+        return (await connection.execute(statement)).scalar_one()
+
+
+def _row(record: InteractionRecord) -> dict[str, Any]:
+    row = record.model_dump()
+    return {name: storable(value) if type(value) is str else value for name, value in row.items()}
+
+
+def storable(text: str) -> str:
+    """Return `text` without what SQL text cannot hold: U+0000 and lone surrogates."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -1,0 +1,12 @@
+"""Alembic's entry: run the steps on the connection, and in the transaction, of the caller."""
+
+from alembic import context
+
+from serving.store.models import Base
+
+context.configure(
+    connection=context.config.attributes["connection"],
+    target_metadata=Base.metadata,
+)
+with context.begin_transaction():
+    context.run_migrations()

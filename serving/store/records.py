@@ -1,0 +1,184 @@
+"""The values that the store takes and returns: frozen, validated, and free of SQL.
+
+They are pydantic models, so that an interaction's way through the journal is
+`record.model_dump_json()` and `InteractionRecord.model_validate_json(payload)`, and a payload
+that is no record raises `ValueError`. Times are seconds since the epoch, UTC.
+"""
+
+import time
+from enum import StrEnum
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Count = Annotated[int, Field(ge=0, lt=2**31)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Json = dict[str, Any]
+
+
+class Record(BaseModel):
+    """The common settings of all records."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Task(StrEnum):
+    """What a model was asked to do."""
+
+    CHAT = "chat"
+    COMPLETION = "completion"
+    RESPONSE = "response"
+    SUGGESTION = "suggestion"
+    SUMMARY = "summary"
+
+
+class Status(StrEnum):
+    """How an interaction ended."""
+
+    COMPLETED = "completed"
+    ABORTED = "aborted"
+    ERROR = "error"
+
+
+class State(StrEnum):
+    """Where an adapter version stands."""
+
+    CANDIDATE = "candidate"
+    REJECTED = "rejected"
+    CANARY = "canary"
+    LIVE = "live"
+    RETIRED = "retired"
+
+
+class Action(StrEnum):
+    """What a rollout did."""
+
+    PROMOTE = "promote"
+    ROLLBACK = "rollback"
+    CANARY = "canary"
+    CANCEL_CANARY = "cancel_canary"
+
+
+class InteractionRecord(Record):
+    """One request and the response that a client saw; `id` is the response's own id."""
+
+    id: str = Field(min_length=1)
+    created_at: float = Field(default_factory=time.time)
+    lob: str | None = None
+    task: Task
+    endpoint: str
+    model_requested: str
+    version: str | None = None
+    base_model: str
+    prompt_name: str | None = None
+    prompt_hash: str | None = None
+    request: Json
+    messages: list[Json]
+    response: Json
+    output: str
+    finish_reason: str | None = None
+    prompt_tokens: Count | None = None
+    completion_tokens: Count | None = None
+    ttft_ms: float | None = None
+    latency_ms: float
+    conversation_id: str | None = None
+    turn_position: Count | None = None
+    key_id: str | None = None
+    replica: str
+    stream: bool
+    status: Status
+
+
+class FeedbackRecord(Record):
+    """What one person thought of one interaction.
+
+    `key_id` is "" where API keys are off; `id` is None until the store has given it one.
+    """
+
+    id: int | None = None
+    interaction_id: str
+    client_key: str = Field(min_length=1)
+    key_id: str = ""
+    created_at: float = Field(default_factory=time.time)
+    rating: Share | None = None
+    edit: str | None = None
+    used: bool | None = None
+    rejected: bool | None = None
+    comment: str | None = None
+
+
+class LabelledInteraction(Record):
+    """An interaction with all its feedback, oldest first."""
+
+    interaction: InteractionRecord
+    feedback: tuple[FeedbackRecord, ...]
+
+
+class DatasetRecord(Record):
+    """A training set, named by the sha256 of its content."""
+
+    id: str = Field(min_length=1)
+    lob: str
+    created_at: float = Field(default_factory=time.time)
+    uri: str
+    manifest: Json
+
+
+class AdapterVersion(Record):
+    """One adapter with its lineage; `id` is unique for ever and serves as vLLM's `lora_int_id`."""
+
+    id: int
+    lob: str
+    number: int
+    name: str
+    state: State
+    parent: str | None
+    base_model: str
+    base_hash: str
+    dataset_id: str | None
+    recipe: Json
+    metrics: Json
+    decision: Json
+    uri: str
+    manifest_hash: str
+    rank: int
+    created_at: float
+
+
+class Route(Record):
+    """Which version answers for a line of business; None is the base model.
+
+    `epoch` grows by one with every change, so the higher of two routes is the newer.
+    """
+
+    lob: str
+    live: str | None = None
+    canary: str | None = None
+    canary_share: Share = 0.0
+    epoch: int = 0
+
+
+class Rollout(Record):
+    """One change of a route, as it happened; `seconds` is how long the replicas took."""
+
+    id: int
+    lob: str
+    action: Action
+    from_version: str | None
+    to_version: str | None
+    share: float | None
+    epoch: int
+    key_id: str | None
+    seconds: float | None
+    created_at: float
+
+
+class AuditEntry(Record):
+    """Who did what to which thing."""
+
+    id: int
+    created_at: float
+    key_id: str | None
+    action: str
+    target: str
+    detail: Json

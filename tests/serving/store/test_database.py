@@ -1,0 +1,187 @@
+import asyncio
+import socket
+import sqlite3
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+
+from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
+from serving.store import audit, datasets, interactions
+from serving.store.database import Database, parse_url
+from serving.store.records import DatasetRecord
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("sqlite:///data/store.sqlite", "sqlite+aiosqlite"),
+        ("sqlite+aiosqlite:////var/store.sqlite", "sqlite+aiosqlite"),
+        ("postgres://host/name", "postgresql+asyncpg"),
+        ("postgresql://user:pass@host:5432/name", "postgresql+asyncpg"),
+        ("postgresql+psycopg://host/name", "postgresql+asyncpg"),
+    ],
+)
+def test_urls_get_our_driver(url: str, driver: str) -> None:
+    assert parse_url(url).drivername == driver
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("store.sqlite", "no database URL"),
+        ("mysql://host/name", "use sqlite:///file or postgresql://"),
+        ("sqlite://", "in memory"),
+        ("sqlite:///:memory:", "in memory"),
+    ],
+)
+def test_other_urls_are_refused_with_the_fix(url: str, reason: str) -> None:
+    with pytest.raises(ConfigError, match=reason):
+        Database(url)
+
+
+def test_libpq_sslmode_is_understood() -> None:
+    assert parse_url("postgresql://host/name?sslmode=require").query == {"ssl": "require"}
+
+
+def test_a_password_is_never_shown() -> None:
+    assert "secret" not in repr(Database("postgresql://user:secret@host/name"))
+
+
+async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
+    async def fail() -> None:
+        async with db.session() as connection:
+            await audit.append(connection, None, "act", "target", {})
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    assert await audit.tail(db) == []
+
+
+async def test_a_reader_keeps_nothing(db: Database) -> None:
+    async with db.reader() as connection:
+        await audit.append(connection, None, "act", "target", {})
+    assert await audit.tail(db) == []
+
+
+async def test_a_cancelled_transaction_leaves_nothing_and_blocks_nobody(db: Database) -> None:
+    entered = asyncio.Event()
+
+    async def hang() -> None:
+        async with db.session() as connection:
+            await audit.append(connection, None, "act", "target", {})
+            entered.set()
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(hang())
+    await entered.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await audit.write(db, "key_1", "act", "other", {"n": 1})
+    assert [entry.target for entry in await audit.tail(db)] == ["other"]
+
+
+async def test_the_audit_is_newest_first(db: Database) -> None:
+    for number in range(3):
+        await audit.write(db, None, "act", str(number), {})
+    assert [entry.target for entry in await audit.tail(db, 2)] == ["2", "1"]
+
+
+async def test_a_value_that_does_not_fit_is_no_outage(copied_postgres_url: str) -> None:
+    db = Database(copied_postgres_url)
+    with pytest.raises(InvalidRequest, match="cannot hold"):
+        await audit.write(db, None, "act", "nul \0", {})
+    await db.close()
+
+
+async def test_a_dataset_is_stored_once(db: Database) -> None:
+    record = DatasetRecord(id="5a" * 32, lob="care", uri="file:///d", manifest={"rows": 3})
+    assert await datasets.save(db, record)
+    assert not await datasets.save(db, record.model_copy(update={"uri": "other"}))
+    assert await datasets.get(db, record.id) == record
+    assert await datasets.get(db, "none") is None
+
+
+async def test_a_broken_constraint_is_a_conflict(db: Database) -> None:
+    with pytest.raises(Conflict):
+        async with db.session() as connection:
+            await connection.execute(
+                text(
+                    "INSERT INTO feedback (interaction_id, client_key, key_id, created_at)"
+                    " VALUES ('none', 'k', '', 0)"
+                )
+            )
+
+
+async def test_sqlite_survives_power_cuts_and_lets_readers_in(sqlite_db: Database) -> None:
+    async with sqlite_db.session() as connection:
+        for pragma, value in {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}.items():
+            assert (await connection.exec_driver_sql(f"PRAGMA {pragma}")).scalar() == value
+        assert await interactions.count(sqlite_db) == 0  # while the writer is at work
+
+
+async def test_a_write_waits_for_another_process(sqlite_db: Database) -> None:
+    other = sqlite3.connect(str(sqlite_db.url.database), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    writing = asyncio.create_task(audit.write(sqlite_db, None, "act", "target", {}))
+    await asyncio.sleep(0.2)
+    assert not writing.done()
+    other.execute("COMMIT")
+    await writing
+    other.close()
+
+
+async def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"not a database" * 100)
+    with pytest.raises(StoreUnavailable, match="not a database"):
+        await Database(f"sqlite:///{tmp_path / 'file'}").open()
+
+
+async def test_a_full_disk_is_unavailable_and_says_so(sqlite_db: Database, interaction) -> None:
+    async with sqlite_db.session() as connection:
+        pages = (await connection.exec_driver_sql("PRAGMA page_count")).scalar()
+        await connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(StoreUnavailable, match="full"):
+        await interactions.save(sqlite_db, [interaction(output="x" * 100_000)])
+
+
+async def test_a_refused_connection_is_unavailable_without_the_password() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    db = Database(f"postgresql://user:secret@127.0.0.1:{port}/name")
+    with pytest.raises(StoreUnavailable, match=r"does not answer") as caught:
+        await db.open()
+    assert "secret" not in caught.value.message
+    with pytest.raises(StoreUnavailable):
+        await interactions.count(db)
+
+
+async def test_a_missing_database_is_unavailable(postgres: str) -> None:
+    db = Database(postgres + "_missing")
+    with pytest.raises(StoreUnavailable, match="_missing"):
+        await db.open()
+
+
+async def test_postgresql_may_restart(copied_postgres_url: str, postgres: str) -> None:
+    import psycopg
+
+    db = Database(copied_postgres_url)
+    assert await interactions.count(db) == 0
+    kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid()"
+
+    def kill_all() -> None:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            connection.execute(kill + " AND datname LIKE 'test%'")
+
+    async def lose_the_connection() -> None:
+        async with db.session() as connection:
+            await asyncio.to_thread(kill_all)
+            await connection.execute(text("SELECT 1"))
+
+    with pytest.raises(StoreUnavailable):
+        await lose_the_connection()
+    assert await interactions.count(db) == 0
+    await db.close()

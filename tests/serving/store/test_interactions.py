@@ -1,0 +1,130 @@
+import asyncio
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from serving.store import feedback as feedbacks
+from serving.store import interactions
+from serving.store.database import Database
+from serving.store.records import InteractionRecord
+
+
+async def test_a_saved_interaction_comes_back_equal(db: Database, interaction) -> None:
+    full = interaction()
+    sparse = interaction(
+        lob=None, version=None, ttft_ms=None, prompt_tokens=None, conversation_id=None, stream=False
+    )
+    assert await interactions.save(db, [full, sparse]) == 2
+    assert await interactions.get(db, full.id) == full
+    assert await interactions.get(db, sparse.id) == sparse
+    assert await interactions.get(db, "chatcmpl-none") is None
+
+
+async def test_saving_nothing_is_fine(db: Database) -> None:
+    assert await interactions.save(db, []) == 0
+
+
+async def test_saving_again_changes_nothing(db: Database, interaction) -> None:
+    first = interaction()
+    changed = first.model_copy(update={"output": "changed"})
+    assert await interactions.save(db, [first, changed]) == 1
+    assert await interactions.save(db, [changed, interaction()]) == 1
+    assert await interactions.get(db, first.id) == first
+
+
+async def test_concurrent_saves_of_the_same_records_store_each_once(
+    db: Database, interaction
+) -> None:
+    records = [interaction() for _ in range(200)]
+    halves = [records[start : start + 100] for start in (0, 25, 50, 75, 100)]
+    reverse = [list(reversed(half)) for half in halves]
+    inserted = await asyncio.gather(*(interactions.save(db, part) for part in halves + reverse))
+    assert sum(inserted) == 200
+    assert await interactions.count(db) == 200
+
+
+async def test_any_text_and_number_from_a_client_can_be_stored(db: Database, interaction) -> None:
+    odd = {"text": "nul \0, half \ud83d, emoji 🦊", "huge": 2**80, "nan": float("nan")}
+    even = {"text": "nul \0, half ?, emoji 🦊", "huge": float(2**80), "nan": None}
+    record = interaction(output="nul \0, emoji 🦊").model_copy(update={"request": odd})
+    assert await interactions.save(db, [record]) == 1
+    stored = await interactions.get(db, record.id)
+    assert stored is not None
+    assert stored.output == "nul \ufffd, emoji 🦊"
+    assert stored.request == even
+
+
+async def test_count_is_of_all_or_of_one_line_of_business(db: Database, interaction) -> None:
+    await interactions.save(db, [interaction(), interaction(), interaction(lob="sales")])
+    assert await interactions.count(db) == 3
+    assert await interactions.count(db, "care") == 2
+    assert await interactions.count(db, "none") == 0
+
+
+async def test_labelled_returns_only_what_has_feedback_oldest_first(
+    db: Database, interaction, feedback
+) -> None:
+    late = interaction(created_at=30.0)
+    tied = [interaction(id=name, created_at=20.0) for name in ("b", "a")]
+    silent = interaction(created_at=25.0)
+    await interactions.save(db, [late, *tied, silent])
+    for record in (late, *tied, late):
+        await feedbacks.add(db, feedback(record.id, edit="better"))
+    found = await interactions.labelled(db, lob="care")
+    assert [one.interaction.id for one in found] == ["a", "b", late.id]
+    assert [len(one.feedback) for one in found] == [1, 1, 2]
+    assert found[2].interaction == late
+
+
+async def test_labelled_filters_by_lob_time_and_task(db: Database, interaction, feedback) -> None:
+    records = [
+        interaction(id="early", created_at=10.0),
+        interaction(id="summary", created_at=20.0, task="summary"),
+        interaction(id="end", created_at=30.0),
+        interaction(id="sales", created_at=20.0, lob="sales"),
+    ]
+    await interactions.save(db, records)
+    for record in records:
+        await feedbacks.add(db, feedback(record.id, rating=1.0))
+
+    async def ids(**filters) -> list[str]:
+        found = await interactions.labelled(db, **({"lob": "care"} | filters))
+        return [one.interaction.id for one in found]
+
+    assert await ids() == ["early", "summary", "end"]
+    assert await ids(since=20.0) == ["summary", "end"]
+    assert await ids(until=30.0) == ["early", "summary"]
+    assert await ids(tasks=["summary"]) == ["summary"]
+    assert await ids(tasks=[]) == []
+    assert await ids(lob="sales") == ["sales"]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"latency_ms": float("nan")},
+        {"prompt_tokens": -1},
+        {"prompt_tokens": 2**31},
+        {"task": "poem"},
+        {"status": "lost"},
+        {"unknown": 1},
+        {"id": ""},
+    ],
+)
+def test_a_record_that_no_database_could_hold_is_no_record(interaction, wrong) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        interaction(**wrong)
+
+
+@given(output=st.text(), content=st.text())
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_record_survives_the_journal(interaction, output: str, content: str) -> None:
+    record = interaction(output=output, messages=[{"role": "user", "content": content}])
+    payload = record.model_dump_json()
+    assert InteractionRecord.model_validate_json(payload) == record
+
+
+def test_a_payload_that_is_no_record_is_a_value_error() -> None:
+    with pytest.raises(ValueError, match="id"):
+        InteractionRecord.model_validate_json(b'{"id": 3}')

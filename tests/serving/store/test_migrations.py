@@ -1,0 +1,81 @@
+import asyncio
+import multiprocessing
+import threading
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, text
+
+from serving.store.database import Database
+from serving.store.migrations.upgrade import config
+from serving.store.models import Base
+
+
+def open_once(url: str) -> None:
+    async def run() -> None:
+        db = Database(url)
+        await db.open()
+        await db.close()
+
+    asyncio.run(run())
+
+
+async def test_migrations_build_exactly_the_models(empty_url: str) -> None:
+    db = Database(empty_url)
+    await db.open()
+
+    def differences(connection: Connection) -> list[object]:
+        return compare_metadata(MigrationContext.configure(connection), Base.metadata)
+
+    async with db.reader() as connection:
+        assert await connection.run_sync(differences) == []
+    await db.close()
+
+
+async def test_opening_again_changes_nothing(empty_url: str) -> None:
+    for _ in range(2):
+        db = Database(empty_url)
+        await db.open()
+        async with db.reader() as connection:
+            rows = await connection.execute(text("SELECT version_num FROM alembic_version"))
+            assert rows.scalars().all() == [
+                ScriptDirectory.from_config(config()).get_current_head()
+            ]
+        await db.close()
+
+
+@pytest.mark.parametrize("kind", ["processes", "threads", "tasks"])
+async def test_many_may_open_a_fresh_database_at_once(empty_url: str, kind: str) -> None:
+    if kind == "tasks":
+        databases = [Database(empty_url) for _ in range(4)]
+        await asyncio.gather(*(db.open() for db in databases))
+        for db in databases:
+            await db.close()
+    elif kind == "processes":
+        spawn = multiprocessing.get_context("spawn")
+        with spawn.Pool(3) as pool:
+            pool.map(open_once, [empty_url] * 3)
+            pool.close()
+            pool.join()
+    else:
+        failures: list[BaseException] = []
+
+        def attempt() -> None:
+            try:
+                open_once(empty_url)
+            except BaseException as exc:
+                failures.append(exc)
+
+        threads = [threading.Thread(target=attempt) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            await asyncio.to_thread(thread.join)
+        assert failures == []
+    db = Database(empty_url)
+    async with db.reader() as connection:
+        rows = await connection.execute(text("SELECT count(*) FROM alembic_version"))
+        assert rows.scalar_one() == 1
+    await db.close()

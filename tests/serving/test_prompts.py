@@ -1,0 +1,75 @@
+"""Prompts: found by line of business, hashed, rendered, and checked at start."""
+
+from pathlib import Path
+
+import pytest
+
+from serving import prompts
+from serving.errors import ConfigError
+from serving.prompts import Turn
+
+TURNS = "{% for t in turns %}{{ t.role }}: {{ t.text }}\n{% endfor %}"
+GOOD = f"{{% block system %}}Do it.{{% endblock %}}{{% block user %}}{TURNS}{{% endblock %}}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for task in prompts.TASKS:
+        write(tmp_path, f"default/{task}", GOOD)
+    return tmp_path
+
+
+def write(folder: Path, name: str, text: str) -> None:
+    path = folder / f"{name}.jinja"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+
+
+def render(prompt: prompts.Prompt, *turns: Turn) -> list[dict[str, str]]:
+    return prompt.render(lob="care", task="summary", turns=turns, fields={})
+
+
+def test_lobs_own_prompt_wins_over_the_default(folder: Path) -> None:
+    write(folder, "care/summary", "{% block user %}care{% endblock %}")
+    loaded = prompts.load(folder, ["care", "sales"])
+    assert loaded["care", "summary"].name == "care/summary"
+    assert loaded["sales", "summary"].name == "default/summary"
+    assert render(loaded["care", "summary"]) == [{"role": "user", "content": "care"}]
+
+
+def test_turns_are_rendered_in_order_and_never_executed(folder: Path) -> None:
+    loaded = prompts.load(folder, ["care"])
+    turns = (Turn("customer", "{{ 7 * 7 }} <b>"), Turn("agent", "ok"))
+    assert render(loaded["care", "summary"], *turns) == [
+        {"role": "system", "content": "Do it."},
+        {"role": "user", "content": "customer: {{ 7 * 7 }} <b>\nagent: ok"},
+    ]
+
+
+def test_hash_changes_with_the_text_only(folder: Path) -> None:
+    before = prompts.load(folder, ["care"])["care", "summary"].hash
+    assert prompts.load(folder, ["care"])["care", "summary"].hash == before
+    write(folder, "default/summary", GOOD.replace("Do", "Redo"))
+    assert prompts.load(folder, ["care"])["care", "summary"].hash != before
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{% block user %}{{ customer }}{% endblock %}", "'customer' is undefined"),
+        ("{% block user %}", "block"),
+        ("{% block system %}x{% endblock %}", "lacks"),
+        ("{% block user %}{% endblock %}", "renders to nothing"),
+        ("{% block user %}{{ ''.__class__.__mro__ }}{% endblock %}", "unsafe"),
+    ],
+)
+def test_faulty_prompt_is_found_at_start(folder: Path, text: str, message: str) -> None:
+    write(folder, "care/summary", text)
+    with pytest.raises(ConfigError, match=message):
+        prompts.load(folder, ["care"])
+
+
+def test_missing_prompts_are_all_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as refused:
+        prompts.load(tmp_path, ["care", "sales"])
+    assert refused.value.message.count("jinja") == 4

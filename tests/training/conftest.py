@@ -1,0 +1,81 @@
+"""A base model small enough to fine-tune in seconds, with random weights, and a dataset for it."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from training.settings import Lora, Recipe, Sft
+
+TEMPLATE = (
+    "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|>{% endif %}"
+)
+
+
+def make_base(folder: Path, template: str = TEMPLATE) -> Path:
+    """Write a Llama of 60,000 random weights with a byte-level tokenizer."""
+    import torch
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+    special = ["<|pad|>", "<|end|>", "<|user|>", "<|assistant|>"]
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    vocabulary = {token: number for number, token in enumerate([*special, *alphabet])}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    tokenizer.add_special_tokens(special)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=special[1], pad_token=special[0]
+    )
+    fast.chat_template = template
+    fast.save_pretrained(folder)
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=len(vocabulary),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        num_key_value_heads=1,
+        max_position_embeddings=256,
+        bos_token_id=None,
+        eos_token_id=1,
+        pad_token_id=0,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_base(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="session")
+def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 16 examples, and one of 300 tokens."""
+    path = tmp_path_factory.mktemp("data") / "train.jsonl"
+    rows = [("x" * (10 + n), f"answer {n}") for n in range(16)] + [("y" * 300, "too long")]
+    lines = [
+        {
+            "prompt": [{"role": "user", "content": prompt}],
+            "completion": [{"role": "assistant", "content": completion}],
+            "interaction_id": "i",
+        }
+        for prompt, completion in rows
+    ]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return path
+
+
+@pytest.fixture
+def tiny_recipe() -> Recipe:
+    """Return a recipe of eight steps on one thread."""
+    return Recipe(
+        lora=Lora(rank=4, alpha=8),
+        sft=Sft(
+            epochs=2, batch_size=4, learning_rate=1e-2, max_length=128, device="cpu", threads=1
+        ),
+    )

@@ -1,0 +1,41 @@
+"""Labelled interactions as the store returns them."""
+
+from typing import Any
+
+from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInteraction
+
+
+def feedback(interaction: str = "i", at: float = 1.0, **content: Any) -> FeedbackRecord:
+    key = f"{interaction}-{at}-{sorted(content)}"
+    return FeedbackRecord(interaction_id=interaction, client_key=key, created_at=at, **content)
+
+
+def labelled(
+    name: str = "i", *said: dict[str, Any], prompt: str | None = None, **fields: Any
+) -> LabelledInteraction:
+    """Return an interaction with one feedback record for each of `said`, a second apart."""
+    content: dict[str, Any] = {
+        "id": name,
+        "created_at": 1000.0,
+        "lob": "care",
+        "task": "summary",
+        "endpoint": "/v1/summaries",
+        "model_requested": "care",
+        "version": "base",
+        "base_model": "base",
+        "request": {},
+        "messages": [{"role": "user", "content": prompt or f"conversation {name}"}],
+        "response": {},
+        "output": f"shown {name}",
+        "finish_reason": "stop",
+        "latency_ms": 1.0,
+        "conversation_id": f"c-{name}",
+        "replica": "r",
+        "stream": False,
+        "status": "completed",
+    }
+    interaction = InteractionRecord(**{**content, **fields})
+    return LabelledInteraction(
+        interaction=interaction,
+        feedback=tuple(feedback(name, 2000.0 + n, **one) for n, one in enumerate(said)),
+    )

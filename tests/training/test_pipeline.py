@@ -1,0 +1,384 @@
+"""The whole run over a real store and registry; only the trainer and the server are stand-ins."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from serving.errors import Conflict, NotFound
+from serving.registry import Registry
+from serving.settings import Settings
+from serving.store import datasets, feedback, interactions
+from serving.store.database import Database
+from serving.store.records import State
+from tests.training.records import labelled
+from tests.training.stub_server import Stub, serving
+from training import pipeline
+from training.curation import curate
+from training.errors import EvaluationFailed, FineTuneFailed, RecipeError, TooLittleData
+from training.settings import Recipe
+from training.sft import Job, Result
+from training.worker import Worker
+
+KEY = "sb-trainer"
+CONVERSATIONS = 20
+
+
+ROOT = Path(__file__).parents[2]
+
+
+def published(folder: str) -> list[str]:
+    return [path.name for path in Path(folder).glob("*")]
+
+
+def wanted(prompt: str) -> str:
+    """Return the agent's final text for a prompt."""
+    return f"final text of {prompt}"
+
+
+class StandIn(Worker):
+    """A trainer that is done at once."""
+
+    jobs: list[Job]
+
+    def __init__(self, error: Exception | None = None) -> None:
+        super().__init__(("true",))
+        self.jobs = []
+        self.error = error
+
+    async def train(self, job: Job) -> Result:
+        self.jobs.append(job)
+        if self.error:
+            raise self.error
+        folder = Path(job.out) / "adapter"
+        folder.mkdir()
+        name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
+        save_file(
+            {
+                f"{name}A.weight": np.ones((4, 32), np.float32),
+                f"{name}B.weight": np.ones((32, 4), np.float32),
+            },
+            folder / "adapter_model.safetensors",
+        )
+        (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+        (folder / "switchboard.json").write_text(json.dumps({"base_hash": job.base_hash}))
+        return Result(str(folder), 16, 0, 500, 8, 1.0, "cpu", 256, 1 << 20, [(1, 2.0), (2, 1.0)])
+
+
+@pytest.fixture
+def settings(tiny_base: Path, tmp_path: Path) -> Settings:
+    return Settings.model_validate(
+        {
+            "model": str(tiny_base),
+            "lobs": {"care": {}, "sales": {}},
+            "store": {"url": f"sqlite:///{tmp_path / 'store.sqlite'}"},
+            "adapters": {"uri": str(tmp_path / "adapters")},
+        }
+    )
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[Database]:
+    """Return a store with feedback from twenty conversations of care."""
+    db = Database(settings.store.url)
+    await db.open()
+    rows = [
+        labelled(f"i{n}", {"edit": wanted(f"conversation i{n}")}, created_at=float(n))
+        for n in range(CONVERSATIONS)
+    ]
+    await interactions.save(db, [row.interaction for row in rows])
+    for row in rows:
+        await feedback.add(db, row.feedback[0])
+    yield db
+    await db.close()
+
+
+def recipe(**curation: int) -> Recipe:
+    rules = {"min_examples": 10, "min_conversations": 8, **curation}
+    return Recipe.model_validate({"curation": rules, "lora": {"rank": 4}, "sft": {"device": "cpu"}})
+
+
+@pytest.fixture
+def good() -> Iterator[Stub]:
+    """A server whose adapters write what agents want; the base does not."""
+
+    def answer(model: str, prompt: str) -> str:
+        return "something else entirely" if model == "base" else wanted(prompt)
+
+    with serving(Stub(answer)) as stub:
+        yield stub
+
+
+@pytest.fixture
+def bad() -> Iterator[Stub]:
+    """A server whose adapters are no better than the base."""
+    with serving(Stub(lambda _model, _prompt: "something else entirely")) as stub:
+        yield stub
+
+
+async def run(
+    settings: Settings,
+    stub: Stub,
+    tmp_path: Path,
+    *,
+    worker: Worker | None = None,
+    promote: bool = False,
+    chosen: Recipe | None = None,
+) -> pipeline.Outcome:
+    return await pipeline.run(
+        "care",
+        config=tmp_path / "config.yaml",
+        settings=settings,
+        recipe=chosen or recipe(),
+        out=tmp_path / "runs",
+        url=stub.url,
+        api_key=KEY,
+        promote=promote,
+        worker=worker or StandIn(),
+    )
+
+
+async def test_a_better_candidate_is_registered_with_its_lineage_and_judged(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    trainer = StandIn()
+    outcome = await run(settings, good, tmp_path, worker=trainer)
+    version = await Registry(store, settings.adapters.uri).get("care@1")
+    assert version is not None
+    assert outcome.decision.accepted
+    assert (version.state, version.parent, version.rank) == (State.CANDIDATE, None, 4)
+    assert version.dataset_id == outcome.dataset.id == trainer.jobs[0].dataset_id
+    assert version.base_hash == trainer.jobs[0].base_hash
+    assert version.recipe == recipe().model_dump(mode="json")
+    assert version.metrics["edit_similarity"] == 1.0
+    assert version.metrics["edit_similarity_base"] < 0.5
+    assert version.decision["accepted"] is True
+    assert (await datasets.get(store, outcome.dataset.id)) is not None
+    assert "adapter_model.safetensors" in published(version.uri)
+    assert set(good.models) == {"base", "care@1"}
+    assert good.keys == {f"Bearer {KEY}"}
+    assert good.promoted == []
+    assert list((tmp_path / "runs" / "work").glob("care-*/")) == []
+
+
+async def test_the_hold_out_is_not_trained_on(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    trainer = StandIn()
+    outcome = await run(settings, good, tmp_path, worker=trainer)
+    learned = (outcome.dataset.folder / "train.jsonl").read_text()
+    assert trainer.jobs[0].train_file == str(outcome.dataset.folder / "train.jsonl")
+    assert len(outcome.dataset.holdout) == 5
+    for example in outcome.dataset.holdout:
+        assert f'"{example.interaction_id}"' not in learned
+
+
+async def test_promotion_is_asked_for_once_and_only_on_request(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    outcome = await run(settings, good, tmp_path, promote=True)
+    assert good.promoted == ["care@1"]
+    assert outcome.rollout is not None
+    assert outcome.rollout["object"] == "rollout"
+
+
+async def test_a_rejected_candidate_changes_nothing_that_serves(
+    settings: Settings, store: Database, bad: Stub, tmp_path: Path
+) -> None:
+    registry = Registry(store, settings.adapters.uri)
+    before = await registry.routes()
+    outcome = await run(settings, bad, tmp_path, promote=True)
+    version = await registry.get("care@1")
+    assert not outcome.decision.accepted
+    assert version is not None
+    assert version.state is State.REJECTED
+    assert version.decision["reasons"][0]["passed"] is False
+    assert bad.promoted == []
+    assert await registry.routes() == before
+
+
+async def test_the_candidate_is_compared_with_what_is_live(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    registry = Registry(store, settings.adapters.uri)
+    await run(settings, good, tmp_path)
+    await registry.switch("care", live="care@1", action="promote")
+    outcome = await run(settings, good, tmp_path)
+    second = await registry.get("care@2")
+    assert second is not None
+    assert (second.parent, outcome.decision.against) == ("care@1", "care@1")
+    assert not outcome.decision.accepted  # as good as live is not better
+    assert set(good.models) == {"base", "care@1", "care@2"}
+
+
+async def test_a_refused_promotion_leaves_a_candidate_and_says_how_to_go_on(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    good.promote_status = 502
+    with pytest.raises(EvaluationFailed, match=r"out of memory.*switchboard adapters promote"):
+        await run(settings, good, tmp_path, promote=True)
+    version = await Registry(store, settings.adapters.uri).get("care@1")
+    assert version is not None
+    assert version.state is State.CANDIDATE
+
+
+async def test_a_failed_fine_tuning_registers_nothing(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    with pytest.raises(FineTuneFailed, match="no memory"):
+        await run(settings, good, tmp_path, worker=StandIn(FineTuneFailed("no memory")))
+    assert await Registry(store, settings.adapters.uri).list() == []
+    assert good.models == []
+
+
+async def test_what_would_fail_late_is_refused_before_any_work(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    trainer = StandIn()
+    with pytest.raises(RecipeError, match=r"lora.rank: 17 exceeds the server's adapters.max_rank"):
+        await run(
+            settings,
+            good,
+            tmp_path,
+            worker=trainer,
+            chosen=Recipe.model_validate({"lora": {"rank": 17}}),
+        )
+    with pytest.raises(TooLittleData, match="care: 20 usable examples"):
+        await run(settings, good, tmp_path, worker=trainer, chosen=recipe(min_examples=50))
+    with pytest.raises(EvaluationFailed, match="no server is ready"):
+        await run(settings, Stub(lambda *_: "", url="http://127.0.0.1:9"), tmp_path, worker=trainer)
+    with pytest.raises(NotFound, match="there are: care, sales"):
+        await pipeline.run(
+            "cars", config=tmp_path, settings=settings, recipe=recipe(), worker=trainer
+        )
+    assert trainer.jobs == []
+
+
+async def test_one_training_at_a_time_on_the_same_data(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    class Slow(StandIn):
+        async def train(self, job: Job) -> Result:
+            with pytest.raises(Conflict, match="by another process"):
+                await run(settings, good, tmp_path)
+            return await super().train(job)
+
+    assert (await run(settings, good, tmp_path, worker=Slow())).version == "care@1"
+
+
+async def test_reports_show_the_decision_and_samples_side_by_side(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    outcome = await run(settings, good, tmp_path)
+    files = {path.name: path for path in outcome.folder.iterdir()}
+    assert set(files) == {"report.md", "report.html", "report.json", "metrics.png", "loss.png"}
+    markdown, page = (files[name].read_text() for name in ("report.md", "report.html"))
+    for text in (markdown, page):
+        assert "care@1" in text
+        assert "accepted" in text
+        assert outcome.decision.reasons[0].text.replace("'", "&#39;") in text.replace("'", "&#39;")
+        assert "final text of conversation i19" in text
+        assert "min_conversations: 8" in text
+    assert "| Edit similarity | higher |" in markdown
+    assert len(re.findall(r'src="data:image/png;base64,', page)) == 2
+    assert not re.search(r'(src|href)="http', page)
+    assert "<mark>" in page
+    content = json.loads(files["report.json"].read_text())
+    assert content["accepted"] is True
+    assert content["edit_similarity"] == 1.0
+    for name in ("metrics.png", "loss.png"):
+        assert files[name].read_bytes().startswith(b"\x89PNG")
+
+
+async def test_hostile_text_stays_text_in_the_reports(
+    settings: Settings, store: Database, tmp_path: Path
+) -> None:
+    nasty = "```\n# Heading\n<script>alert(1)</script>"
+    with serving(Stub(lambda *_: nasty)) as stub:
+        outcome = await run(settings, stub, tmp_path)
+    assert "<script>" not in (outcome.folder / "report.html").read_text()
+    assert f"````text\n{nasty}\n````" in (outcome.folder / "report.md").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["checkpoint", "answer"])
+async def test_a_run_killed_at_any_moment_leaves_no_half_registered_version(
+    settings: Settings,
+    store: Database,
+    good: Stub,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
+    moment: str,
+) -> None:
+    """Kill the real command's process, with the real trainer, in the middle."""
+    sft = tiny_recipe.sft.model_copy(
+        update={"checkpoint_steps": 2, "epochs": 400 if moment == "checkpoint" else 2}
+    )
+    chosen = recipe().model_copy(update={"sft": sft})
+    content = [
+        settings.model_dump_json(),
+        chosen.model_dump_json(),
+        good.url,
+        str(tmp_path / "runs"),
+    ]
+    parent = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", RUN, *content, env={**os.environ, "PYTHONPATH": str(ROOT)}
+    )
+    registry = Registry(store, settings.adapters.uri)
+
+    def reached() -> bool:
+        if moment == "answer":
+            return "care@1" in good.models
+        return any((tmp_path / "runs").glob("work/*/checkpoints/checkpoint-*/trainer_state.json"))
+
+    deadline = time.monotonic() + 120
+    while not reached():
+        assert parent.returncode is None
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+    parent.kill()
+    await parent.wait()
+    versions = await registry.list()
+    if moment == "checkpoint":
+        assert versions == []
+        assert published(f"{settings.adapters.uri}/care") == []
+    else:
+        assert [(v.name, v.state) for v in versions] == [("care@1", State.CANDIDATE)]
+    assert await registry.routes() == {}
+    again = await run(settings, good, tmp_path)
+    assert again.version == ("care@1" if moment == "checkpoint" else "care@2")
+
+
+RUN = """
+import asyncio, sys
+from pathlib import Path
+from serving.settings import Settings
+from training import pipeline
+from training.settings import Recipe
+
+settings, recipe, url, out = sys.argv[1:]
+asyncio.run(
+    pipeline.run(
+        "care",
+        config=Path("none"),
+        settings=Settings.model_validate_json(settings),
+        recipe=Recipe.model_validate_json(recipe),
+        url=url,
+        api_key="sb-trainer",
+        out=Path(out),
+    )
+)
+"""
+
+
+async def test_no_step_of_curation_needs_the_clock(settings: Settings, store: Database) -> None:
+    rows = await interactions.labelled(store, lob="care")
+    assert curate("care", rows, recipe().curation) == curate("care", rows, recipe().curation)

@@ -1,0 +1,1 @@
+"""From feedback to a better adapter: curation, fine-tuning, evaluation, gate."""

@@ -1,0 +1,88 @@
+"""`switchboard train` and `switchboard demo`.
+
+The server's command line finds these functions through the entry-point group
+`switchboard.commands`. Everything heavy is imported inside, so that finding them costs nothing.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+REJECTED = 3
+"""Exit status of a run whose candidate the gate rejected."""
+
+
+def train(
+    lob: Annotated[str, typer.Argument(help="The line of business, such as care.")],
+    config: Annotated[
+        Path,
+        typer.Option(
+            "--config", "-c", envvar="SWITCHBOARD_CONFIG", help="The server's configuration file."
+        ),
+    ] = Path("configs/demo.yaml"),
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="Recipe; by default training/LOB.yaml or default.yaml beside --config."),
+    ] = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SWITCHBOARD_URL",
+            help="Address of the running server, without /v1. By default the configured one; "
+            "if none answers, a private one is started.",
+        ),
+    ] = None,
+    promote: Annotated[
+        bool, typer.Option("--promote", help="Hot-swap the new version if it passes the gate.")
+    ] = False,
+    out: Annotated[Path, typer.Option(help="Folder for datasets and reports.")] = Path("runs"),
+) -> None:
+    """Fine-tune an adapter from feedback, judge it, and hot-swap it with --promote.
+
+    The API key is read from SWITCHBOARD_API_KEY: role trainer, or admin with --promote. The exit
+    status is 3 when the gate rejects the candidate; then nothing that serves has changed.
+    """
+    import asyncio
+
+    from serving import settings as server_settings
+    from training import pipeline
+    from training import settings as recipes
+
+    settings = server_settings.load(config)
+    loaded = recipes.load(recipe or recipes.find(lob, config))
+    outcome = asyncio.run(
+        pipeline.run(
+            lob,
+            config=config,
+            settings=settings,
+            recipe=loaded,
+            out=out,
+            url=url,
+            promote=promote,
+            say=typer.echo,
+        )
+    )
+    live, candidate = (s.means["edit_similarity"] for s in (outcome.live, outcome.candidate))
+    typer.echo(
+        f"{outcome.version}: {'accepted' if outcome.decision.accepted else 'rejected'}; edit "
+        f"similarity {live.mean:.3f} ({outcome.live.model}) to {candidate.mean:.3f}"
+    )
+    typer.echo(f"Report: {outcome.folder / 'report.html'}")
+    if not outcome.decision.accepted:
+        raise typer.Exit(REJECTED)
+    if not promote:
+        typer.echo(f"Make it live: switchboard adapters promote {outcome.version}")
+
+
+def demo(
+    dialogs: Annotated[
+        Path | None,
+        typer.Option(help="Your conversations: JSONL, or ABCD's JSON. By default generated ones."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo"),
+) -> None:
+    """Run the whole loop on this machine: serve, capture, edit, fine-tune, swap, roll back."""
+    from training.demo import run
+
+    run(dialogs=dialogs, out=out)

@@ -1,0 +1,307 @@
+"""`switchboard demo`: the whole loop on this machine, for real, in a few minutes.
+
+Serve, capture, edit, fine-tune, gate, hot-swap while traffic runs, roll back. The base model is
+small and made here; everything else is what production runs.
+"""
+
+import asyncio
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+import openai
+import yaml
+from rich.console import Console
+from rich.progress import Progress
+
+from serving import settings as server_settings
+from training import evaluation, generation, pipeline
+from training import settings as recipes
+from training.curation import Example
+from training.demo_dialogs import LOBS, make_dialogs
+from training.demo_traffic import Traffic, replay
+from training.dialogs import Dialog, read_dialogs
+from training.errors import EvaluationFailed, TooLittleData
+from training.outcome import Outcome
+from training.settings import Recipe
+from training.worker import Worker
+
+CONVERSATIONS = 75
+SEED = 20_000
+GAIN = 0.15
+BASE = Path(".cache/switchboard/demo-base")
+CONFIG = Path("configs/demo.yaml")
+START_S = 300.0
+STOP_S = 40.0
+console = Console(highlight=False)
+
+
+@dataclass
+class Findings:
+    """What the demo measured."""
+
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+    skipped: dict[str, str] = field(default_factory=dict)
+    other_adapter: dict[str, float] = field(default_factory=dict)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
+    answered: int = 0
+    failures: list[str] = field(default_factory=list)
+    wall_seconds: float = 0.0
+
+    def swap_seconds(self) -> list[float]:
+        """Seconds of each promotion, from request to the last replica's flip."""
+        return [o.rollout["seconds"] for o in self.outcomes.values() if o.rollout]
+
+
+def run(*, dialogs: Path | None, out: Path) -> None:
+    """Run the demo and write its report; the process's exit status says whether it passed.
+
+    Args:
+        dialogs: Your own conversations, or None for generated ones, for which the gain in edit
+            similarity must also reach 0.15 for each line of business.
+        out: Folder for the report and the demo's state; what an earlier demo left is removed.
+    """
+    from training import demo_report
+
+    begin = time.monotonic()
+    findings = asyncio.run(_loop(_conversations(dialogs), out, own=dialogs is not None))
+    findings.wall_seconds = time.monotonic() - begin
+    demo_report.write(findings, out)
+    demo_report.show(findings, console)
+    faults = _faults(findings, GAIN if dialogs is None else None)
+    for fault in faults:
+        console.print(f"  [red]{fault}")
+    console.print(f"Report: {out / 'report.html'}")
+    console.print(f"demo: {'failed' if faults else 'passed'}")
+    if faults:
+        sys.exit(1)
+
+
+def _conversations(path: Path | None) -> dict[str, list[Dialog]]:
+    if path is None:
+        return {lob: make_dialogs(lob, CONVERSATIONS, seed=SEED) for lob in LOBS}
+    found: dict[str, list[Dialog]] = {}
+    for dialog in read_dialogs(path):
+        found.setdefault(dialog.lob, []).append(dialog)
+    return found
+
+
+async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool) -> Findings:
+    findings = Findings()
+    console.print("[bold]1. The base model")
+    await asyncio.to_thread(_make_base)
+
+    console.print("[bold]2. The server: Ray Serve, HAProxy and the vLLM engine")
+    config, settings, recipe = _write_config(out, list(conversations), own)
+    async with AsyncExitStack() as stack:
+        keys = {role: _create_key(config, role) for role in ("service", "admin")}
+        await stack.enter_async_context(_Server(config, settings, out))
+        worker = await stack.enter_async_context(Worker())
+        client, admin = (
+            openai.AsyncOpenAI(base_url=f"{settings.url}/v1", api_key=key, max_retries=0)
+            for key in keys.values()
+        )
+        stack.push_async_callback(client.close)
+        stack.push_async_callback(admin.close)
+        every = [dialog for dialogs in conversations.values() for dialog in dialogs]
+
+        console.print(f"[bold]3. Agents work {len(every)} conversations, edit and rate")
+        started = time.monotonic()
+        outputs = await replay(client, every)
+        console.print(f"  {outputs} outputs given feedback in {time.monotonic() - started:.0f} s")
+
+        console.print("[bold]4. Fine-tune, gate and hot-swap, while traffic runs")
+        async with Traffic(client, every) as traffic:
+            for lob in conversations:
+                try:
+                    findings.outcomes[lob] = await pipeline.run(
+                        lob,
+                        config=config,
+                        settings=settings,
+                        recipe=recipe[lob],
+                        out=out / "runs",
+                        url=settings.url,
+                        api_key=keys["admin"],
+                        promote=True,
+                        worker=worker,
+                        say=lambda text: console.print(f"  {text}"),
+                    )
+                except TooLittleData as exc:
+                    findings.skipped[lob] = exc.message
+                    console.print(f"  {exc.message}")
+            await worker.close()
+
+            console.print("[bold]5. Does each adapter belong to its line of business?")
+            findings.other_adapter = await _swap_names(admin, findings.outcomes)
+
+            console.print("[bold]6. Roll back, while traffic runs")
+            for lob, outcome in findings.outcomes.items():
+                if outcome.rollout:
+                    findings.rollbacks.append(await _roll_back(settings.url, keys["admin"], lob))
+        findings.answered, findings.failures = traffic.answered, traffic.failures
+    return findings
+
+
+def _make_base() -> None:
+    from training.demo_model import make_base_model
+
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task("  training from scratch (cached afterwards)")
+
+        def advance(done: int, total: int, _: float) -> None:
+            progress.update(task, completed=done, total=total)
+
+        make_base_model(BASE, progress=advance)
+
+
+def _write_config(
+    out: Path, lobs: Sequence[str], own: bool
+) -> tuple[Path, server_settings.Settings, dict[str, Recipe]]:
+    """Derive the demo's configuration from configs/demo.yaml, with its state under `out`."""
+    state = out / "state"
+    shutil.rmtree(state, ignore_errors=True)
+    shutil.rmtree(out / "runs", ignore_errors=True)
+    state.mkdir(parents=True)
+    content = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    content |= {
+        "http": {"host": "127.0.0.1", "port": port},
+        "store": {"url": f"sqlite:///{state / 'store.sqlite'}"},
+        "journal": {"dir": str(state / "journal")},
+    }
+    content["adapters"] |= {"uri": str(state / "adapters")}
+    for lob in lobs:
+        content["lobs"].setdefault(lob, {})
+    config = state / "config.yaml"
+    config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    recipe = {lob: recipes.load(recipes.find(lob, CONFIG)) for lob in lobs}
+    if own:  # a sample may be tiny: it must run, though it proves little
+        few = {"min_examples": 2, "min_conversations": 2, "min_holdout": 1}
+        recipe = {
+            lob: r.model_copy(update={"curation": r.curation.model_copy(update=few)})
+            for lob, r in recipe.items()
+        }
+    return config, server_settings.load(config), recipe
+
+
+def _create_key(config: Path, role: str) -> str:
+    command = [sys.executable, "-m", "serving.cli", "keys", "create", "--config", str(config)]
+    done = subprocess.run(
+        [*command, "--name", f"demo {role}", "--role", role],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    return done.stdout.strip()
+
+
+class _Server:
+    """`switchboard serve` as a child process, stopped at the end."""
+
+    def __init__(self, config: Path, settings: server_settings.Settings, out: Path) -> None:
+        self._config = config
+        self._url = settings.url
+        self._log = out / "server.log"
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> None:
+        started = time.monotonic()
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "serving.cli", "serve", str(self._config)),
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            )
+        async with httpx.AsyncClient(timeout=10) as http:
+            while True:
+                try:
+                    if (await http.get(f"{self._url}/ready")).is_success:
+                        break
+                except httpx.TransportError:
+                    pass
+                if self._process.returncode is not None or time.monotonic() - started > START_S:
+                    tail = self._log.read_text(errors="replace")[-3000:]
+                    await self.__aexit__()
+                    raise EvaluationFailed(f"The server did not start:\n{tail}")
+                await asyncio.sleep(0.3)
+        console.print(f"  answers on {self._url}/v1 after {time.monotonic() - started:.0f} s")
+
+    async def __aexit__(self, *_: object) -> None:
+        process, self._process = self._process, None
+        if process is not None and process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            try:
+                async with asyncio.timeout(STOP_S):
+                    await process.wait()
+            except TimeoutError:
+                process.kill()
+
+
+async def _swap_names(client: openai.AsyncOpenAI, outcomes: dict[str, Outcome]) -> dict[str, float]:
+    """Mean edit similarity of each line's hold-out under another line's adapter."""
+    found = {}
+    for lob, outcome in outcomes.items():
+        other = next((o for name, o in outcomes.items() if name != lob), None)
+        if other is None:
+            continue
+        holdout: Sequence[Example] = outcome.dataset.holdout
+        rules = outcome.recipe.evaluation
+        outputs = await generation.generate(client, other.version, holdout, rules)
+        scores = evaluation.score(other.version, holdout, outputs, rules)
+        found[lob] = scores.means["edit_similarity"].mean
+        own = outcome.candidate.means["edit_similarity"].mean
+        console.print(
+            f"  {lob}: {own:.3f} with {outcome.version}, {found[lob]:.3f} with {other.version}"
+        )
+    return found
+
+
+async def _roll_back(url: str, key: str, lob: str) -> dict[str, Any]:
+    headers = {"Authorization": f"Bearer {key}"}
+    async with httpx.AsyncClient(base_url=url, headers=headers, timeout=120) as http:
+        answer = await http.post(f"/v1/adapters/{lob}/rollback")
+        answer.raise_for_status()
+        done: dict[str, Any] = answer.json()
+        body = {"lob": lob, "conversation": [{"role": "customer", "text": "hello"}]}
+        after = await http.post("/v1/suggestions", json=body)
+        done["answered_by"] = after.headers["x-switchboard-version"]
+    console.print(f"  {lob}: {done['from']} → {done['to']} in {done['seconds']:.2f} s")
+    return done
+
+
+def _faults(findings: Findings, gain: float | None) -> list[str]:
+    """What keeps the demo from passing; `gain` is the least rise in edit similarity."""
+    faults = [f"a request failed: {text}" for text in findings.failures[:3]]
+    if not findings.answered:
+        faults.append("no traffic was answered")
+    faults += [
+        f"{done['lob']}: {done['answered_by']} answers after a rollback to {done['to']}"
+        for done in findings.rollbacks
+        if done["answered_by"] != done["to"]
+    ]
+    if gain is None:
+        return faults
+    faults += findings.skipped.values()
+    for lob, outcome in findings.outcomes.items():
+        base = outcome.base.means["edit_similarity"].mean
+        adapter = outcome.candidate.means["edit_similarity"].mean
+        if adapter - base < gain:
+            faults.append(f"{lob}: edit similarity rose by {adapter - base:.3f}, not by {gain}")
+        if not outcome.rollout:
+            faults.append(f"{lob}: {outcome.version} was not promoted")
+        if findings.other_adapter.get(lob, 1.0) >= adapter:
+            faults.append(f"{lob}: another line's adapter does as well as its own")
+    return faults

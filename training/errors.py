@@ -1,0 +1,46 @@
+"""What can stop a training run, each with what to do about it.
+
+The tree, one sentence a class::
+
+    SwitchboardError             Anything this package raises on purpose.
+    ├── ConfigError              The configuration file is wrong; all its faults are listed.
+    │   └── RecipeError          The recipe is wrong; all its faults are listed.
+    └── TrainingError            A training run could not finish; nothing was switched.
+        ├── TooLittleData        The feedback is not enough yet; the message counts what is missing.
+        ├── FineTuneFailed       The trainer stopped, or what it made cannot be used.
+        └── EvaluationFailed     The server did not answer what the comparison needs.
+
+They share the server's base class, so one place maps all of them to OpenAI's error shape.
+"""
+
+from serving.errors import ConfigError, SwitchboardError
+
+
+class RecipeError(ConfigError):
+    """The recipe is wrong; all its faults are listed."""
+
+    code = "invalid_recipe"
+
+
+class TrainingError(SwitchboardError):
+    """A training run could not finish; nothing was switched."""
+
+    code = "training_failed"
+
+
+class TooLittleData(TrainingError):
+    """The feedback is not enough yet; the message counts what is missing."""
+
+    code = "too_little_data"
+
+
+class FineTuneFailed(TrainingError):
+    """The trainer stopped, or what it made cannot be used."""
+
+    code = "fine_tune_failed"
+
+
+class EvaluationFailed(TrainingError):
+    """The server did not answer what the comparison needs."""
+
+    code = "evaluation_failed"

@@ -1,0 +1,102 @@
+"""What a comparison found: each model's scores on the hold-out, with intervals.
+
+Pure: outputs in, figures out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from training import bootstrap, metrics
+from training.bootstrap import Interval
+from training.curation import Example
+from training.generation import Output
+from training.settings import Evaluation
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One model on the hold-out.
+
+    Args:
+        model: The base's served name, or a version.
+        outputs: (examples,) its answers.
+        values: Metric name to (examples,) values.
+        means: Metric name to the mean with its interval.
+        length_ratio: Mean of output length over the agent's.
+        cut_off: Share of outputs that hit the length limit.
+    """
+
+    model: str
+    outputs: tuple[Output, ...]
+    values: dict[str, tuple[float, ...]]
+    means: dict[str, Interval]
+    length_ratio: float
+    cut_off: float
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures, without the texts."""
+        return {
+            "model": self.model,
+            "length_ratio": self.length_ratio,
+            "cut_off": self.cut_off,
+            **{name: asdict(interval) for name, interval in self.means.items()},
+        }
+
+
+def score(
+    model: str, examples: Sequence[Example], outputs: Sequence[Output], rules: Evaluation
+) -> Scores:
+    """Score a model's outputs.
+
+    Args:
+        model: Its name.
+        examples: The held-out examples.
+        outputs: (examples,) its answers, in their order.
+        rules: Resamples, confidence and seed of the intervals.
+    """
+    rows = [
+        metrics.score(output.text, example.target, [m.content for m in example.messages])
+        for example, output in zip(examples, outputs, strict=True)
+    ]
+    values = {name: tuple(row[name] for row in rows) for name in metrics.METRICS}
+    groups = [example.conversation_id for example in examples]
+    ratios = [
+        metrics.length_ratio(output.text, example.target)
+        for example, output in zip(examples, outputs, strict=True)
+    ]
+    return Scores(
+        model=model,
+        outputs=tuple(outputs),
+        values=values,
+        means={
+            name: bootstrap.mean(
+                column,
+                groups=groups,
+                resamples=rules.resamples,
+                confidence=rules.confidence,
+                seed=rules.seed,
+            )
+            for name, column in values.items()
+        },
+        length_ratio=sum(ratios) / len(ratios),
+        cut_off=sum(output.finish_reason == "length" for output in outputs) / len(outputs),
+    )
+
+
+def differences(
+    candidate: Scores, other: Scores, examples: Sequence[Example], rules: Evaluation
+) -> Mapping[str, Interval]:
+    """Return the interval of `candidate - other` for each metric, paired by example."""
+    groups = [example.conversation_id for example in examples]
+    return {
+        name: bootstrap.paired(
+            candidate.values[name],
+            other.values[name],
+            groups=groups,
+            resamples=rules.resamples,
+            confidence=rules.confidence,
+            seed=rules.seed,
+        )
+        for name in metrics.METRICS
+    }

@@ -1,0 +1,102 @@
+"""Whether a candidate may serve: rules in, a decision with reasons out.
+
+Pure and declarative. A candidate must be better where the recipe asks for superiority and no worse
+than a margin everywhere else, and it is the interval that decides, not the mean: what the data
+cannot show is not granted.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from training.bootstrap import Interval
+from training.metrics import METRICS
+from training.settings import Gate
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One rule's outcome, in plain words."""
+
+    metric: str
+    rule: str
+    passed: bool
+    text: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the candidate passed, against what, and why."""
+
+    accepted: bool
+    against: str
+    reasons: tuple[Reason, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what the registry keeps."""
+        return asdict(self)
+
+
+def decide(rules: Gate, differences: Mapping[str, Interval], *, against: str) -> Decision:
+    """Apply the rules.
+
+    Args:
+        rules: The recipe's gate.
+        differences: Interval of `candidate - live` for each metric that a rule names.
+        against: What serves now: a version, or the base's name.
+    """
+    reasons = [
+        _superiority(rule.metric, rule.margin, differences[rule.metric], against)
+        for rule in rules.superiority
+    ]
+    reasons += [
+        _non_inferiority(rule.metric, rule.margin, differences[rule.metric], against)
+        for rule in rules.non_inferiority
+    ]
+    return Decision(all(reason.passed for reason in reasons), against, tuple(reasons))
+
+
+def _superiority(metric: str, margin: float, difference: Interval, against: str) -> Reason:
+    gain = _oriented(metric, difference)
+    passed = gain.low > margin
+    title = METRICS[metric].title
+    more = f" by more than {margin:g}" if margin else ""
+    text = (
+        f"{title} is better than {against}'s{more}: {_words(gain, 'gain')}."
+        if passed
+        else f"{title} is not shown to be better than {against}'s{more}: {_words(gain, 'gain')}."
+    )
+    return Reason(metric, "superiority", passed, text)
+
+
+def _non_inferiority(metric: str, margin: float, difference: Interval, against: str) -> Reason:
+    gain = _oriented(metric, difference)
+    passed = gain.low >= -margin
+    title = METRICS[metric].title
+    verb = "is no worse" if passed else "may be worse"
+    return Reason(
+        metric,
+        "non_inferiority",
+        passed,
+        f"{title} {verb} than {against}'s by more than {margin:g}: {_words(gain, 'gain')}.",
+    )
+
+
+def _oriented(metric: str, difference: Interval) -> Interval:
+    """Return the difference as a gain: above zero is better."""
+    if METRICS[metric].better == "higher":
+        return difference
+    return Interval(
+        -difference.mean,
+        -difference.high,
+        -difference.low,
+        difference.confidence,
+        difference.count,
+    )
+
+
+def _words(interval: Interval, noun: str) -> str:
+    return (
+        f"{noun} {interval.mean:+.3f}, {interval.confidence:.0%} interval "
+        f"{interval.low:+.3f} to {interval.high:+.3f}, {interval.count} examples"
+    )

@@ -1,0 +1,48 @@
+"""What one run of the pipeline made: the value that it returns and that the report shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.bootstrap import Interval
+from training.dataset import Dataset
+from training.evaluation import Scores
+from training.gate import Decision
+from training.settings import Recipe
+from training.sft import Result
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run made.
+
+    Args:
+        lob: The line of business.
+        version: The version, such as care@7.
+        recipe: What it was made by.
+        dataset: What it was trained and judged on.
+        decision: The gate's, with its reasons.
+        differences: Interval of `candidate - live` for each metric.
+        base: The base's scores.
+        live: The scores of what served when the run began; the base's if nothing was live.
+        candidate: The new version's scores.
+        training: The fine-tuning's figures.
+        rollout: The promotion, if there was one.
+        folder: The report's folder: report.md, report.html, report.json and plots.
+        seconds: Wall time of the whole run.
+    """
+
+    lob: str
+    version: str
+    recipe: Recipe
+    dataset: Dataset
+    decision: Decision
+    differences: Mapping[str, Interval]
+    base: Scores
+    live: Scores
+    candidate: Scores
+    training: Result
+    rollout: dict[str, Any] | None
+    folder: Path
+    seconds: float

@@ -1,0 +1,231 @@
+"""One turn of the loop for one line of business, from feedback to a judged version.
+
+`run` reads top to bottom. Until `Registry.register`, which makes the version in one transaction,
+nothing exists that anyone could serve; after it the version is a candidate, which only those who
+name it can reach, until it is promoted.
+"""
+
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+import openai
+from rich.console import Console
+from rich.progress import Progress
+
+from serving import artifacts
+from serving.errors import Conflict, NotFound
+from serving.registry import Registry
+from serving.settings import Settings
+from serving.store import datasets as dataset_rows
+from serving.store import interactions
+from serving.store.database import Database
+from serving.store.records import DatasetRecord
+from training import curation, dataset, endpoint, evaluation, gate, generation, report
+from training.errors import RecipeError
+from training.evaluation import Scores
+from training.outcome import Outcome
+from training.settings import Recipe
+from training.sft import Job
+from training.worker import Worker
+
+API_KEY = "SWITCHBOARD_API_KEY"
+
+
+async def run(
+    lob: str,
+    *,
+    config: Path,
+    settings: Settings,
+    recipe: Recipe,
+    out: Path = Path("runs"),
+    url: str | None = None,
+    api_key: str | None = None,
+    promote: bool = False,
+    worker: Worker | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Train, register, compare and judge an adapter.
+
+    Args:
+        lob: The line of business.
+        config: The server's configuration file, in case a private server must be started.
+        settings: Its content.
+        recipe: How to train and judge.
+        out: Folder for datasets and runs.
+        url: The running server, without /v1; None tries the configured address, then a private one.
+        api_key: A key with the trainer role, or admin to promote; None takes it from the
+            environment.
+        promote: Whether to make the version live if it passes.
+        worker: A training process to use; None starts one.
+        say: Told about each step.
+
+    Raises:
+        NotFound: The line of business is not configured.
+        RecipeError: The server has no room for the recipe's rank.
+        TooLittleData: There is not enough feedback yet.
+        TrainingError: The fine-tuning or the comparison could not finish.
+    """
+    begin = time.monotonic()
+    api_key = api_key or os.environ.get(API_KEY) or None
+    _check(lob, settings, recipe)
+
+    async with AsyncExitStack() as stack:
+        db = Database(settings.store.url)
+        await db.open()
+        stack.push_async_callback(db.close)
+        registry = Registry(db, settings.adapters.uri)
+
+        if url is not None:
+            await endpoint.require(url, config)
+
+        # Curate: feedback to examples, the newest conversations held out.
+        labelled = await interactions.labelled(db, lob=lob, tasks=recipe.curation.tasks)
+        curated = curation.curate(lob, labelled, recipe.curation)
+        trainer = Worker() if worker is None else worker
+        if worker is None:
+            await stack.enter_async_context(trainer)
+        built = dataset.build(lob, curated, recipe.curation, out / "datasets")
+        await dataset_rows.save(
+            db, DatasetRecord(id=built.id, lob=lob, uri=str(built.folder), manifest=built.manifest)
+        )
+        say(
+            f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
+            f"dataset {built.id[:12]}"
+        )
+
+        # Train: a PEFT folder, made by a process of its own.
+        base_hash = artifacts.model_hash(settings.model)
+        route = (await registry.routes()).get(lob)
+        live_name = route.live if route else None
+        work = stack.enter_context(_work_folder(out, lob, built.id, base_hash, recipe))
+        trained = await trainer.train(
+            Job(
+                lob=lob,
+                base_model=settings.model,
+                base_hash=base_hash,
+                dataset_id=built.id,
+                train_file=str((built.folder / dataset.TRAIN).absolute()),
+                out=str(work),
+                recipe=recipe.model_dump(mode="json"),
+            )
+        )
+        say(f"{lob}: {trained.steps} steps in {trained.seconds:.0f} s on {trained.device}")
+
+        # Register: from here the version exists, as a candidate.
+        number = await registry.reserve(lob)
+        version = await registry.register(
+            lob,
+            number,
+            Path(trained.adapter),
+            parent=live_name,
+            base_model=settings.model,
+            base_hash=base_hash,
+            dataset_id=built.id,
+            recipe=recipe.model_dump(mode="json"),
+            metrics={},
+            rank=recipe.lora.rank,
+        )
+
+        # Evaluate: base, live and candidate answer the hold-out through the same server.
+        address = await stack.enter_async_context(endpoint.running(url, config, settings, say))
+        client = openai.AsyncOpenAI(
+            base_url=f"{address}/v1", api_key=api_key or "none", max_retries=4
+        )
+        stack.push_async_callback(client.close)
+        scores: dict[str, Scores] = {}
+        live_model = live_name or settings.served_name
+        for model in dict.fromkeys([settings.served_name, live_model, version.name]):
+            with _bar(f"{lob}: {model} answers", len(built.holdout)) as advance:
+                outputs = await generation.generate(
+                    client, model, built.holdout, recipe.evaluation, on_output=advance
+                )
+            scores[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
+
+        # Judge: the candidate against what serves.
+        base, live, candidate = (
+            scores[settings.served_name],
+            scores[live_model],
+            scores[version.name],
+        )
+        differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
+        decision = gate.decide(recipe.gate, differences, against=live_model)
+        figures = report.figures(trained, base, live, candidate)
+        await registry.set_metrics(version.name, figures, decision.as_json())
+        if not decision.accepted:
+            await registry.reject(version.name, decision.as_json())
+        for reason in decision.reasons:
+            say(f"{lob}: {'passed' if reason.passed else 'failed'}: {reason.text}")
+
+        # Promote, if asked to and allowed to.
+        rollout = None
+        if decision.accepted and promote:
+            rollout = await endpoint.promote(address, version.name, api_key)
+            say(f"{lob}: {version.name} is live")
+
+        outcome = Outcome(
+            lob=lob,
+            version=version.name,
+            recipe=recipe,
+            dataset=built,
+            decision=decision,
+            differences=differences,
+            base=base,
+            live=live,
+            candidate=candidate,
+            training=trained,
+            rollout=rollout,
+            folder=out / version.name,
+            seconds=time.monotonic() - begin,
+        )
+        report.write(outcome)
+        return outcome
+
+
+@contextmanager
+def _work_folder(
+    out: Path, lob: str, dataset_id: str, base_hash: str, recipe: Recipe
+) -> Iterator[Path]:
+    """Hold the folder of one training job; it is removed when the run is over.
+
+    It is named by what goes in, so a run that repeats a killed one finds its checkpoints.
+    """
+    inputs = [dataset_id, base_hash, recipe.lora.model_dump_json(), recipe.sft.model_dump_json()]
+    name = f"{lob}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
+    folder = (out / "work" / name).absolute()
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder.parent / f"{name}.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise Conflict(f"{lob} is being trained on the same data by another process") from exc
+        yield folder
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _check(lob: str, settings: Settings, recipe: Recipe) -> None:
+    """Refuse early what would fail late."""
+    if lob not in settings.lobs:
+        raise NotFound(
+            f"no line of business {lob!r} is configured; there are: {', '.join(settings.lobs)}"
+        )
+    if recipe.lora.rank > settings.adapters.max_rank:
+        raise RecipeError(
+            f"lora.rank: {recipe.lora.rank} exceeds the server's adapters.max_rank of "
+            f"{settings.adapters.max_rank}. Fix: lower the one or raise the other"
+        )
+
+
+@contextmanager
+def _bar(description: str, total: int) -> Iterator[Callable[[], None]]:
+    """Show a progress bar where a person looks on; yields what advances it."""
+    console = Console(stderr=True)
+    with Progress(console=console, disable=not console.is_terminal) as progress:
+        task = progress.add_task(description, total=total)
+        yield lambda: progress.advance(task)

@@ -1,0 +1,265 @@
+"""The recipe: everything that decides how one line of business is trained and judged.
+
+A recipe is one YAML file, read once. It is frozen and knows every key, so that a misspelt one is
+an error rather than a silent default, and its content can be stored with each version it made.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from training.errors import RecipeError
+
+METRICS = Literal["edit_similarity", "length_deviation", "unsupported_facts"]
+
+
+class Rules(BaseModel):
+    """A frozen section of a recipe that knows all its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
+
+
+class Curation(Rules):
+    """Which feedback becomes examples."""
+
+    tasks: tuple[Literal["chat", "response", "suggestion", "summary"], ...] = Field(
+        ("chat", "response", "suggestion", "summary"),
+        min_length=1,
+        description="Kinds of interaction to learn from.",
+    )
+    rating_at_least: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="An unedited output becomes a target when its rating is this high (0 to 1).",
+    )
+    min_examples: int = Field(
+        30, ge=2, description="Fewer usable examples than this, and nothing is trained."
+    )
+    min_conversations: int = Field(
+        10, ge=2, description="Fewer conversations than this, and nothing is trained."
+    )
+    holdout_share: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of the conversations, the newest ones, that only the evaluation sees.",
+    )
+    min_holdout: int = Field(
+        5,
+        ge=2,
+        description="Conversations to hold out at least; an interval from fewer says little.",
+    )
+    redact: bool = Field(
+        True,
+        description="Replace e-mail, phone, card, account and order numbers by placeholders.",
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if self.min_conversations <= self.min_holdout:
+            raise ValueError(
+                f"min_conversations ({self.min_conversations}) must exceed min_holdout "
+                f"({self.min_holdout}): nothing would be left to train on"
+            )
+        return self
+
+
+class Lora(Rules):
+    """The adapter's shape."""
+
+    rank: int = Field(16, ge=1, le=512, description="Rank; at most the server's adapters.max_rank.")
+    alpha: float = Field(32, gt=0, description="Scale; the update is multiplied by alpha / rank.")
+    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
+    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
+        "all-linear",
+        description="Layers that get an adapter: all-linear, or names such as q_proj.",
+    )
+
+
+class Sft(Rules):
+    """Supervised fine-tuning."""
+
+    epochs: float = Field(3, gt=0, description="Passes over the training examples.")
+    max_steps: int | None = Field(
+        None, ge=1, description="Stop after this many optimizer steps, whatever epochs says."
+    )
+    batch_size: int = Field(8, ge=1, description="Examples per device and forward pass.")
+    gradient_accumulation: int = Field(
+        1, ge=1, description="Forward passes per optimizer step: saves memory, costs nothing else."
+    )
+    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
+    scheduler: Literal["linear", "cosine", "constant"] = Field(
+        "cosine", description="How the learning rate falls."
+    )
+    warmup_share: float = Field(
+        0.05, ge=0, lt=1, description="Share of the steps over which the learning rate rises."
+    )
+    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
+    max_length: int = Field(
+        2048,
+        ge=16,
+        description="Longest example in tokens; longer ones are left out, never cut, and counted.",
+    )
+    seed: int = Field(
+        42, ge=0, description="The same seed on the same data gives the same adapter."
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field(
+        "auto", description="Where to train; auto takes a GPU if there is one."
+    )
+    dtype: Literal["auto", "float32", "bfloat16"] = Field(
+        "auto", description="Weights of the frozen base; auto is bfloat16 on a GPU, else float32."
+    )
+    gradient_checkpointing: bool = Field(
+        False, description="Less memory for about a fifth more time."
+    )
+    checkpoint_steps: int | None = Field(
+        None, ge=1, description="Save a checkpoint every so many steps; none by default."
+    )
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads; all by default. Leave some to a server beside it."
+    )
+
+
+class Evaluation(Rules):
+    """How base, live and candidate answer the held-out conversations: all three the same way."""
+
+    temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy, which compares best.")
+    max_tokens: int = Field(
+        256, ge=1, description="Longest output in tokens where the recorded request set no limit."
+    )
+    seed: int = Field(7, ge=0, description="Sampling seed, and the seed of the bootstrap.")
+    concurrency: int = Field(8, ge=1, le=512, description="Requests in flight at once.")
+    timeout_s: float = Field(120, gt=0, description="Longest wait for one output.")
+    resamples: int = Field(10_000, ge=200, description="Bootstrap resamples behind each interval.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of each interval.")
+
+
+class Superiority(Rules):
+    """A metric on which the candidate must be better than what serves now."""
+
+    metric: METRICS = Field(description="The metric's name.")
+    margin: float = Field(
+        0.0, ge=0, description="The whole interval of the improvement must lie above this."
+    )
+
+
+class NonInferiority(Rules):
+    """A metric on which the candidate must not be worse by more than a margin."""
+
+    metric: METRICS = Field(description="The metric's name.")
+    margin: float = Field(
+        ge=0, description="The whole interval of the worsening must lie below this."
+    )
+
+
+class Gate(Rules):
+    """What a candidate must show before it may serve."""
+
+    superiority: tuple[Superiority, ...] = Field(
+        (Superiority(metric="edit_similarity"),),
+        min_length=1,
+        description="Metrics to be better on.",
+    )
+    non_inferiority: tuple[NonInferiority, ...] = Field(
+        (
+            NonInferiority(metric="length_deviation", margin=0.1),
+            NonInferiority(metric="unsupported_facts", margin=0.1),
+        ),
+        description="Metrics to be no worse on.",
+    )
+
+
+class Recipe(Rules):
+    """How one line of business is trained and judged."""
+
+    method: Literal["sft"] = Field("sft", description="The training method.")
+    curation: Curation = Field(Curation(), description="Which feedback becomes examples.")
+    lora: Lora = Field(Lora(), description="The adapter's shape.")
+    sft: Sft = Field(Sft(), description="Supervised fine-tuning.")
+    evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
+    gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: A YAML file with the keys of `Recipe`.
+
+    Raises:
+        RecipeError: The file cannot be read, or any key is wrong; all faults are in the message.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise RecipeError(f"{path}: cannot be read ({exc.strerror})") from exc
+    except yaml.YAMLError as exc:
+        raise RecipeError(f"{path}: is not YAML: {exc}") from exc
+    try:
+        return Recipe.model_validate({} if content is None else content)
+    except ValidationError as exc:
+        raise RecipeError(_explain(path, exc)) from exc
+
+
+def find(lob: str, config: Path) -> Path:
+    """Return the recipe that belongs to a line of business.
+
+    Args:
+        lob: The line of business.
+        config: The server's configuration file; recipes lie in `training/` beside it.
+
+    Raises:
+        RecipeError: There is neither a recipe of that name nor a default one.
+    """
+    folder = config.resolve().parent / "training"
+    for name in (f"{lob}.yaml", "default.yaml"):
+        if (folder / name).is_file():
+            return folder / name
+    raise RecipeError(f"{folder} has neither {lob}.yaml nor default.yaml; name one with --recipe")
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    faults = [_fault(e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return "\n".join([f"{path}: {count}", *(f"  {fault}" for fault in faults)])
+
+
+def _fault(loc: tuple[int | str, ...], kind: str, message: str, value: Any) -> str:
+    """Name a key, what it holds and what it should hold."""
+    key = ".".join(str(part) for part in loc) or "the file"
+    section, field = _section(loc)
+    if kind == "extra_forbidden":
+        known = ", ".join(section.model_fields) if section else "none here"
+        return f"{key}: unknown key (got {value!r}). Fix: remove it, or use one of: {known}"
+    if kind == "missing":
+        return f"{key}: missing. Fix: add it. {field}".rstrip()
+    return f"{key}: {message} (got {value!r}). Fix: {field or 'correct the value'}"
+
+
+def _section(loc: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, str]:
+    """Return the model that holds the key at `loc`, and the key's description."""
+    section: type[BaseModel] | None = Recipe
+    description = ""
+    for index, part in enumerate(loc):
+        if isinstance(part, int) or section is None:
+            continue
+        field = section.model_fields.get(part)
+        if field is None:
+            return section, description
+        description = field.description or ""
+        if index + 1 < len(loc):
+            section = _inner(field.annotation)
+    return section, description
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """Return the recipe section inside an annotation, if there is one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            return argument
+    return None
