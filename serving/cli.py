@@ -32,7 +32,7 @@ adapters_app = typer.Typer(
 )
 app.add_typer(keys_app, name="keys")
 app.add_typer(adapters_app, name="adapters")
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
 
 Config = Annotated[
     Path, typer.Option("--config", "-c", envvar="SWITCHBOARD_CONFIG", help="Configuration file.")

@@ -3,7 +3,7 @@
 The percentile bootstrap (Efron, "Bootstrap Methods: Another Look at the Jackknife", Annals of
 Statistics 7, 1979; Efron and Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13).
 The plain percentile interval is too narrow on few examples; it is widened as Hesterberg proposes
-("What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 5.4),
+("What Teachers Should Know About the Bootstrap", The American Statistician 69, 2015),
 by the factor at which Student's interval exceeds the normal one that ignores the sample's bias.
 
 Two models are compared on the same examples, so their difference is resampled, not the two apart.
@@ -100,8 +100,9 @@ def mean(
 def _tail(count: int, confidence: float) -> float:
     """Return the share of resamples beyond each end: (1 - confidence) / 2 for many groups.
 
-    Student's quantile comes from the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5),
-    within 1 % from five groups on and too small below, where no interval should be relied on.
+    Student's quantile comes from the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5). At
+    95 % it is within 1 % from five groups on; with fewer it is too small, and no interval is worth
+    much there.
     """
     normal = NormalDist()
     z, v = normal.inv_cdf((1 + confidence) / 2), count - 1

@@ -95,9 +95,7 @@ def write(op: list[dict[str, Any]], engine: list[dict[str, Any]]) -> None:
         writer = csv.DictWriter(file, fieldnames=names, restval="")
         writer.writeheader()
         for row in rows:
-            writer.writerow(
-                {k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()}
-            )
+            writer.writerow({k: f"{v:.4g}" if isinstance(v, float) else v for k, v in row.items()})
     summary = json.loads(json_path.read_text()) if json_path.exists() else {}
     ratios = dict(summary.get("ratios", {}))
     ratios |= op_ratios(op) if op else {}

@@ -11,6 +11,7 @@ from switchboard_kernels.cpu_grouped_lora import (
     grouped_lora,
     grouped_shrink,
     native,
+    op,
 )
 from switchboard_kernels.cpu_grouped_lora.native import (
     NativeGroups,
@@ -63,9 +64,11 @@ def fits(shape: dict) -> bool:
     return shape.get("rank", 8) % 2 == 0 and shape.get("hidden", 64) % 2 == 0
 
 
+@pytest.mark.parametrize("gather_below", [0, 10**12], ids=["grouped", "gather"])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16], ids=str)
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_torch_equals_the_reference(generator, shape, dtype):
+def test_torch_equals_the_reference(generator, monkeypatch, shape, dtype, gather_below):
+    monkeypatch.setattr(op, "GATHER_BELOW_WEIGHTS_PER_ADAPTER", gather_below)
     check("torch", make_batch(generator, dtype=dtype, **shape))
 
 
@@ -263,7 +266,7 @@ class TestBuild:
     def test_a_compiler_that_fails_is_named(self, monkeypatch):
         monkeypatch.setenv("CXX", "false")
         monkeypatch.setenv("SWITCHBOARD_KERNELS_NATIVE", "on")
-        with pytest.raises(BuildError, match="AVX-512|false failed"):
+        with pytest.raises(BuildError, match=r"AVX-512|false failed"):
             native.load()
 
     def test_switched_off_builds_nothing(self, monkeypatch, tmp_path):

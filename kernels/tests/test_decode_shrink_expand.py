@@ -113,9 +113,7 @@ def test_the_same_buffers_serve_a_second_step(generator):
                 table.rows,
                 table.decode,
             )
-        expected = decode_shrink_expand_reference(
-            batch.y, batch.x, batch.a, batch.b, indices
-        )
+        expected = decode_shrink_expand_reference(batch.y, batch.x, batch.a, batch.b, indices)
         assert (y.cpu().double() - expected).abs().max() < 2e-5
     assert pointers == (table.rows.data_ptr(), table.decode.data_ptr())
 

@@ -61,9 +61,7 @@ def run_engine(folder: Path, switch: str, *, eager: bool, dtype: str) -> list[di
     outputs = json.loads((folder / "outputs.json").read_text())
     return [
         {"model": request["model"], "alone": alone, "mixed": mixed}
-        for request, alone, mixed in zip(
-            requests, outputs["alone"], outputs["mixed"], strict=True
-        )
+        for request, alone, mixed in zip(requests, outputs["alone"], outputs["mixed"], strict=True)
     ]
 
 
@@ -86,7 +84,9 @@ def test_adapter_requests_in_a_mixed_batch_equal_their_outputs_alone(with_plugin
 
 
 def test_each_adapter_changes_the_outputs(with_plugin):
-    by_model = {m: [o["alone"] for o in with_plugin if o["model"] == m] for m in ("base", *ADAPTERS)}
+    by_model = {
+        m: [o["alone"] for o in with_plugin if o["model"] == m] for m in ("base", *ADAPTERS)
+    }
     assert all(a != b for a, b in zip(by_model["base"], by_model["care"], strict=True))
     assert all(a != b for a, b in zip(by_model["care"], by_model["sales"], strict=True))
 

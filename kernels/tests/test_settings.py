@@ -19,9 +19,7 @@ def test_the_switch_is_read(value, enabled):
 
 def test_unknown_values_are_all_named_with_their_fix():
     with pytest.raises(SettingsError) as error:
-        Settings.from_environment(
-            {"SWITCHBOARD_KERNELS": "yes", "SWITCHBOARD_KERNELS_NATIVE": "1"}
-        )
+        Settings.from_environment({"SWITCHBOARD_KERNELS": "yes", "SWITCHBOARD_KERNELS_NATIVE": "1"})
     assert "SWITCHBOARD_KERNELS='yes': set it to one of on, off" in str(error.value)
     assert "SWITCHBOARD_KERNELS_NATIVE='1': set it to one of auto, on, off" in str(error.value)
 

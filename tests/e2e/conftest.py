@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from serving.store.database import Database
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = ROOT / ".cache" / "switchboard" / "demo-base"
+OTHER_BASE = os.environ.get("SWITCHBOARD_TEST_BASE")  # any other checkpoint, to test with it
 BIN = Path(sys.executable).parent
 START_S = 420
 T = TypeVar("T")
@@ -130,7 +132,9 @@ class Server:
 
 @pytest.fixture(scope="session")
 def base_model() -> Path:
-    """The demo's base model, made the first time."""
+    """The demo's base model, made the first time, unless SWITCHBOARD_TEST_BASE names another."""
+    if OTHER_BASE:
+        return Path(OTHER_BASE)
     from training.demo_model import make_base_model
 
     make_base_model(BASE)
@@ -226,4 +230,5 @@ def with_registry(server: Server, action: Callable[[Registry], Awaitable[T]]) ->
         finally:
             await db.close()
 
-    return asyncio.run(run())
+    with ThreadPoolExecutor(1) as thread:  # the caller may itself run in an event loop
+        return thread.submit(asyncio.run, run()).result()

@@ -17,8 +17,8 @@ CONVERSATION = [
 ]
 
 
-def post(server: Server, path: str, key: str = "service", **body: Any) -> httpx.Response:
-    with server.http(key) as http:
+def post(server: Server, path: str, caller: str = "service", /, **body: Any) -> httpx.Response:
+    with server.http(caller) as http:
         return http.post(path, json=body)
 
 
@@ -87,9 +87,7 @@ def test_streamed_interaction_is_stored_like_a_plain_one(server: Server) -> None
         server.http() as http,
         http.stream("POST", "/v1/suggestions", json=body | {"stream": True}) as answer,
     ):
-        first = next(line for line in answer.iter_lines() if line.startswith("data: {"))
-        for _ in answer.iter_lines():
-            pass
+        first, *_ = [line for line in answer.iter_lines() if line.startswith("data: {")]
     id_ = json.loads(first[6:])["id"]
     with server.http() as http:
         stored = http.get(f"/v1/interactions/{id_}").json()

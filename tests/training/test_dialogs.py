@@ -9,6 +9,7 @@ import pytest
 from training.dialogs import Dialog, DialogError, Turn, read_dialogs, write_dialogs
 from training.editing import edit_reply, edit_summary, reply_turns
 
+ABCD_DIR = os.environ.get("SWITCHBOARD_ABCD_DIR")  # read before the environment is cleared
 ROW = {"conversation_id": "a", "lob": "care", "turns": [{"role": "customer", "text": "Hello."}]}
 ABCD = {
     "convo_id": 7,
@@ -98,11 +99,9 @@ def test_a_bad_abcd_item_is_named(tmp_path: Path, item: object) -> None:
         read_dialogs(path)
 
 
+@pytest.mark.skipif(not ABCD_DIR, reason="SWITCHBOARD_ABCD_DIR does not name ABCD's folder")
 def test_the_abcd_sample_reads_and_can_be_edited() -> None:
-    folder = os.environ.get("SWITCHBOARD_ABCD_DIR")
-    if not folder:
-        pytest.skip("SWITCHBOARD_ABCD_DIR is not set: it names the folder of ABCD's sample")
-    dialogs = read_dialogs(Path(folder) / "abcd_sample.json")
+    dialogs = read_dialogs(Path(str(ABCD_DIR)) / "abcd_sample.json")
     assert [d.lob for d in dialogs] == ["care", "care", "sales"]
     promised, refund, promo = (edit_summary(dialog, "It went well.") for dialog in dialogs)
     assert promised.startswith("Case: I need to return an item")

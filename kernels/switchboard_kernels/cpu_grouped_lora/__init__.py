@@ -5,7 +5,7 @@ Formula, for token t with adapter slot i = index[t] and slice s of the output co
     h[t, s] = round(x[t] · A[i, s]ᵀ · scale)        A: (slots, 1, rank, hidden)
     y[t, s] += h[t, s] · B[i, s]ᵀ                   B: (slots, 1, columns, rank)
 
-Rows with index −1 are never read or written: a request on the base model keeps its bits.
+Rows with index -1 are never read or written: a request on the base model keeps its bits.
 
 Accumulation: float32 inside each product; h is rounded once to y's type, as vLLM does it.
 
@@ -15,7 +15,7 @@ once per *token*, and writes and rereads the copies: 3·T/g times as much. Opera
 2·T·rank·(S·hidden + columns) in both.
 
 Source: grouped (segmented) gather matrix products, Chen et al. 2023, Punica, arXiv 2310.18547,
-and Sheng et al. 2023, S-LoRA, arXiv 2311.03285. Upstream reports of the −1 bug: vLLM pull
+and Sheng et al. 2023, S-LoRA, arXiv 2311.03285. Upstream reports of the -1 bug: vLLM pull
 requests #48421 and #49656.
 """
 

@@ -9,9 +9,9 @@ import torch
 from switchboard_kernels.cpu_grouped_lora.groups import Group, TokenGroups
 from switchboard_kernels.errors import ShapeError
 
-# Below this many tokens an adapter, copying the weights per token costs less than the calls of
-# one product per adapter (measured, benchmarks/kernels/cpu_grouped_lora.py).
-GATHER_BELOW_TOKENS_PER_ADAPTER = 2
+# Copying this many weights costs about what the calls of one more product per adapter cost, so
+# adapters with fewer (tokens x weights) are gathered (measured on two AVX-512 cores).
+GATHER_BELOW_WEIGHTS_PER_ADAPTER = 60_000
 
 
 def grouped_lora(
@@ -70,9 +70,11 @@ def grouped_shrink(
         One (adapter rows, rank) per slice, in the order of ``groups.rows``.
     """
     rows = _rows(x, groups)
-    if _few_per_adapter(groups):
+    if _gather_is_cheaper(groups, a):
         return [
-            _scaled(torch.bmm(w[groups.slots, 0].to(x.dtype), rows.unsqueeze(2))[..., 0], scale, dtype)
+            _scaled(
+                torch.bmm(w[groups.slots, 0].to(x.dtype), rows.unsqueeze(2))[..., 0], scale, dtype
+            )
             for w in a
         ]
     out = []
@@ -122,7 +124,7 @@ def _expand(
     add_inputs: bool,
 ) -> None:
     start = offset
-    gather = _few_per_adapter(groups)
+    gather = _gather_is_cheaper(groups, b)
     for h, w, width in zip(shrunk, b, slices, strict=True):
         # vLLM pads the two sides differently for vocabularies: the common columns count.
         width = min(width, w.shape[-2], y.shape[1] - start)
@@ -170,8 +172,10 @@ def _rows(x: torch.Tensor, groups: TokenGroups) -> torch.Tensor:
     return x.index_select(0, groups.rows)
 
 
-def _few_per_adapter(groups: TokenGroups) -> bool:
-    return len(groups.rows) < GATHER_BELOW_TOKENS_PER_ADAPTER * len(groups.groups)
+def _gather_is_cheaper(groups: TokenGroups, weights: Sequence[torch.Tensor]) -> bool:
+    """Whether to copy the weights per row rather than run one product per adapter."""
+    per_row = sum(w.shape[-2] * w.shape[-1] for w in weights)
+    return len(groups.rows) * per_row < GATHER_BELOW_WEIGHTS_PER_ADAPTER * len(groups.groups)
 
 
 def _scaled(h: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:

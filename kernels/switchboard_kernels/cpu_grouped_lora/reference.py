@@ -25,13 +25,13 @@ def cpu_grouped_lora_reference(
         x: (tokens, hidden).
         a: One (slots, 1, rank, hidden) per slice.
         b: One (slots, 1, slice columns, rank) per slice.
-        indices: (tokens,) adapter slot of each token, −1 for the base model.
+        indices: (tokens,) adapter slot of each token, -1 for the base model.
         scale: Multiplies the low-rank product.
         offset: First column of the first slice.
         add_inputs: Add to ``y``; otherwise the slices replace it.
 
     Returns:
-        (tokens, columns) in float64; rows of index −1 equal ``y``'s.
+        (tokens, columns) in float64; rows of index -1 equal ``y``'s.
     """
     out = y.double().clone()
     for token, slot in enumerate(indices.tolist()):

@@ -1,6 +1,6 @@
 """Glue: vLLM's ``PunicaWrapperCPU`` with the grouped op in place of its per-token gathers.
 
-vLLM indexes the stacked weights with −1 for rows on the base model, and −1 means the last slot to
+vLLM indexes the stacked weights with -1 for rows on the base model, and -1 means the last slot to
 torch: such rows got the last adapter. Here they are left out when the batch is sorted, once per
 step, in ``update_metadata``.
 """
@@ -64,6 +64,7 @@ class GroupedPunicaWrapperCPU(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM i
         **kwargs: Any,
     ) -> None:
         """Sort the step's tokens by adapter; see vLLM for the arguments."""
+        del kwargs  # vLLM passes none today
         self._update_base_metadata(mapping, lora_index_to_id, max_loras, vocab_size)
         self.is_prefill = mapping.is_prefill
         self._token_groups = TokenGroups.from_indices(self.token_lora_indices)
@@ -181,9 +182,7 @@ class GroupedPunicaWrapperCPU(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM i
         y, x = y.view(-1, y.shape[-1]), x.view(-1, x.shape[-1])
         if not self._native(y, x, layer, groups, scale, add_inputs=True):
             columns = min(y.shape[1], lora_b_stacked.shape[-2])
-            grouped_lora(
-                y, x, layer.weights.a, layer.weights.b, (columns,), groups, scale=scale
-            )
+            grouped_lora(y, x, layer.weights.a, layer.weights.b, (columns,), groups, scale=scale)
 
     def _layer(
         self, key: object, a: tuple[torch.Tensor, ...], b: tuple[torch.Tensor, ...]
@@ -203,7 +202,9 @@ class GroupedPunicaWrapperCPU(PunicaWrapperCPU):  # type: ignore[misc]  # vLLM i
         scale: float,
         add_inputs: bool,
     ) -> bool:
-        return layer.native is not None and native_grouped_lora(
+        if self._library is None or layer.native is None:
+            return False
+        return native_grouped_lora(
             self._library,
             y,
             x,

@@ -5,7 +5,7 @@ Formula, for token t with adapter slot i and output slice s::
     h[k, t, s] = Σ over the k-th share of hidden of scale · x[t] · A[i, s]ᵀ      launch 1
     y[t, s]   += cast(Σ_k h[k, t, s]) · B[i, s]ᵀ                                  launch 2
 
-Rows with index −1 are in no block of the work list (``switchboard_kernels.tiles``), so nothing
+Rows with index -1 are in no block of the work list (``switchboard_kernels.tiles``), so nothing
 reads or writes them. No atomics and no zero fill: each program of launch 1 owns its share of ``h``,
 and launch 2 adds the shares, in a fixed order, so results repeat bit for bit. The split of hidden
 never has more parts than blocks of columns. Grids depend on tokens and slots alone: CUDA-graph

@@ -1,4 +1,5 @@
 """The Triton kernels of ``decode_shrink_expand`` and their launcher."""
+# ruff: noqa: N803  Triton constants are upper case by convention
 
 from __future__ import annotations
 

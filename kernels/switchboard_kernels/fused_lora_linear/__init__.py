@@ -11,11 +11,11 @@ Backward, W and bias frozen::
 
 Accumulation: float32 inside each product (the backend's), results in the inputs' type.
 
-Saved for backward: x, h and, with dropout, one byte a value of the mask. PEFT's graph of seven nodes
-also keeps the dropped-out copy of x and the scaled update, and adds the update by a pass of its
-own: 3 reads and 2 writes of a (tokens, columns) array more in forward, 2 and 1 of (tokens, hidden)
-more in backward. Operations are PEFT's: 2·T·(hidden·columns + rank·(hidden + columns)) forward,
-the same plus 2·T·rank·(hidden + columns) backward.
+Saved for backward: x, h and, with dropout, one byte a value of the mask. PEFT's graph of seven
+nodes also keeps the dropped-out copy of x and the scaled update, and adds the update by a pass of
+its own: 3 reads and 2 writes of a (tokens, columns) array more in forward, 2 and 1 of
+(tokens, hidden) more in backward. Operations are PEFT's: 2·T·(hidden·columns + rank·(hidden +
+columns)) forward, the same plus 2·T·rank·(hidden + columns) backward.
 
 A 4-bit base (bitsandbytes) is dequantized in forward and again in backward, never kept.
 

@@ -34,7 +34,7 @@ class _FusedLoraLinear(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, grad: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, weight, a, b, h, mask = ctx.saved_tensors
         rows = x.reshape(-1, x.shape[-1])
         dy = grad.reshape(-1, grad.shape[-1])
@@ -100,7 +100,7 @@ def fused_lora_linear(
         raise ShapeError(f"dropout={dropout}: give a probability from 0 up to, not including, 1")
     if mask is None and dropout > 0.0:
         mask = torch.empty(x.shape, dtype=torch.bool, device=x.device).bernoulli_(1.0 - dropout)
-    out: torch.Tensor = _FusedLoraLinear.apply(
+    out: torch.Tensor = _FusedLoraLinear.apply(  # type: ignore[no-untyped-call]
         x, weight, quant_state, bias, a, b, scale, mask, 1.0 - dropout
     )
     return out

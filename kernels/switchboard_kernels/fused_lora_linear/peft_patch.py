@@ -36,11 +36,12 @@ def patch_peft(model: torch.nn.Module) -> int:
     except ImportError:
         pass
     count = 0
-    for module in model.modules():
-        if isinstance(module, kinds) and isinstance(module.get_base_layer(), torch.nn.Linear):
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, kinds)]
+    for module in layers:
+        if isinstance(module.get_base_layer(), torch.nn.Linear):
             if not hasattr(module, _ORIGINAL):
                 setattr(module, _ORIGINAL, module.forward)
-                module.forward = types.MethodType(_forward, module)  # type: ignore[method-assign]
+                module.forward = types.MethodType(_forward, module)
             count += 1
     return count
 

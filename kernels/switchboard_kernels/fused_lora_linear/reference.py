@@ -15,7 +15,7 @@ def fused_lora_linear_reference(
     mask: torch.Tensor | None = None,
     dropout: float = 0.0,
 ) -> torch.Tensor:
-    """Return x Wᵀ + bias + scale · (mask∘x / (1 − dropout)) Aᵀ Bᵀ.
+    """Return x Wᵀ + bias + scale · (mask∘x / (1 - dropout)) Aᵀ Bᵀ.
 
     Args:
         x: (..., hidden).

@@ -6,7 +6,7 @@ Formula, for token t with adapter slot i, all slices s at once::
 
 vLLM launches a program per slice and per 16 ranks, each reading x again: slices·rank/16 passes
 over the only large operand. Here a program holds the accumulators of all slices. The work list and
-the expand launch are those of ``decode_shrink_expand``, with blocks of 64 rows; index −1 is in no
+the expand launch are those of ``decode_shrink_expand``, with blocks of 64 rows; index -1 is in no
 block.
 
 Accumulation: float32.

@@ -1,4 +1,5 @@
 """The Triton kernel of ``prefill_shrink`` and its launcher."""
+# ruff: noqa: N803  Triton constants are upper case by convention
 
 from __future__ import annotations
 
