@@ -35,7 +35,13 @@ def register() -> None:
     if current_platform.is_cpu():
         _answer_with(type(current_platform), CPU_WRAPPER)
     elif current_platform.is_cuda():
-        _answer_with(type(current_platform), GPU_WRAPPER)
+        if settings.explicit:
+            _answer_with(type(current_platform), GPU_WRAPPER)
+        else:
+            logger.info(
+                "vLLM's own LoRA kernels are used: ours for CUDA are not yet run on a GPU; "
+                "SWITCHBOARD_KERNELS=on uses them all the same."
+            )
 
 
 def _answer_with(platform: type, wrapper: str) -> None:

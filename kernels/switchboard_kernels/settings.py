@@ -21,12 +21,15 @@ class Settings:
     Attributes:
         enabled: ``SWITCHBOARD_KERNELS``, ``on`` (default) or ``off``. Off leaves vLLM as it is,
             with its CPU bug: base requests answered through another request's adapter.
+        explicit: Whether ``SWITCHBOARD_KERNELS`` was set at all. On CUDA the kernels are used only
+            when it was, as long as they have not been run on a GPU.
         native: ``SWITCHBOARD_KERNELS_NATIVE``. ``auto`` (default) builds and uses the C++
             extension where a compiler and AVX-512 BF16 are present and falls back to torch;
             ``on`` fails when it cannot be built; ``off`` uses torch.
     """
 
     enabled: bool = True
+    explicit: bool = False
     native: str = "auto"
 
     @classmethod
@@ -54,5 +57,6 @@ class Settings:
             raise SettingsError("; ".join(problems))
         return cls(
             enabled=values["SWITCHBOARD_KERNELS"] == "on",
+            explicit="SWITCHBOARD_KERNELS" in source,
             native=values["SWITCHBOARD_KERNELS_NATIVE"],
         )

@@ -4,8 +4,8 @@ import os
 
 import pytest
 import torch
+from lora_batches import HAS_GPU
 
-HAS_GPU = torch.cuda.is_available()
 if not HAS_GPU:
     os.environ["TRITON_INTERPRET"] = "1"
 

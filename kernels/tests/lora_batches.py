@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import torch
 
+HAS_GPU = torch.cuda.is_available()
+
 
 @dataclass
 class Batch:

@@ -2,7 +2,7 @@ import copy
 
 import pytest
 import torch
-from conftest import HAS_GPU
+from lora_batches import HAS_GPU
 
 from switchboard_kernels.errors import ShapeError
 from switchboard_kernels.fused_lora_linear import fused_lora_linear, patch_peft, unpatch_peft

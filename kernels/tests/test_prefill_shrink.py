@@ -1,7 +1,6 @@
 import pytest
 import torch
-from conftest import HAS_GPU
-from lora_batches import SHAPES, Batch, make_batch
+from lora_batches import HAS_GPU, SHAPES, Batch, make_batch
 
 pytest.importorskip("triton", reason="needs Triton")
 
