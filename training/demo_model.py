@@ -2,7 +2,7 @@
 
 The demo must run on a fresh machine with no download and no GPU, and still fine-tune, serve and
 swap for real. So it makes its own model: a byte-level BPE tokenizer (any Unicode text survives)
-and a Llama of about two million weights, trained on `training.demo_corpus` and saved as an
+and a Llama of about a million weights, trained on `training.demo_corpus` and saved as an
 ordinary Hugging Face checkpoint that vLLM, TRL and PEFT read as they read any other.
 """
 
@@ -45,7 +45,7 @@ class Recipe:
     """Everything that decides the base model's weights."""
 
     seed: int = 0
-    steps: int = 400
+    steps: int = 400  # about 55 s on two free cores
     tokens_per_step: int = 2048
     matrix_learning_rate: float = 0.01  # Muon's, for the layers' matrices
     learning_rate: float = 3e-3  # AdamW's, for embeddings and norms
@@ -58,16 +58,19 @@ class Recipe:
     heads: int = 4  # vLLM's CPU attention takes heads of 32, 64, 80… wide
     context_tokens: int = 2048
 
-    def digest(self) -> str:
-        """Name this recipe together with the code that makes the corpus and the model.
+    def digest(self, render: Render) -> str:
+        """Name this recipe together with the code and the prompts that make the corpus.
+
+        Args:
+            render: renders a task's prompt.
 
         Returns:
             16 hexadecimal digits.
         """
         parts = [json.dumps(dataclasses.asdict(self), sort_keys=True), torch.__version__]
         parts += [inspect.getsource(module) for module in (demo_dialogs, demo_corpus)]
-        parts += [p.read_text("utf-8") for p in sorted(demo_corpus.PROMPTS.glob("*.jinja"))]
         parts.append(Path(__file__).read_text("utf-8"))
+        parts.append(repr(make_corpus(40, seed=self.seed, render=render)))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 
 
@@ -92,7 +95,7 @@ def make_base_model(
         `path`.
     """
     recipe = Recipe(seed=seed) if steps is None else Recipe(seed=seed, steps=steps)
-    digest = recipe.digest()
+    digest = recipe.digest(render)
     if _made_by(path, digest):
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -211,8 +214,9 @@ def _initialize(model: LlamaForCausalLM) -> None:
 
     In each layer W_O starts as half of W_V's transpose, so that a head writes the token that it
     looks at to the output (after Trockman and Kolter, Mimetic Initialization of Self-Attention
-    Layers, 2023); the tied embeddings then score it. Measured at 400 steps: 28 of 34 summaries
-    with every name, product and problem right, against 0 of 34 from the usual start.
+    Layers, 2023); the tied embeddings then score it. In summaries with every name, product and
+    problem copied right, of an early corpus: none of 19 from the usual start, 18 of 34 from this
+    one, 28 of 34 with Muon besides (400 steps each).
     """
     width = model.config.hidden_size
     torch.nn.init.normal_(model.model.embed_tokens.weight, std=0.3)

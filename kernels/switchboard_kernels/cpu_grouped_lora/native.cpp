@@ -39,8 +39,9 @@ namespace {
 constexpr int64_t kShrinkRows = 32;   // rows of one shrink task
 constexpr int64_t kExpandRows = 128;  // rows of one expand task: their y lines stay in L2
 constexpr int64_t kExpandCols = 32;   // one 64-byte line of bf16
-// Below this many multiply-adds a second thread costs more than it brings.
-constexpr double kSerialBelow = 500e3;
+// Below this many multiply-adds (about 30 us) one thread does it all: a second one brings a few
+// microseconds on an idle machine and costs a scheduler's slice, 8 ms and more, on a busy one.
+constexpr double kSerialBelow = 1.2e6;
 
 // One 32-bit word holds one float or a pair of bf16; both passes run over words.
 struct F32 {
@@ -137,6 +138,33 @@ void transpose(const int32_t* p, int64_t stride, int64_t rows, int64_t cols, __m
   }
 }
 
+// The same for up to 8 columns, which is what rank 16 in bf16 has: 24 shuffles instead of 64.
+void transpose8(const int32_t* p, int64_t stride, int64_t rows, int64_t cols, __m512i* out) {
+  __m512i r[8], t[8];
+  const __mmask8 m = static_cast<__mmask8>(first(cols));
+  const auto row = [&](int64_t i) {
+    return i < rows ? _mm256_maskz_loadu_epi32(m, p + i * stride) : _mm256_setzero_si256();
+  };
+  for (int i = 0; i < 8; ++i) {
+    const int at = i < 4 ? i : i + 4;  // rows 0-3 with 4-7, rows 8-11 with 12-15
+    r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(row(at)), row(at + 4), 1);
+  }
+  for (int i = 0; i < 8; i += 2) {
+    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
+    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
+    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
+    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
+    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
+  }
+  for (int i = 0; i < 4; ++i) {
+    out[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
+    out[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
+  }
+}
+
 // MR rows of x times 16 / MR rows of A, into h (rows of `h_stride` elements).
 template <class T, int MR>
 void shrink_tile(const typename T::Elem* const* x, const typename T::Elem* a, int64_t n,
@@ -214,7 +242,12 @@ void expand_block(typename T::Elem* y, int64_t y_stride, const int64_t* rows, in
   for (int half = 0; half < 2; ++half) {
     for (int64_t k = 0; k < words; k += 16) {
       __m512i part[16];
-      transpose(base + half * 16 * stride + k, stride, cols - half * 16, words - k, part);
+      const int32_t* from = base + half * 16 * stride + k;
+      const int64_t rows_left = cols - half * 16;
+      if (words - k > 8)
+        transpose(from, stride, rows_left, words - k, part);
+      else
+        transpose8(from, stride, rows_left, words - k, part);
       for (int64_t c = 0; c < std::min<int64_t>(16, words - k); ++c)
         bt[2 * (k + c) + half] = part[c];
     }
