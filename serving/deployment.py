@@ -280,6 +280,8 @@ def _environment(settings: Settings) -> None:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
         "RAY_SERVE_LOG_TO_STDERR": "0",
+        # HAProxy forgets a replica within a second; Serve would keep it for thirty.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
         # What a killed worker leaves behind, Ray ends.
         "RAY_process_group_cleanup_enabled": "true",
         # Several servers on one machine must not share a proxy's files and ports.

@@ -29,7 +29,7 @@ from training import evaluation, generation, pipeline
 from training import settings as recipes
 from training.curation import Example
 from training.demo_dialogs import LOBS, make_dialogs
-from training.demo_traffic import Traffic, replay
+from training.demo_traffic import REPLIES_PER_DIALOG, Traffic, replay
 from training.dialogs import Dialog, read_dialogs
 from training.errors import EvaluationFailed, TooLittleData
 from training.outcome import Outcome
@@ -38,6 +38,8 @@ from training.worker import Worker
 
 CONVERSATIONS = 75
 SEED = 20_000
+FEWEST = 3  # conversations of a line: one to learn from, two for an interval
+OWN_REPLIES = 8  # of a user's conversation: there may be few of them
 GAIN = 0.15
 BASE = Path(".cache/switchboard/demo-base")
 CONFIG = Path("configs/demo.yaml")
@@ -93,6 +95,10 @@ def _conversations(path: Path | None) -> dict[str, list[Dialog]]:
     found: dict[str, list[Dialog]] = {}
     for dialog in read_dialogs(path):
         found.setdefault(dialog.lob, []).append(dialog)
+    largest = max(found, key=lambda lob: len(found[lob]))
+    for lob in [lob for lob, dialogs in found.items() if len(dialogs) < FEWEST and lob != largest]:
+        console.print(f"{lob} has fewer than {FEWEST} conversations: {largest} works them too.")
+        found[largest] += [d.model_copy(update={"lob": largest}) for d in found.pop(lob)]
     return found
 
 
@@ -117,7 +123,7 @@ async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool)
 
         console.print(f"[bold]3. Agents work {len(every)} conversations, edit and rate")
         started = time.monotonic()
-        outputs = await replay(client, every)
+        outputs = await replay(client, every, replies=OWN_REPLIES if own else REPLIES_PER_DIALOG)
         console.print(f"  {outputs} outputs given feedback in {time.monotonic() - started:.0f} s")
 
         console.print("[bold]4. Fine-tune, gate and hot-swap, while traffic runs")
@@ -136,6 +142,9 @@ async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool)
                         worker=worker,
                         say=lambda text: console.print(f"  {text}"),
                     )
+                    if not findings.outcomes[lob].rollout:
+                        version = findings.outcomes[lob].version
+                        console.print(f"  {lob}: {version} is rejected; what serves is unchanged")
                 except TooLittleData as exc:
                     findings.skipped[lob] = exc.message
                     console.print(f"  {exc.message}")
@@ -188,7 +197,7 @@ def _write_config(
     config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     recipe = {lob: recipes.load(recipes.find(lob, CONFIG)) for lob in lobs}
     if own:  # a sample may be tiny: it must run, though it proves little
-        few = {"min_examples": 2, "min_conversations": 2, "min_holdout": 1}
+        few = {"min_examples": 2, "min_conversations": FEWEST, "min_holdout": FEWEST - 1}
         recipe = {
             lob: r.model_copy(update={"curation": r.curation.model_copy(update=few)})
             for lob, r in recipe.items()

@@ -82,7 +82,8 @@ def measure(load: Workload, scratch: Path) -> list[dict[str, Any]]:
         scratch: Folder for the checkpoint and the adapters.
 
     Returns:
-        One row per cell and round: plugin, mix, round, req_per_s, tokens_per_s, ttft_ms.
+        One row per cell and round: plugin, mix, round, req_per_s, tokens_per_s, ttft_ms and
+        over_base, the rate over that of the base just before and after.
     """
     model = load.model or make_checkpoint(
         scratch / "base",
@@ -123,20 +124,33 @@ def measure(load: Workload, scratch: Path) -> list[dict[str, Any]]:
 def _one_round(
     engine: Engine, switch: str, mixes: dict[str, list[str]], number: int, requests: int
 ) -> list[dict[str, Any]]:
-    """All mixes one after the other, the base first and last: its rate is the mean of the two."""
-    figures = {mix: [engine.run(models, requests)] for mix, models in mixes.items()}
-    figures["base"].append(engine.run(mixes["base"], requests))
+    """Every mix between two runs of the base, which it is compared with."""
+    base = [engine.run(mixes["base"], requests)]
     rows = []
-    for mix, runs in figures.items():
-        seconds = sum(run["seconds"] for run in runs)
-        row = {
-            "plugin": switch,
-            "mix": mix,
-            "round": number,
-            "req_per_s": sum(run["requests"] for run in runs) / seconds,
-            "tokens_per_s": sum(run["tokens"] for run in runs) / seconds,
-            "ttft_ms": sum(run["ttft_ms"] for run in runs) / len(runs),
-        }
+    for mix, models in mixes.items():
+        if mix == "base":
+            continue
+        run = engine.run(models, requests)
+        base.append(engine.run(mixes["base"], requests))
+        row = _figures(switch, mix, number, [run])
+        row["over_base"] = (
+            row["req_per_s"] / _figures(switch, "base", number, base[-2:])["req_per_s"]
+        )
         rows.append(row)
+    rows.insert(0, _figures(switch, "base", number, base) | {"over_base": 1.0})
+    for row in rows:
         print(json.dumps(row), flush=True)
     return rows
+
+
+def _figures(switch: str, mix: str, number: int, runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """Rates over some runs of one workload."""
+    seconds = sum(run["seconds"] for run in runs)
+    return {
+        "plugin": switch,
+        "mix": mix,
+        "round": number,
+        "req_per_s": sum(run["requests"] for run in runs) / seconds,
+        "tokens_per_s": sum(run["tokens"] for run in runs) / seconds,
+        "ttft_ms": sum(run["ttft_ms"] for run in runs) / len(runs),
+    }

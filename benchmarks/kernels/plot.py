@@ -69,7 +69,7 @@ def draw_cpu(rows: list[dict[str, str]]) -> None:
     right.set(ylabel="requests / s", title="vLLM on CPU, 32 at a time")
     right.set_xticks(range(len(mixes)), mixes)
     if engine:
-        right.legend()
+        right.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncol=2)
     save(figure, "kernels-cpu.png")
 
 

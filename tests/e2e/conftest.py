@@ -145,7 +145,7 @@ def base_model() -> Path:
 def make_server(base_model: Path) -> Callable[..., Server]:
     """A function that writes a configuration in a folder; the caller starts and stops it."""
 
-    def make(folder: Path, *, replicas: int = 1, **changes: Any) -> Server:
+    def make(folder: Path, *, replicas: int = 1, proxy: str = "haproxy", **changes: Any) -> Server:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
@@ -154,7 +154,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
             "model": str(base_model),
             "replicas": replicas,
             "prompts": str(ROOT / "configs" / "prompts"),
-            "http": {"host": "127.0.0.1", "port": port},
+            "http": {"host": "127.0.0.1", "port": port, "proxy": proxy},
             "store": {"url": f"sqlite:///{folder / 'store.sqlite'}"},
             "journal": {"dir": str(folder / "journal")},
             "adapters": {"uri": str(folder / "adapters"), "max_rank": 16, "max_active": 4},

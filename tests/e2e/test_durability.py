@@ -46,9 +46,13 @@ def load(server: Server, stop: threading.Event, completed: list[str], fed_back: 
 
 
 def test_kill_9_under_load_loses_nothing_acknowledged(
-    make_server: Callable[..., Server], register: Callable[..., str], tmp_path: Path
+    make_server: Callable[..., Server],
+    register: Callable[..., str],
+    tmp_path: Path,
+    empty_postgres_url: str,
 ) -> None:
-    server = make_server(tmp_path)
+    # The other database and the other proxy than the session's server has.
+    server = make_server(tmp_path, store={"url": empty_postgres_url}, proxy="python")
     server.start()
     try:
         live = register(server, "care")
