@@ -115,7 +115,7 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         key_id=raw["key_id"],
         replica=raw["replica"],
         stream=raw["stream"],
-        status=raw["status"],
+        status="error" if response.get("error") else raw["status"],
     )
 
 

@@ -25,8 +25,9 @@ from ray import serve
 from ray.serve.config import HTTPOptions
 
 from serving.errors import ConfigError, SwitchboardError, Unavailable
+from serving.members import Command
 from serving.registry import Registry
-from serving.rollout import Command, Coordinator, Rollout
+from serving.rollout import Coordinator, Rollout
 from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.records import Route

@@ -16,10 +16,10 @@ import orjson
 
 from serving import metrics, tasks
 from serving.adapters import Adapters
-from serving.capture import DONE, Capture, Status
+from serving.answer import Answer, ask_for_usage
+from serving.capture import Capture
 from serving.errors import (
     InvalidRequest,
-    JournalFull,
     PermissionDenied,
     SwitchboardError,
     Unauthenticated,
@@ -52,12 +52,6 @@ INFERENCE = {
     "/v1/responses": ("response", "resp_"),
 }
 _CHAT = "/v1/chat/completions"
-_RESPONSE_ENDS = (
-    b"event: response.completed",
-    b"event: response.incomplete",
-    b"event: response.failed",
-)
-_USAGE_ONLY = b'"choices":[],'
 _REPLACED_HEADERS = frozenset(
     {b"x-request-id", b"content-length", b"content-type", b"authorization", b"transfer-encoding"}
 )
@@ -215,7 +209,7 @@ class Gateway:
             await self._check_pinned(target, key)
         request["model"] = target.version
         stream = request.get("stream") is True
-        silent_usage = stream and _ask_for_usage(inner, request)
+        hide_usage = stream and ask_for_usage(inner, request)
         if inner == "/v1/responses":
             request["request_id"] = f"{prefix}{request_id}"
         body = orjson.dumps(request)
@@ -236,7 +230,7 @@ class Gateway:
             prompt=(prompt.name, prompt.hash) if prompt else None,
             clock=clock,
         )
-        answer = _Answer(send, capture, self._journal, target, silent_usage)
+        answer = Answer(send, capture, self._journal, hide_usage=hide_usage)
         inner_scope = {
             **scope,
             "path": inner,
@@ -264,98 +258,6 @@ class Gateway:
                 f"{target.version} is {version.state}: only trainer and admin keys may call it.",
                 param="model",
             )
-
-
-class _Answer:
-    """The response on its way out: names its version, is captured, and durable at its end."""
-
-    __slots__ = (
-        "_capture",
-        "_headers",
-        "_hide_usage",
-        "_journal",
-        "_ok",
-        "_send",
-        "_status",
-        "_written",
-    )
-
-    def __init__(
-        self, send: Send, capture: Capture, journal: Journal, target: Target, hide_usage: bool
-    ) -> None:
-        self._send = send
-        self._capture = capture
-        self._journal = journal
-        self._headers = [(b"x-switchboard-version", target.version.encode())]
-        self._hide_usage = hide_usage
-        self._ok = False
-        self._status = 0
-        self._written = False
-
-    async def send(self, message: Message) -> None:
-        """Pass a message on; before the response's last byte, make the interaction durable."""
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-            self._ok = self._status == 200
-            message["headers"] = [*message.get("headers", ()), *self._headers]
-            await self._send(message)
-            return
-        if self._ok and message["type"] == "http.response.body":
-            chunk = message.get("body", b"")
-            if chunk:
-                capture = self._capture
-                if capture.first is None:
-                    capture.first = time.perf_counter()
-                capture.chunks.append(chunk)
-                if self._hide_usage and _USAGE_ONLY in chunk and chunk.startswith(b"data: {"):
-                    return
-                if capture.stream and (chunk == DONE or chunk.startswith(_RESPONSE_ENDS)):
-                    await self._commit("completed")
-            if not message.get("more_body", False):
-                await self._commit("completed")
-        await self._send(message)
-
-    async def _commit(self, status: Status) -> None:
-        if self._written:
-            return
-        self._written = True
-        try:
-            await self._journal.commit(self._capture.payload(status))
-        except (JournalFull, OSError) as exc:
-            # The answer is not withheld: the alarm is the counter and the log.
-            metrics.CAPTURE_LOST.inc()
-            logger.error("An interaction is lost to the journal: %s", exc)
-
-    def close(self) -> None:
-        """Record a response that was cut short, and count the request."""
-        capture = self._capture
-        if self._ok and not self._written:
-            self._written = True
-            try:
-                self._journal.append(capture.payload("aborted"))
-            except (JournalFull, OSError) as exc:
-                metrics.CAPTURE_LOST.inc()
-                logger.error("An interaction is lost to the journal: %s", exc)
-        now = time.perf_counter()
-        metrics.REQUESTS.labels(
-            capture.endpoint, capture.lob or "", capture.version, str(self._status)
-        ).inc()
-        metrics.LATENCY.labels(capture.endpoint).observe(now - capture.clock)
-        if capture.stream and capture.first is not None:
-            metrics.TTFT.labels(capture.endpoint).observe(capture.first - capture.clock)
-
-
-def _ask_for_usage(path: str, request: dict[str, Any]) -> bool:
-    """Have vLLM count the tokens of a stream; True if the client did not ask for the count."""
-    if path == "/v1/responses":
-        return False
-    options = request.get("stream_options")
-    if isinstance(options, dict) and options.get("include_usage"):
-        return False
-    if options is None or isinstance(options, dict):
-        request["stream_options"] = {**(options or {}), "include_usage": True}
-        return True
-    return False
 
 
 def _header(headers: Headers, name: bytes) -> str | None:

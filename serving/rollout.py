@@ -8,31 +8,19 @@ that nobody can reach could go on answering with the old version.
 
 A replica becomes a member with `enter`, and only with the epochs that are current at that instant,
 so one that starts during a rollout either sees the new routes or is told to flip like the rest.
-Commands reach replicas by long poll; this module knows nothing of Ray or HTTP.
+Commands reach replicas by long poll (`members.py`); nothing here knows of Ray or HTTP.
 """
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal
 
 from serving.errors import Conflict, NotFound, RolloutFailed, SwitchboardError
+from serving.members import CHECK_S, POLL_S, Command, Members
 from serving.registry import Registry
 from serving.store.records import AdapterVersion, Route
-
-POLL_S = 4.0
-CHECK_S = 0.25
-
-
-@dataclass(frozen=True, slots=True)
-class Command:
-    """What a replica is told to do; it answers with `Coordinator.ack`."""
-
-    id: int
-    kind: Literal["prepare", "activate"]
-    version: AdapterVersion | None = None
-    routes: tuple[Route, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,22 +35,6 @@ class Rollout:
     epoch: int
     replicas: int
     seconds: float
-
-
-@dataclass(slots=True)
-class _Member:
-    id: str
-    seen: float = field(default_factory=time.monotonic)
-    commands: list[Command] = field(default_factory=list)
-    wake: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: dict[int, asyncio.Future[None]] = field(default_factory=dict)
-
-    def send(self, command: Command) -> asyncio.Future[None]:
-        future = asyncio.get_running_loop().create_future()
-        self.waiting[command.id] = future
-        self.commands.append(command)
-        self.wake.set()
-        return future
 
 
 class Coordinator:
@@ -89,14 +61,12 @@ class Coordinator:
     ) -> None:
         self._registry = registry
         self._alive = alive
-        self._fence = fence
         self._prepare_timeout_s = prepare_timeout_s
         self._lost_after_s = lost_after_s
+        self._members = Members(alive=alive, fence=fence, lost_after_s=lost_after_s)
         self._expected = set(expected)
-        self._members: dict[str, _Member] = {}
         self._routes: dict[str, Route] | None = None
         self._lock = asyncio.Lock()
-        self._ids = 0
 
     # What replicas call.
 
@@ -116,41 +86,21 @@ class Coordinator:
         current = await self.routes()
         if {r.lob: r.epoch for r in routes} != {r.lob: r.epoch for r in current}:
             return current
-        self._members[replica] = _Member(replica)
+        self._members.add(replica)
         self._expected.discard(replica)
         return None
 
     async def poll(self, replica: str, timeout_s: float = POLL_S) -> list[Command] | None:
-        """Wait for commands; an empty list after `timeout_s`; None tells it to enter again."""
-        member = self._members.get(replica)
-        if member is None:
-            return None
-        member.seen = time.monotonic()
-        if not member.commands:
-            member.wake.clear()
-            try:
-                async with asyncio.timeout(timeout_s):
-                    await member.wake.wait()
-            except TimeoutError:
-                pass
-        member.seen = time.monotonic()
-        commands, member.commands = member.commands, []
-        return commands
+        """Wait for commands: `Members.poll`."""
+        return await self._members.poll(replica, timeout_s)
 
     async def ack(self, replica: str, command: int, error: SwitchboardError | None) -> None:
         """Report that a command is done, or why it failed."""
-        member = self._members.get(replica)
-        future = member.waiting.pop(command, None) if member else None
-        if future is None or future.done():
-            return
-        if error is None:
-            future.set_result(None)
-        else:
-            future.set_exception(error)
+        self._members.ack(replica, command, error)
 
     def members(self) -> list[str]:
         """The replicas that answer requests now."""
-        return sorted(self._members)
+        return self._members.names()
 
     # What administrators call.
 
@@ -300,8 +250,8 @@ class Coordinator:
                 await asyncio.sleep(CHECK_S)
 
     async def _prepare(self, version: AdapterVersion) -> None:
-        futures = self._send_all("prepare", version=version)
-        errors = await self._gather(futures, self._prepare_timeout_s)
+        futures = self._members.send_all("prepare", version=version)
+        errors = await self._members.gather(futures, self._prepare_timeout_s)
         if errors:
             await self._activate(tuple(await self.routes()))  # lets replicas drop what they loaded
             replica, error = next(iter(errors.items()))
@@ -313,58 +263,8 @@ class Coordinator:
             )
 
     async def _activate(self, routes: tuple[Route, ...]) -> int:
-        futures = self._send_all("activate", routes=routes)
-        errors = await self._gather(futures, self._lost_after_s)
+        futures = self._members.send_all("activate", routes=routes)
+        errors = await self._members.gather(futures, self._lost_after_s)
         for replica in errors:  # it may still answer with the old version
-            await self._replace(replica)
+            await self._members.replace(replica)
         return len(futures) - len(errors)
-
-    def _send_all(
-        self,
-        kind: Literal["prepare", "activate"],
-        version: AdapterVersion | None = None,
-        routes: tuple[Route, ...] = (),
-    ) -> dict[str, asyncio.Future[None]]:
-        self._ids += 1
-        command = Command(self._ids, kind, version, routes)
-        return {id_: member.send(command) for id_, member in self._members.items()}
-
-    async def _gather(
-        self, futures: dict[str, asyncio.Future[None]], timeout_s: float
-    ) -> dict[str, SwitchboardError | None]:
-        """Wait for all; the failed ones with their error, or None for no answer in time.
-
-        A member that died meanwhile is dropped: a dead process answers nobody.
-        """
-        deadline = time.monotonic() + timeout_s
-        pending = dict(futures)
-        failed: dict[str, SwitchboardError | None] = {}
-        while pending:
-            await asyncio.wait(pending.values(), timeout=CHECK_S)
-            for replica, future in list(pending.items()):
-                if future.done():
-                    del pending[replica]
-                    if error := future.exception():
-                        failed[replica] = (
-                            error
-                            if isinstance(error, SwitchboardError)
-                            else RolloutFailed(f"{replica}: {error}")
-                        )
-                elif not await self._alive(replica):
-                    del pending[replica]
-                    self._members.pop(replica, None)
-                elif self._silent(replica):
-                    del pending[replica]
-                    await self._replace(replica)
-                elif time.monotonic() > deadline:
-                    del pending[replica]
-                    failed[replica] = None
-        return failed
-
-    def _silent(self, replica: str) -> bool:
-        member = self._members.get(replica)
-        return member is None or time.monotonic() - member.seen > self._lost_after_s
-
-    async def _replace(self, replica: str) -> None:
-        self._members.pop(replica, None)
-        await self._fence(replica)

@@ -141,3 +141,12 @@ def test_a_payload_that_is_no_capture_is_refused() -> None:
     for payload in (b"{}", b"[]", b"\xff", b"null"):
         with pytest.raises(ValueError):  # noqa: PT011
             to_record(payload)
+
+
+def test_stream_that_ends_in_an_error_is_marked() -> None:
+    record = to_record(
+        capture(delta("Hel"), event(error={"message": "boom"}), "data: [DONE]\n\n").payload(
+            "completed"
+        )
+    )
+    assert (record.output, record.status) == ("Hel", "error")
