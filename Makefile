@@ -10,7 +10,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast lint format bench-serving bench-training bench-kernels plots clean
+.PHONY: setup demo test test-fast lint format bench-serving bench-kernels plots clean
 
 # Make the environment (15 s with a warm cache).
 setup: $(READY)
@@ -47,9 +47,17 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Bare vllm serve against Switchboard, alternating in one run; results in benchmarks/results/.
+bench-serving: $(READY)
+	$(BIN)/python benchmarks/serving/run.py $(ARGS)
+
 # Kernels against vLLM's own, alternating in one run; results in benchmarks/results/.
 bench-kernels: $(READY)
 	$(BIN)/python benchmarks/kernels/run.py $(ARGS)
+
+# Redraw the benchmarks' plots from their tables.
+plots: $(READY)
+	$(BIN)/python benchmarks/kernels/plot.py
 
 # Remove everything that the commands above made.
 clean:

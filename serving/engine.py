@@ -49,10 +49,15 @@ def arguments(settings: Settings) -> argparse.Namespace:
         ConfigError: An `engine` key is unknown to vLLM, is set elsewhere, or has a bad value.
     """
     engine_keys.check(settings.engine)
-    parser = make_arg_parser(_Parser())
+    args: argparse.Namespace = make_arg_parser(_Parser()).parse_args(flags(settings))
+    return args
+
+
+def flags(settings: Settings) -> list[str]:
+    """The command line that gives `vllm serve` the same engine."""
     adapters = settings.adapters
     rank = next((r for r in _RANKS if r >= adapters.max_rank), _RANKS[-1])
-    flags: dict[str, Any] = {
+    values: dict[str, Any] = {
         "model": settings.model,
         "served_model_name": settings.served_name,
         "enable_lora": True,
@@ -63,7 +68,7 @@ def arguments(settings: Settings) -> argparse.Namespace:
         **settings.engine,
     }
     argv: list[str] = []
-    for key, value in flags.items():
+    for key, value in values.items():
         flag = key.replace("_", "-")
         if isinstance(value, bool):
             argv.append(f"--{flag}" if value else f"--no-{flag}")
@@ -73,8 +78,7 @@ def arguments(settings: Settings) -> argparse.Namespace:
             argv += [f"--{flag}", *map(str, value)]
         elif value is not None:
             argv += [f"--{flag}", str(value)]
-    args: argparse.Namespace = parser.parse_args(argv)
-    return args
+    return argv
 
 
 def chat_fields() -> frozenset[str]:

@@ -10,10 +10,13 @@ from __future__ import annotations
 import argparse
 import copy
 import statistics
+import sys
 import time
 from pathlib import Path
 
 import torch
+
+sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 from gpu_timing import append
 from peft import LoraConfig, get_peft_model

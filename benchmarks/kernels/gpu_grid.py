@@ -11,12 +11,15 @@ import argparse
 import itertools
 import os
 import random
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 from gpu_timing import ROTATED_BYTES, Roofline, append, measure_roofline, seconds_per_call
 

@@ -13,12 +13,15 @@ import argparse
 import csv
 import json
 import statistics
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import cpu_grouped_lora
 import end_to_end
+
+sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 
 RESULTS = Path(__file__).parents[1] / "results"
