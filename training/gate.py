@@ -87,9 +87,9 @@ def _oriented(metric: str, difference: Interval) -> Interval:
     if METRICS[metric].better == "higher":
         return difference
     return Interval(
-        -difference.mean,
-        -difference.high,
-        -difference.low,
+        0.0 - difference.mean,  # not its negative, which reads -0.000 for zero
+        0.0 - difference.high,
+        0.0 - difference.low,
         difference.confidence,
         difference.count,
     )

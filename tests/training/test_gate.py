@@ -49,7 +49,7 @@ def test_reasons_are_plain_words_with_figures() -> None:
     )
     assert decision.reasons[1].text == (
         "Unsupported facts may be worse than care@1's by more than 0.1: gain -0.250, 95% interval "
-        "-0.500 to -0.000, 40 examples."
+        "-0.500 to +0.000, 40 examples."
     )
     assert decision.as_json()["against"] == "care@1"
 
