@@ -15,6 +15,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from training.errors import DialogError
+
 Role = Literal["customer", "agent"]
 
 SALES_FLOWS = frozenset(
@@ -24,10 +26,6 @@ SALES_FLOWS = frozenset(
 
 
 _ABCD_START = re.compile(r'\s*(\[|\{\s*"(train|dev|test)"\s*:\s*\[)')
-
-
-class DialogError(ValueError):
-    """A dialog file could not be read; the message names the file, the line and the fix."""
 
 
 class Turn(BaseModel):

@@ -5,6 +5,7 @@ The tree, one sentence a class::
     SwitchboardError             Anything this package raises on purpose.
     ├── ConfigError              The configuration file is wrong; all its faults are listed.
     │   └── RecipeError          The recipe is wrong; all its faults are listed.
+    ├── DialogError              A dialog file could not be read; names the file, the line, the fix.
     └── TrainingError            A training run could not finish; nothing was switched.
         ├── TooLittleData        The feedback is not enough yet; the message counts what is missing.
         ├── FineTuneFailed       The trainer stopped, or what it made cannot be used.
@@ -20,6 +21,12 @@ class RecipeError(ConfigError):
     """The recipe is wrong; all its faults are listed."""
 
     code = "invalid_recipe"
+
+
+class DialogError(SwitchboardError):
+    """A dialog file could not be read; names the file, the line, the fix."""
+
+    code = "invalid_dialogs"
 
 
 class TrainingError(SwitchboardError):
