@@ -230,7 +230,9 @@ def main() -> None:
     try:
         app()
     except SwitchboardError as exc:
-        Console(stderr=True).print(f"switchboard: {exc.message}", markup=False, highlight=False)
+        Console(stderr=True).print(
+            f"switchboard: {exc.message}", markup=False, highlight=False, soft_wrap=True
+        )
         sys.exit(1)
 
 

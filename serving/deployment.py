@@ -11,7 +11,6 @@ import os
 import shlex
 import shutil
 import signal
-import socket
 import tempfile
 import threading
 from collections.abc import Awaitable
@@ -24,6 +23,7 @@ import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 
+from serving import errors, ports
 from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.members import Command
 from serving.registry import Registry
@@ -198,7 +198,7 @@ def wait() -> None:
 
 def start(settings: Settings) -> None:
     """Start Ray (or join it), the coordinator and the replicas; return when they answer."""
-    _check_port(settings)
+    ports.check(settings.http)
     _environment(settings)
     if not ray.is_initialized():
         ray.init(
@@ -233,20 +233,8 @@ def start(settings: Settings) -> None:
     except RuntimeError as exc:
         details = serve.status().applications[APP]
         messages = [d.message for d in details.deployments.values()] or [details.message]
-        raise ConfigError("The server could not start.\n" + "\n".join(messages)) from exc
-
-
-def _check_port(settings: Settings) -> None:
-    """Refuse a port in use: the proxies share ports, so a second server would take requests."""
-    try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((settings.http.host, settings.http.port))
-    except OSError as exc:
         raise ConfigError(
-            f"http.port: {settings.http.host}:{settings.http.port} cannot be bound: "
-            f"{exc.strerror}. Stop what listens there, or choose another port.",
-            param="http.port",
+            "The server could not start.\n" + "\n".join(map(errors.root_cause, messages))
         ) from exc
 
 
@@ -262,13 +250,6 @@ def _haproxy_that_dies_with_its_parent(folder: Path) -> dict[str, str]:
     wrapper.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
     wrapper.chmod(0o755)
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _environment(settings: Settings) -> None:
@@ -290,8 +271,8 @@ def _environment(settings: Settings) -> None:
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run_dir / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(_free_port()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(_free_port()),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.free()),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free()),
     }
     if haproxy:
         defaults |= _haproxy_that_dies_with_its_parent(run_dir)

@@ -145,3 +145,9 @@ def body(error: SwitchboardError) -> dict[str, Any]:
             "code": error.code,
         }
     }
+
+
+def root_cause(message: str) -> str:
+    """Our own error at the end of a replica's traceback, or the whole text if there is none."""
+    _, found, cause = message.rpartition(f"{ConfigError.__module__}.{ConfigError.__name__}: ")
+    return cause.strip() if found else message

@@ -1,0 +1,35 @@
+"""Errors: OpenAI's shape, pickling between processes, and the cause of a failed start."""
+
+import pickle
+import traceback
+
+from serving import errors
+from serving.errors import AdapterRefused, ConfigError
+
+
+def test_body_has_openais_shape() -> None:
+    assert errors.body(AdapterRefused("no", param="version")) == {
+        "error": {
+            "message": "no",
+            "type": "invalid_request_error",
+            "param": "version",
+            "code": "adapter_refused",
+        }
+    }
+
+
+def test_errors_survive_pickling() -> None:
+    again = pickle.loads(pickle.dumps(AdapterRefused("no", param="version")))
+    assert (type(again), again.message, again.param) == (AdapterRefused, "no", "version")
+
+
+def test_configuration_fault_of_a_replica_is_shown_without_its_traceback() -> None:
+    try:
+        raise ConfigError("engine: argument --dtype: invalid choice: 'nonsense'")
+    except ConfigError:
+        text = "The deployment failed to start 3 times.\n" + traceback.format_exc()
+    assert errors.root_cause(text) == "engine: argument --dtype: invalid choice: 'nonsense'"
+
+
+def test_other_failure_of_a_replica_is_shown_whole() -> None:
+    assert errors.root_cause("Traceback …\nMemoryError") == "Traceback …\nMemoryError"
