@@ -85,9 +85,7 @@ class Answer:
         try:
             await self._journal.commit(self._capture.payload(status))
         except (JournalFull, OSError) as exc:
-            # The answer is not withheld: the alarm is the counter and the log.
-            metrics.CAPTURE_LOST.inc()
-            logger.error("An interaction is lost to the journal: %s", exc)
+            _lost(exc)
 
     def close(self) -> None:
         """Record a response that was cut short, and count the request."""
@@ -97,8 +95,7 @@ class Answer:
             try:
                 self._journal.append(capture.payload("aborted"))
             except (JournalFull, OSError) as exc:
-                metrics.CAPTURE_LOST.inc()
-                logger.error("An interaction is lost to the journal: %s", exc)
+                _lost(exc)
         now = time.perf_counter()
         metrics.REQUESTS.labels(
             capture.endpoint, capture.lob or "", capture.version, str(self._status)
@@ -106,6 +103,12 @@ class Answer:
         metrics.LATENCY.labels(capture.endpoint).observe(now - capture.clock)
         if capture.stream and capture.first is not None:
             metrics.TTFT.labels(capture.endpoint).observe(capture.first - capture.clock)
+
+
+def _lost(error: Exception) -> None:
+    """Raise the alarm; the answer is not withheld."""
+    metrics.CAPTURE_LOST.inc()
+    logger.error("An interaction is lost to the journal: %s", error)
 
 
 def ask_for_usage(path: str, request: dict[str, Any]) -> bool:

@@ -8,7 +8,6 @@ import asyncio
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,7 +24,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from serving import settings as server_settings
-from training import evaluation, generation, pipeline
+from training import endpoint, evaluation, generation, pipeline
 from training import settings as recipes
 from training.curation import Example
 from training.demo_dialogs import LOBS, make_dialogs
@@ -182,11 +181,8 @@ def _write_config(
     shutil.rmtree(out / "runs", ignore_errors=True)
     state.mkdir(parents=True)
     content = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
     content |= {
-        "http": {"host": "127.0.0.1", "port": port},
+        "http": {"host": "127.0.0.1", "port": endpoint.free_port()},
         "store": {"url": f"sqlite:///{state / 'store.sqlite'}"},
         "journal": {"dir": str(state / "journal")},
     }

@@ -45,7 +45,7 @@ async def running(
     if url is not None:
         raise _absent(url, config)
     say(f"No server answers on {address}; starting a private one.")
-    port = _free_port()
+    port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", _DIE_WITH_PARENT, str(os.getpid()), sys.executable),
@@ -151,7 +151,8 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
         await process.wait()
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A TCP port that nothing listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import socket
 import statistics
 import subprocess
 import sys
@@ -124,7 +123,7 @@ def main() -> None:
     parser.add_argument("--workloads", default="suggest")
     parser.add_argument("--proxies", default="haproxy", help="haproxy,python")
     options = parser.parse_args()
-    from serving import engine, settings
+    from serving import engine, ports, settings
 
     config = yaml.safe_load(options.config.read_text())
     config["model"] = str((ROOT / config["model"]).absolute())
@@ -133,9 +132,9 @@ def main() -> None:
     loaded = settings.Settings.model_validate(config)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        servers = [targets.vllm(config, engine.flags(loaded), free_port())]
+        servers = [targets.vllm(config, engine.flags(loaded), ports.free())]
         servers += [
-            targets.switchboard(config, folder / proxy, free_port(), proxy)
+            targets.switchboard(config, folder / proxy, ports.free(), proxy)
             for proxy in options.proxies.split(",")
         ]
         runs = []
@@ -168,13 +167,6 @@ def main() -> None:
     (RESULTS / "serving.json").write_text(json.dumps(result, indent=1) + "\n")
     for key, value in result["ratios"].items():
         print(f"{key}: {value['median']} [{value['min']}, {value['max']}]")
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 if __name__ == "__main__":

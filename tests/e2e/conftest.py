@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,7 +18,7 @@ import psutil
 import pytest
 import yaml
 
-from serving import adapter_check, artifacts
+from serving import adapter_check, artifacts, ports
 from serving.registry import Registry
 from serving.store.database import Database
 
@@ -146,9 +145,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
     """A function that writes a configuration in a folder; the caller starts and stops it."""
 
     def make(folder: Path, *, replicas: int = 1, proxy: str = "haproxy", **changes: Any) -> Server:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = ports.free()
         settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
         settings |= {
             "model": str(base_model),

@@ -16,7 +16,7 @@ from training.errors import EvaluationFailed
 
 @pytest.fixture
 def settings() -> Settings:
-    port = endpoint._free_port()
+    port = endpoint.free_port()
     return Settings.model_validate({"model": "m", "lobs": {"care": {}}, "http": {"port": port}})
 
 
