@@ -9,6 +9,7 @@ import os
 import signal
 import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ from serving.settings import Settings
 from training.errors import EvaluationFailed
 
 READY_WITHIN_S = 300.0
+BUSY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 
 
@@ -39,11 +41,11 @@ async def running(
         EvaluationFailed: `url` does not answer, or a private server does not start.
     """
     address = (url or settings.url).rstrip("/")
-    if await _ready(address):
+    if url is not None:
+        await require(url, config)
+    if url is not None or await _ready(address):
         yield address
         return
-    if url is not None:
-        raise _absent(url, config)
     say(f"No server answers on {address}; starting a private one.")
     port = free_port()
     process = await asyncio.create_subprocess_exec(
@@ -60,20 +62,19 @@ async def running(
 
 
 async def require(url: str, config: Path) -> None:
-    """Check that a server is ready.
+    """Check that a server is ready; one that listens but is too busy to say so is waited for.
 
     Raises:
-        EvaluationFailed: It is not.
+        EvaluationFailed: Nothing listens there, or it did not become ready in time.
     """
-    if not await _ready(url.rstrip("/")):
-        raise _absent(url, config)
-
-
-def _absent(url: str, config: Path) -> EvaluationFailed:
-    return EvaluationFailed(
-        f"no server is ready on {url}. Start one (switchboard serve {config}), or leave --url out "
-        "to have a private one started."
-    )
+    deadline = time.monotonic() + BUSY_WITHIN_S
+    while not await _ready(url.rstrip("/")):
+        if time.monotonic() > deadline or not await _listens(url):
+            raise EvaluationFailed(
+                f"no server is ready on {url}. Start one (switchboard serve {config}), or leave "
+                "--url out to have a private one started."
+            )
+        await asyncio.sleep(0.5)
 
 
 # Linux tells a child when its parent dies (PR_SET_PDEATHSIG = 1); the setting outlives execv.
@@ -120,6 +121,20 @@ async def _ready(url: str) -> bool:
             return (await client.get(f"{url}/ready")).status_code == httpx.codes.OK
     except httpx.TransportError:
         return False
+
+
+async def _listens(url: str) -> bool:
+    address = httpx.URL(url)
+    port = address.port or (443 if address.scheme == "https" else 80)
+    try:
+        async with asyncio.timeout(5):
+            _, writer = await asyncio.open_connection(address.host, port)
+    except TimeoutError:
+        return True
+    except OSError:
+        return False
+    writer.close()
+    return True
 
 
 async def _wait_ready(url: str, process: asyncio.subprocess.Process) -> None:

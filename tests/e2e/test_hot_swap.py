@@ -31,7 +31,12 @@ class Seen:
     done: bool
 
 
-async def stream_once(http: httpx.AsyncClient, model: str, max_tokens: int = 24) -> Seen:
+async def stream_once(
+    http: httpx.AsyncClient,
+    model: str,
+    max_tokens: int = 24,
+    begun: asyncio.Event | None = None,
+) -> Seen:
     body = {"model": model, "messages": PROMPT, "max_tokens": max_tokens, "temperature": 0}
     body |= {"stream": True, "ignore_eos": True}
     asked = time.monotonic()
@@ -40,6 +45,8 @@ async def stream_once(http: httpx.AsyncClient, model: str, max_tokens: int = 24)
     async with http.stream("POST", "/v1/chat/completions", json=body) as answer:
         answered = time.monotonic()
         async for line in answer.aiter_lines():
+            if begun is not None:
+                begun.set()
             if line == "data: [DONE]":
                 done = True
             elif line.startswith("data: {"):
@@ -130,17 +137,18 @@ async def test_no_answer_after_return_is_old_on_any_replica(
             assert {s.header for s in after} == {versions[swap % 2]}
 
 
-async def test_request_in_flight_finishes_on_its_version_and_old_weights_leave(
+async def test_requests_in_flight_finish_on_their_version(
     server: Server, register: Callable[..., str]
 ) -> None:
     first, second = register(server, "care"), register(server, "care")
     async with client(server, "admin") as admin, client(server, "service") as http:
         await promote(admin, first)
-        slow = asyncio.create_task(stream_once(http, "care", 400))
-        await asyncio.sleep(0.5)
+        begun = [asyncio.Event() for _ in range(4)]
+        slow = [asyncio.create_task(stream_once(http, "care", 900, event)) for event in begun]
+        await asyncio.gather(*(event.wait() for event in begun))
         await promote(admin, second)
-        assert not slow.done(), "the stream must outlast the swap for this test to mean anything"
-        assert (await slow).header == first
+        assert not all(task.done() for task in slow), "streams must outlast the swap"
+        assert {seen.header for seen in await asyncio.gather(*slow)} == {first}
         assert (await stream_once(http, "care", 2)).header == second
 
 

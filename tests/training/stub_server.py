@@ -16,10 +16,12 @@ class Stub:
     Args:
         answer: (model, last message) to the text.
         promote_status: Status of a promotion.
+        busy: How often /ready answers 503 first.
     """
 
     answer: Callable[[str, str], str]
     promote_status: int = 200
+    busy: int = 0
     url: str = ""
     models: list[str] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
@@ -35,6 +37,10 @@ def serving(stub: Stub) -> Iterator[Stub]:
             return
 
         def do_GET(self) -> None:
+            if self.path == "/ready" and stub.busy:
+                stub.busy -= 1
+                self._send(503, {})
+                return
             self._send(200 if self.path == "/ready" else 404, {})
 
         def do_POST(self) -> None:

@@ -63,6 +63,12 @@ async def test_a_named_server_must_run(settings: Settings) -> None:
             pass
 
 
+async def test_a_busy_server_is_waited_for(settings: Settings) -> None:
+    with serving(Stub(lambda *_: "", busy=2)) as stub:
+        await endpoint.require(stub.url, Path("c"))
+        assert stub.busy == 0
+
+
 async def test_a_private_server_is_started_and_stopped(
     settings: Settings, fake_serve: Path
 ) -> None:
