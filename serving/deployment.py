@@ -204,6 +204,7 @@ def start(settings: Settings) -> None:
         ray.init(
             address=os.environ.get("RAY_ADDRESS", "local"),
             namespace=APP,
+            include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
         )
@@ -264,6 +265,14 @@ def _environment(settings: Settings) -> None:
         "RAY_SERVE_LOG_TO_STDERR": "0",
         # HAProxy forgets a replica within a second; Serve would keep it for thirty.
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
+        # Ray runs workers at nice 15: the engine would yield to anything else on its machine.
+        "RAY_worker_niceness": "0",
+        # Ten rounds a second of the controller, and a log line of HAProxy's to a Python process
+        # for each request, are dear on a small machine. Our own metrics have what the latter tell.
+        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
+        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         # What a killed worker leaves behind, Ray ends.
         "RAY_process_group_cleanup_enabled": "true",
         # Several servers on one machine must not share a proxy's files and ports.
@@ -273,8 +282,18 @@ def _environment(settings: Settings) -> None:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.free()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free()),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.free()),
     }
     if haproxy:
         defaults |= _haproxy_that_dies_with_its_parent(run_dir)
+    if haproxy and settings.http.affinity:
+        # Consistent hashing with bounded loads (Mirrokni et al., 2018, arXiv:1608.01350). Requests
+        # of no conversation go round robin. Serve puts this text after `balance` as it stands.
+        defaults["RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"] = (
+            "hash req.hdr(x-conversation-id)\n"
+            "    hash-type consistent\n"
+            f"    hash-balance-factor {settings.http.affinity_load_percent}"
+        )
     for name, value in defaults.items():
         os.environ.setdefault(name, value)

@@ -37,6 +37,19 @@ class Http(Section):
     proxy: Literal["haproxy", "python"] = Field(
         "haproxy", description="Front proxy: HAProxy (fast) or Ray Serve's Python proxy."
     )
+    affinity: bool = Field(
+        True,
+        description=(
+            "Send the requests of a conversation (header x-conversation-id) to one replica, which "
+            "holds its prefix in the KV cache. HAProxy only."
+        ),
+    )
+    affinity_load_percent: int = Field(
+        150,
+        gt=100,
+        description="Most requests a replica may hold, in percent of the mean, before affinity "
+        "yields and a conversation goes to the next replica.",
+    )
     body_limit_bytes: int = Field(
         4 << 20, ge=1024, description="Larger request bodies are answered with 413."
     )
