@@ -83,6 +83,8 @@ class Client:
 
 def serve() -> None:
     """Answer requests on standard input until it closes."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # vLLM prints and logs to standard output; that belongs in the log
     from vllm.benchmarks.serve import add_cli_args, main
     from vllm.utils.argparse_utils import FlexibleArgumentParser
 
@@ -90,7 +92,6 @@ def serve() -> None:
         request = json.loads(line)
         pid = os.fork()
         if pid == 0:
-            os.dup2(2, 1)  # what the client prints goes to the log
             signal.alarm(LIMIT_S)
             os.environ["OPENAI_API_KEY"] = request["key"]
             status = 1
@@ -105,8 +106,8 @@ def serve() -> None:
                 os._exit(status)  # the child must never read the parent's input
         _, status, usage = os.wait4(pid, 0)
         cpu_s = usage.ru_utime + usage.ru_stime
-        sys.stdout.write(json.dumps({"status": status, "cpu_s": cpu_s}) + "\n")
-        sys.stdout.flush()
+        answers.write(json.dumps({"status": status, "cpu_s": cpu_s}) + "\n")
+        answers.flush()
 
 
 if __name__ == "__main__":

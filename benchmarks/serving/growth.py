@@ -193,7 +193,7 @@ def main() -> None:
     parser.add_argument("--cold", type=int, default=10, help="first requests a round")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         setting = prepare(options.config, folder, min(DISTINCT, max(options.registered)))
         setting.config["adapters"]["max_cached"] = 128

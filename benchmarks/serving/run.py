@@ -41,6 +41,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 
 MODEL = ROOT / ".cache" / "switchboard" / "demo-base"
+FAILED = "failed: "
 NEEDED_MIB = 3000  # a server takes less; one that finds no memory would disturb all others
 WARM_ROUND, CALIBRATION_ROUND = 98, 99  # their prompts are no measured round's
 
@@ -149,7 +150,7 @@ def start(
                 for workload in ("suggest", *(["adapters"] if target.adapters else [])):
                     number = seed(WARM_ROUND, workload, top)
                     drive(client, target, workload, top, max(16, 2 * top), number)
-            except (RuntimeError, KeyboardInterrupt):
+            except BaseException:
                 target.stop()
                 raise
         except (targets.Missing, RuntimeError) as exc:
@@ -207,7 +208,7 @@ def measure(
                 )
                 note = f"{row['requests_per_s']:.1f} req/s, TTFT p50 {row['ttft_ms_p50']:.0f} ms"
             except RuntimeError as exc:
-                skipped[where] = note = f"failed: {exc}"
+                skipped[where] = note = f"{FAILED}{exc}"
             server.pause()
             done += 1
             left = (time.monotonic() - begun) / done * (total - done)
@@ -261,7 +262,7 @@ def main() -> None:
     options = parse()
     skipped: dict[str, str] = {}
     started = time.monotonic()
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         setting = prepare(options.config, folder)
         servers: list[Target] = []
@@ -269,6 +270,8 @@ def main() -> None:
             with Client(folder / "client.log") as client:
                 top = max(options.concurrency)
                 start(setting, options.targets, client, top, servers, skipped)
+                if "vllm" in skipped:
+                    raise SystemExit("nothing can be compared without bare vLLM")
                 runs = measure(client, servers, options, skipped)
         finally:
             with ThreadPoolExecutor(max(1, len(servers))) as pool:
@@ -291,6 +294,8 @@ def main() -> None:
         say(f"{key}: {value['median']} [{value['min']}, {value['max']}]")
     for what, reason in skipped.items():
         say(f"skipped: {what}: {reason.splitlines()[0]}")
+    if any(reason.startswith(FAILED) for reason in skipped.values()):
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":
