@@ -29,11 +29,11 @@ import httpx
 import numpy as np
 import targets
 from client import Client
+from drive import drive, exit_on_sigterm, prepare, say
 from ratios import Ratio, rotated, spread
 from results import RESULTS, write_json
-from run import WARM_ROUND, drive, prepare, say
 from target import ROOT, Target
-from workloads import seed
+from workloads import WARM_ROUND, seed
 
 sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
@@ -193,6 +193,7 @@ def main() -> None:
     parser.add_argument("--cold", type=int, default=10, help="first requests a round")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
+    exit_on_sigterm()
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as name:
         folder = Path(name)
         setting = prepare(options.config, folder, min(DISTINCT, max(options.registered)))

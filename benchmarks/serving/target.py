@@ -30,7 +30,6 @@ class Target:
         url: Where it answers, without /v1.
         model: What clients ask for, in the workloads without adapters.
         adapters: What clients ask for to get each adapter; empty where it cannot serve them.
-        no_adapters: Why it cannot.
         key: Its API key; any value where it takes none.
         environment: Added to the processes' environment.
     """
@@ -40,7 +39,6 @@ class Target:
     url: str
     model: str
     adapters: list[str] = field(default_factory=list)
-    no_adapters: str = ""
     key: str = "none"
     environment: dict[str, str] = field(default_factory=dict)
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
@@ -141,6 +139,16 @@ class Target:
             except (psutil.NoSuchProcess, psutil.ZombieProcess):
                 continue
         return seconds, resident
+
+    def memory_mib(self) -> float:
+        """Resident MiB of all of it, engine included; a shared page counts in part (PSS)."""
+        found = 0.0
+        for process in self.tree():
+            try:
+                found += process.memory_full_info().pss / 2**20
+            except (psutil.NoSuchProcess, psutil.ZombieProcess):
+                continue
+        return found
 
     @staticmethod
     def _signal(number: int, tree: list[psutil.Process]) -> None:

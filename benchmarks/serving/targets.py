@@ -17,9 +17,6 @@ from target import ROOT, Target
 
 LITELLM = ROOT / ".cache" / "bench" / "litellm" / "bin" / "litellm"
 KERNELS_OFF = {"SWITCHBOARD_KERNELS": "off"}
-NO_REMOTE_ADAPTERS = (
-    "ray.serve.llm loads adapters from cloud storage only (s3://, gs://, abfss://, azure://)"
-)
 
 
 class Missing(Exception):
@@ -195,7 +192,6 @@ def ray_llm(setting: Setting, port: int, name: str = "ray_llm_haproxy") -> Targe
         [[sys.executable, str(Path(__file__).parent / "ray_llm.py"), json.dumps(options)]],
         f"http://127.0.0.1:{port}",
         config["served_name"],
-        no_adapters=NO_REMOTE_ADAPTERS,
         environment={
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_SERVE_ENABLE_HA_PROXY": "0" if name == "ray_llm" else "1",
@@ -259,6 +255,15 @@ def litellm_config(models: Sequence[str], url: str, key: str) -> dict[str, Any]:
         "general_settings": {"master_key": key},
         "litellm_settings": {"telemetry": False},
     }
+
+
+def left_out(name: str, adapters: bool) -> str:
+    """Why a server takes no part in workloads with (or without) adapters; empty if it does."""
+    if adapters and name.startswith("ray_llm"):
+        return "ray.serve.llm loads adapters from cloud storage only (s3://, gs://, …)"
+    if not adapters and name.endswith(OFF):
+        return "without adapters our kernels do nothing"
+    return ""
 
 
 Maker = Callable[[Setting, int, str], Target]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 REQUESTS_PER_CONVERSATION = 4
 WARMUPS = 4
 ADAPTERS = 8
+WARM_ROUND, CALIBRATION_ROUND = 98, 99  # their prompts are no measured round's
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,10 @@ WORKLOADS = {
 def requests(per_s: float, seconds: float, concurrency: int) -> int:
     """How many requests a cell sends: about `seconds` at `per_s`, in whole waves.
 
-    At least three waves and 16 requests, so that filling and draining the batch stays a part.
+    At least two waves and 16 requests, so that filling and draining the batch stays a part.
     """
     wave = math.lcm(concurrency, REQUESTS_PER_CONVERSATION)
-    least = max(3 * concurrency, 16)
+    least = max(2 * concurrency, 16)
     return math.ceil(max(per_s * seconds, least) / wave) * wave
 
 

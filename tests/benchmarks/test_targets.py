@@ -45,3 +45,13 @@ def test_litellm_passes_each_model_on_under_its_own_name():
         "http://127.0.0.1:1/v1"
     }
     assert found["general_settings"]["master_key"] == "sk-key", "it checks keys, as we do"
+
+
+def test_all_take_part_in_something_and_the_main_three_in_everything():
+    parts = {
+        n: [not targets.left_out(n, adapters) for adapters in (False, True)] for n in targets.MAKERS
+    }
+    assert all(any(part) for part in parts.values())
+    assert all(all(parts[name]) for name in ("vllm", "switchboard", "litellm"))
+    assert parts["ray_llm_haproxy"] == [True, False]
+    assert parts["vllm_kernels_off"] == parts["switchboard_kernels_off"] == [False, True]
