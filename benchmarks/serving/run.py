@@ -236,7 +236,7 @@ def main() -> None:
                 list(pool.map(Target.stop, servers.values()))
     result = {
         "ratios": ratios.ratios(runs),
-        "environment": environment(),
+        "environment": environment() | {"litellm": targets.litellm_version()},
         "commit": commit(),
         "time": now(),
         "minutes": round((time.monotonic() - started) / 60, 1),

@@ -257,6 +257,12 @@ def litellm_config(models: Sequence[str], url: str, key: str) -> dict[str, Any]:
     }
 
 
+def litellm_version() -> str:
+    """The version of LiteLLM that `make bench-setup` installs."""
+    pins = (Path(__file__).parent / "requirements.txt").read_text().splitlines()
+    return next(pin.partition("==")[2] for pin in pins if pin.startswith("litellm=="))
+
+
 def left_out(name: str, adapters: bool) -> str:
     """Why a server takes no part in workloads with (or without) adapters; empty if it does."""
     if adapters and name.startswith("ray_llm"):
