@@ -102,9 +102,21 @@ def switchboard(
         next(iter(config["lobs"])),
         list(setting.adapters),
         key=create_key(file, role),
+        environment=fallback_ports(),
     )
     publish(file, [(lob, path) for lob, path in setting.adapters.items()], live=True)
     return target
+
+
+def fallback_ports() -> dict[str, str]:
+    """Ports for Ray Serve's fallback proxy; by default all of a machine share one (SO_REUSEPORT),
+    and a request could end at a server that is stopped."""
+    from serving import ports
+
+    return {
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free()),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.free()),
+    }
 
 
 def create_key(file: Path, role: str) -> str:
@@ -192,7 +204,8 @@ def ray_llm(setting: Setting, port: int, name: str = "ray_llm_haproxy") -> Targe
         [[sys.executable, str(Path(__file__).parent / "ray_llm.py"), json.dumps(options)]],
         f"http://127.0.0.1:{port}",
         config["served_name"],
-        environment={
+        environment=fallback_ports()
+        | {
             "RAY_USAGE_STATS_ENABLED": "0",
             "RAY_SERVE_ENABLE_HA_PROXY": "0" if name == "ray_llm" else "1",
             "RAY_SERVE_LLM_ENABLE_DIRECT_STREAMING": "1" if name == "ray_llm_direct" else "0",
