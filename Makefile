@@ -10,7 +10,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast lint format bench-serving bench-kernels plots clean
+.PHONY: setup demo test test-fast lint format bench-setup bench-serving bench-growth bench-kernels plots clean
 
 # Make the environment (15 s with a warm cache).
 setup: $(READY)
@@ -47,9 +47,23 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Bare vllm serve against Switchboard, alternating in one run; results in benchmarks/results/.
+# What bench-serving compares with and Switchboard itself does not need, in a place of its own.
+bench-setup: .cache/bench/litellm/.ready
+
+.cache/bench/litellm/.ready: benchmarks/serving/requirements.txt | $(READY)
+	python3 -m venv .cache/bench/litellm
+	$(BIN)/uv pip install --quiet --python .cache/bench/litellm/bin/python --only-binary :all: \
+	    -r benchmarks/serving/requirements.txt
+	touch $@
+
+# vllm serve, ray.serve.llm, LiteLLM and Switchboard in turns (40 minutes); benchmarks/README.md.
 bench-serving: $(READY)
+	@$(MAKE) --no-print-directory bench-setup || echo "LiteLLM is not installed: it is skipped."
 	$(BIN)/python benchmarks/serving/run.py $(ARGS)
+
+# Switchboard with 1 to 1,000 registered adapters, 8 or 64 of them active (15 minutes).
+bench-growth: $(READY)
+	$(BIN)/python benchmarks/serving/growth.py $(ARGS)
 
 # Kernels against vLLM's own, alternating in one run; results in benchmarks/results/.
 bench-kernels: $(READY)
@@ -58,6 +72,7 @@ bench-kernels: $(READY)
 # Redraw the benchmarks' plots from their tables.
 plots: $(READY)
 	$(BIN)/python benchmarks/kernels/plot.py
+	$(BIN)/python benchmarks/serving/plot.py
 
 # Remove everything that the commands above made.
 clean:

