@@ -4,9 +4,10 @@
 
 One replica. In each round, three phases: ``quiet`` (sales alone, a few clients), ``busy`` (also
 care, with just as many clients as it has places) and ``flood`` (care asks many times faster than it
-is answered, and never heeds Retry-After). Twice: with the default sharing, and with care kept to a
-small share. Writes ``benchmarks/results/chaos/overload.json``: time to a 429, latency of care's
-accepted requests and of sales, by phase, and ratios between the phases of one round.
+is answered, and never heeds Retry-After). Under each of the settings: care kept to a small share,
+and the default sharing. Then a deadline passes and a client leaves, with and without streaming:
+how soon is the engine idle, and after how many of the tokens asked for? Writes
+``benchmarks/results/chaos/overload.json``.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import httpx
 import yaml
 
@@ -35,6 +37,8 @@ from environment import commit, environment, now
 RESULTS = Path(__file__).parents[1] / "results" / "chaos"
 CONVERSATION = [{"role": "customer", "text": "My kettle arrived broken. What can you do for me?"}]
 TOKENS = 24
+LONG_TOKENS = 900
+DEADLINE_S = 1.0
 SALES_CLIENTS = 2
 PLACES = 8
 SETTINGS: dict[str, dict[str, Any]] = {
@@ -83,19 +87,21 @@ async def _run(load: Load) -> Calls:
     body = {"lob": load.lob, "conversation": CONVERSATION, "max_tokens": TOKENS, "ignore_eos": True}
     end_at = load.start_at + load.duration_s
 
-    async with httpx.AsyncClient(
-        base_url=load.url,
+    # Not httpx, whose pool searches all its connections for each request: the flood's own client
+    # would then take a core from the server.
+    async with aiohttp.ClientSession(
+        load.url,
         headers={"Authorization": f"Bearer {load.key}"},
-        timeout=60,
-        limits=httpx.Limits(max_connections=None, max_keepalive_connections=None),
+        connector=aiohttp.TCPConnector(limit=0),
     ) as http:
 
         async def ask() -> None:
             began = time.perf_counter()
-            answer = await http.post("/v1/suggestions", json=body)
+            async with http.post("/v1/suggestions", json=body) as answer:
+                await answer.read()
             latency_ms = (time.perf_counter() - began) * 1e3
             queued_ms = float(answer.headers.get("x-switchboard-queue-ms", 0))
-            done.append((answer.status_code, latency_ms, queued_ms))
+            done.append((answer.status, latency_ms, queued_ms))
 
         async def client() -> None:
             while time.time() < end_at:
@@ -155,6 +161,65 @@ def phase(
     return {load.lob: found for load, found in zip(loads, calls, strict=True)}
 
 
+def _engine(http: httpx.Client) -> tuple[float, float]:
+    """Sequences that the engine runs, and tokens that it has made so far."""
+    asked = {"lob": "sales", "conversation": CONVERSATION, "max_tokens": 1}
+    http.post("/v1/suggestions", json=asked).raise_for_status()  # it reports when it steps
+    found = {"vllm:num_requests_running": 0.0, "vllm:generation_tokens_total": 0.0}
+    for line in http.get("/metrics").text.splitlines():
+        name = line.partition("{")[0]
+        if name in found:
+            found[name] += float(line.rpartition(" ")[2])
+    return found["vllm:num_requests_running"], found["vllm:generation_tokens_total"]
+
+
+def cut_short(target: targets.Target) -> list[dict[str, Any]]:
+    """Let deadlines pass and clients leave, and see when the engine is idle."""
+    results = []
+    headers = {"Authorization": f"Bearer {target.key}"}
+    with httpx.Client(base_url=target.url, headers=headers, timeout=60) as http:
+        for model, stream in (("base", False), ("base", True), ("care", False), ("care", True)):
+            body = {
+                "model": model,
+                "messages": [{"role": "user", "content": "customer: hello"}],
+                "max_tokens": LONG_TOKENS,
+                "ignore_eos": True,
+                "stream": stream,
+            }
+            _, before = _engine(http)
+            ended: str | int = "left"
+            try:
+                # The base model has a deadline; from the others the client runs away.
+                patience = 60 if model == "base" else DEADLINE_S
+                with http.stream("POST", "/v1/chat/completions", json=body, timeout=patience) as a:
+                    ended = a.status_code
+                    began = time.monotonic()
+                    for line in a.iter_lines():
+                        if '"error"' in line:
+                            ended = json.loads(line.removeprefix("data: "))["error"]["code"]
+                        if model != "base" and time.monotonic() - began > DEADLINE_S:
+                            ended = "left"
+                            break
+            except httpx.ReadTimeout:
+                pass
+            cut_at = time.monotonic()
+            running, tokens = _engine(http)
+            while running:
+                running, tokens = _engine(http)
+            results.append(
+                {
+                    "cause": "deadline" if model == "base" else "client left",
+                    "stream": stream,
+                    "ended": ended,
+                    "idle_after_s": round(time.monotonic() - cut_at, 3),
+                    "tokens": tokens - before,
+                    "tokens_asked": LONG_TOKENS,
+                }
+            )
+            print(results[-1])
+    return results
+
+
 def measure(
     setting: str, config: dict[str, Any], folder: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
@@ -167,15 +232,21 @@ def measure(
         name: lob | {"limits": {"weight": weights[name], "max_queue": 2}}
         for name, lob in config["lobs"].items()
     }
-    limits = {"max_inflight": PLACES, "borrow": chosen["borrow"]}
+    limits = {
+        "max_inflight": PLACES,
+        "borrow": chosen["borrow"],
+        "base": {"timeout_s": DEADLINE_S},
+    }
     target = targets.switchboard(
         config | {"lobs": lobs, "limits": limits}, folder / setting, ports.free(), "haproxy"
     )
     calls: dict[tuple[str, str], Calls] = {}
     rounds = []
+    cut: list[dict[str, Any]] = []
     spawn = multiprocessing.get_context("spawn")
     try:
         target.start(folder / f"{setting}.log")
+        cut = cut_short(target)
         with ProcessPoolExecutor(2, mp_context=spawn) as pool:
             phase(pool, target, "busy", chosen, argparse.Namespace(phase_s=2.0))  # to warm up
             for number in range(options.rounds):
@@ -198,6 +269,7 @@ def measure(
             for lob, name in (("sales", "quiet"), ("sales", "busy"), ("care", "busy"))
             for figure in ("latency_ms_p50", "latency_ms_p99")
         },
+        "cut_short": cut,
         "rounds": rounds,
     }
 
@@ -219,7 +291,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--phase-s", type=float, default=8.0)
     parser.add_argument("--rate", type=float, default=60.0, help="the flood's requests per second")
-    parser.add_argument("--settings", default="default,strict")
+    parser.add_argument("--settings", default="strict,default")
     options = parser.parse_args()
     config = yaml.safe_load(options.config.read_text())
     config["model"] = str((targets.ROOT / config["model"]).absolute())
