@@ -9,9 +9,11 @@ import logging
 import time
 from typing import Any
 
-from serving import metrics
+import orjson
+
+from serving import errors, metrics
 from serving.capture import DONE, Capture, Status
-from serving.errors import JournalFull
+from serving.errors import JournalFull, SwitchboardError
 from serving.http import Message, Send
 from serving.journal import Journal
 
@@ -32,6 +34,7 @@ class Answer:
         capture: What is kept; its version is named in the header `x-switchboard-version`.
         journal: Where it becomes durable.
         hide_usage: Keep the stream's token counts, which only we asked for, from the client.
+        waited_s: Time in the queue; if there was any, `x-switchboard-queue-ms` names it.
     """
 
     __slots__ = (
@@ -42,21 +45,45 @@ class Answer:
         "_ok",
         "_send",
         "_status",
+        "_stopped",
         "_written",
     )
 
-    def __init__(self, send: Send, capture: Capture, journal: Journal, *, hide_usage: bool) -> None:
+    def __init__(
+        self,
+        send: Send,
+        capture: Capture,
+        journal: Journal,
+        *,
+        hide_usage: bool,
+        waited_s: float = 0.0,
+    ) -> None:
         self._send = send
         self._capture = capture
         self._journal = journal
         self._headers = [(b"x-switchboard-version", capture.version.encode())]
+        if waited_s:
+            self._headers.append((b"x-switchboard-queue-ms", b"%d" % round(waited_s * 1e3)))
         self._hide_usage = hide_usage
         self._ok = False
         self._status = 0
+        self._stopped = False
         self._written = False
+
+    @property
+    def lob(self) -> str:
+        """The line of business, as metrics call it."""
+        return self._capture.lob or ""
+
+    @property
+    def ending(self) -> bool:
+        """Whether all is answered but for the last bytes."""
+        return self._written
 
     async def send(self, message: Message) -> None:
         """Pass a message on; before the response's last byte, make the interaction durable."""
+        if self._stopped:
+            return
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._ok = self._status == 200
@@ -86,6 +113,36 @@ class Answer:
             await self._journal.commit(self._capture.payload(status))
         except (JournalFull, OSError) as exc:
             _lost(exc)
+
+    def stop(self, status: int) -> bool:
+        """Let nothing more of the engine's through.
+
+        Args:
+            status: What the request ends with, unless the response has begun.
+
+        Returns:
+            Whether it has.
+        """
+        self._stopped = True
+        begun = self._status != 0
+        self._status = self._status or status
+        return begun
+
+    async def fail(self, error: SwitchboardError) -> None:
+        """End a stream that has begun with an error event, as its API shapes one.
+
+        Raises:
+            SwitchboardError: The response is no stream: its client sees it break off.
+        """
+        capture = self._capture
+        if not capture.stream:
+            raise error
+        if capture.endpoint == "/v1/responses":
+            fields = errors.body(error)["error"] | {"type": "error", "sequence_number": 0}
+            event = b"event: error\ndata: " + orjson.dumps(fields) + b"\n\n"
+        else:
+            event = b"data: " + orjson.dumps(errors.body(error)) + b"\n\n"
+        await self._send({"type": "http.response.body", "body": event, "more_body": False})
 
     def close(self) -> None:
         """Record a response that was cut short, and count the request."""

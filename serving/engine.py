@@ -65,6 +65,7 @@ def flags(settings: Settings) -> list[str]:
         "max_cpu_loras": max(adapters.max_cached, adapters.max_active),
         "max_lora_rank": rank,
         "disable_uvicorn_access_log": True,
+        "scheduling_policy": "priority",  # equal priorities go first come, first served
         **settings.engine,
     }
     argv: list[str] = []
@@ -96,6 +97,11 @@ class Engine:
         self._stack = stack
         self._answered = 0.0
         self._probe = asyncio.Lock()
+
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that a batch holds at most."""
+        return int(self._client.vllm_config.scheduler_config.max_num_seqs)
 
     @classmethod
     async def start(cls, settings: Settings) -> "Engine":

@@ -11,14 +11,18 @@ The tree, one sentence a class::
     ├── NotFound                    404  The named model, interaction or version does not exist.
     ├── Conflict                    409  The action contradicts the present state.
     ├── AdapterRefused              422  An adapter's files are corrupt, foreign or not servable.
+    ├── RateLimited                 429  The key or the LOB sent more requests than its rate allows.
+    │   └── Overloaded              429  Too many requests wait already.
     ├── RolloutFailed               502  A replica could not load a version; nothing was switched.
-    └── Unavailable                 503  A part this needs is down for now; try again.
-        ├── StoreUnavailable        503  The database does not answer.
-        └── JournalFull             503  The capture journal reached its size limit.
+    ├── Unavailable                 503  A part this needs is down for now; try again.
+    │   ├── StoreUnavailable        503  The database does not answer.
+    │   └── JournalFull             503  The capture journal reached its size limit.
+    └── DeadlineExceeded            504  The answer was not complete within the LOB's timeout.
 
 `body` is the one place that maps them to OpenAI's error shape.
 """
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 
@@ -28,24 +32,30 @@ class SwitchboardError(Exception):
     Args:
         message: A sentence for the person who must act on it.
         param: The request field or configuration key at fault, if there is one.
+        headers: Response headers that tell the client more, such as `retry-after`.
     """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, param: str | None = None) -> None:
+    def __init__(
+        self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
+        self.headers = dict(headers or {})
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive pickling between processes, which keyword-only arguments break."""
-        return _rebuild, (type(self), self.message, self.param)
+        return _rebuild, (type(self), self.message, self.param, self.headers)
 
 
-def _rebuild(cls: type[SwitchboardError], message: str, param: str | None) -> SwitchboardError:
-    return cls(message, param=param)
+def _rebuild(
+    cls: type[SwitchboardError], message: str, param: str | None, headers: Mapping[str, str]
+) -> SwitchboardError:
+    return cls(message, param=param, headers=headers)
 
 
 class ConfigError(SwitchboardError):
@@ -109,6 +119,20 @@ class AdapterRefused(SwitchboardError):
     code = "adapter_refused"
 
 
+class RateLimited(SwitchboardError):
+    """The key or the line of business sent more requests than its rate allows."""
+
+    status = 429
+    type = "requests"  # OpenAI's name for it
+    code = "rate_limit_exceeded"
+
+
+class Overloaded(RateLimited):
+    """Too many requests of the line of business, or of the key, wait already."""
+
+    code = "overloaded"
+
+
 class RolloutFailed(SwitchboardError):
     """A replica could not load a version; nothing was switched."""
 
@@ -133,6 +157,14 @@ class JournalFull(Unavailable):
     """The capture journal reached its size limit."""
 
     code = "journal_full"
+
+
+class DeadlineExceeded(SwitchboardError):
+    """The answer was not complete within the line of business's timeout."""
+
+    status = 504
+    type = "timeout_error"
+    code = "deadline_exceeded"
 
 
 def body(error: SwitchboardError) -> dict[str, Any]:

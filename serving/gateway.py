@@ -14,10 +14,12 @@ from typing import Any
 
 import orjson
 
-from serving import metrics, tasks
+from serving import deadline, metrics, tasks
 from serving.adapters import Adapters
+from serving.admission import Admission
 from serving.answer import Answer, ask_for_usage
 from serving.capture import Capture
+from serving.deadline import Deadline
 from serving.errors import (
     InvalidRequest,
     PermissionDenied,
@@ -33,15 +35,16 @@ from serving.http import (
     Send,
     json_object,
     read_body,
-    replay,
     send_error,
     send_json,
 )
 from serving.journal import Journal
 from serving.keys import ApiKey, KeyRing, Role
+from serving.priority import Priorities, sequences
 from serving.prompts import Prompt, Task
 from serving.routing import Target
 from serving.settings import Settings
+from serving.visit import Visit
 
 logger = logging.getLogger(__name__)
 
@@ -53,7 +56,14 @@ INFERENCE = {
 }
 _CHAT = "/v1/chat/completions"
 _REPLACED_HEADERS = frozenset(
-    {b"x-request-id", b"content-length", b"content-type", b"authorization", b"transfer-encoding"}
+    {
+        b"x-request-id",
+        b"content-length",
+        b"content-type",
+        b"authorization",
+        b"transfer-encoding",
+        b"x-vllm-priority",  # it would go before the body's `priority`, which we check
+    }
 )
 _CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
 # Who calls where authentication is off or not needed.
@@ -70,6 +80,7 @@ class Gateway:
         api_app: Our own endpoints: feedback, interactions, adapters, models.
         keys: API keys in memory.
         adapters: The replica's adapters and routing table.
+        admission: Who is answered now, who waits and who is turned away.
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
@@ -84,6 +95,7 @@ class Gateway:
         api_app: App,
         keys: KeyRing,
         adapters: Adapters,
+        admission: Admission,
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
@@ -94,6 +106,9 @@ class Gateway:
         self._api_app = api_app
         self._keys = keys
         self._adapters = adapters
+        self._admission = admission
+        self._priorities = Priorities(settings.limits.priorities)
+        self._schedules = settings.engine.get("scheduling_policy", "priority") == "priority"
         self._journal = journal
         self._prompts = prompts
         self._sampling_fields = sampling_fields
@@ -143,7 +158,8 @@ class Gateway:
                 raise InvalidRequest(f"{path} takes POST.")
             if not any(key.allows(role) for role in _CALLERS):
                 raise PermissionDenied("This key's roles do not cover inference.")
-            await self._infer(scope, headers, receive, send, key)
+            with Visit(self._admission, self._admission.arrive(key.id, key.name)) as visit:
+                await self._infer(scope, headers, receive, send, key, visit)
         else:
             await self._pass(scope, receive, send, path, key)
 
@@ -172,7 +188,13 @@ class Gateway:
         return key
 
     async def _infer(
-        self, scope: Scope, headers: Headers, receive: Receive, send: Send, key: ApiKey
+        self,
+        scope: Scope,
+        headers: Headers,
+        receive: Receive,
+        send: Send,
+        key: ApiKey,
+        visit: Visit,
     ) -> None:
         clock = time.perf_counter()
         body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
@@ -185,14 +207,11 @@ class Gateway:
         if path in tasks.PATHS:
             task = tasks.PATHS[path]
             asked = tasks.parse(sent, self._settings.lobs, self._sampling_fields)
-            prompt = self._prompts[asked.lob, task]
-            request = tasks.chat_body(task, asked, prompt, self._settings.lobs[asked.lob])
             model, lob, name = asked.model, asked.lob, str(task)
             conversation_id = asked.conversation_id or conversation_id
             turn = len(asked.turns)
             inner, prefix = _CHAT, INFERENCE[_CHAT][1]
         else:
-            request = sent
             name, prefix = INFERENCE[path]
             inner, lob = path, None
             model = sent.get("model") or self._settings.served_name
@@ -205,6 +224,20 @@ class Gateway:
         lob = lob or target.lob
         if lob and not key.allows_lob(lob):
             raise PermissionDenied(f"This key does not cover {lob}.", param="model")
+        priority = self._priorities.of(name, sent.get("priority"), trusted=key.allows(Role.TRAINER))
+        level = self._priorities.level(priority)
+        limits = self._settings.lobs[lob].limits if lob else self._settings.limits.base
+        until = Deadline(limits.timeout_s, clock)
+        if await visit.enter(lob or "", level, sequences(sent), until):
+            # A rollout may have moved the route meanwhile.
+            target = self._adapters.table.resolve(model, conversation_id or request_id)
+        if path in tasks.PATHS:
+            prompt = self._prompts[asked.lob, task]
+            request = tasks.chat_body(task, asked, prompt, self._settings.lobs[asked.lob])
+        else:
+            request = sent
+        if self._schedules and (priority or "priority" in request):
+            request["priority"] = priority
         if target.pinned and target.lob:
             await self._check_pinned(target, key)
         request["model"] = target.version
@@ -230,7 +263,9 @@ class Gateway:
             prompt=(prompt.name, prompt.hash) if prompt else None,
             clock=clock,
         )
-        answer = Answer(send, capture, self._journal, hide_usage=hide_usage)
+        answer = Answer(
+            send, capture, self._journal, hide_usage=hide_usage, waited_s=visit.waited_s
+        )
         inner_scope = {
             **scope,
             "path": inner,
@@ -242,7 +277,7 @@ class Gateway:
         try:
             if target.version not in self._adapters.loaded and "@" in target.version:
                 await self._adapters.ensure(await self._adapters.describe(target.version))
-            await self._engine_app(inner_scope, replay(body, receive), answer.send)
+            await deadline.run(self._engine_app, inner_scope, body, receive, answer, until)
         finally:
             answer.close()
             metrics.INFLIGHT.dec()

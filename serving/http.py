@@ -75,19 +75,7 @@ async def send_json(
 
 async def send_error(send: Send, error: SwitchboardError) -> None:
     """Answer with an error in OpenAI's shape."""
-    headers = [(b"www-authenticate", b"Bearer")] if error.status == 401 else None
+    headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
+    if error.status == 401:
+        headers.append((b"www-authenticate", b"Bearer"))
     await send_json(send, error.status, errors.body(error), headers)
-
-
-def replay(body: bytes, receive: Receive) -> Receive:
-    """A `receive` that gives `body` first and then what the client does next."""
-    sent = False
-
-    async def receive_again() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    return receive_again

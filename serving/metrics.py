@@ -18,6 +18,19 @@ TTFT = Histogram(
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
 INFLIGHT = Gauge("switchboard_requests_in_flight", "Requests being answered now.")
+QUEUED = Gauge("switchboard_requests_queued", "Requests that wait for a place.", ["lob"])
+PLACES = Gauge("switchboard_places_taken", "Places taken: sequences being answered.", ["lob"])
+REJECTED = Counter(
+    "switchboard_requests_rejected_total",
+    "Requests turned away: by a rate, a full queue or a deadline.",
+    ["lob", "reason"],
+)
+QUEUE_WAIT = Histogram(
+    "switchboard_queue_wait_seconds",
+    "Time in the queue, of requests that did not find room at once.",
+    ["lob"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
 CAPTURE_LOST = Counter(
     "switchboard_capture_lost_total", "Responses that could not be journalled (an alarm)."
 )

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from serving import api, artifacts, prompts
 from serving.adapters import Adapters
+from serving.admission import Admission
 from serving.capture import to_record
 from serving.errors import Unavailable
 from serving.gateway import Gateway
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
+from serving.priority import Priorities
 from serving.registry import Registry
 from serving.routing import Table
 from serving.settings import Settings
@@ -104,11 +106,21 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         ready=engine.ready,
         rollouts=rollouts,
     )
+    limits = settings.limits
+    admission = Admission(
+        limits,
+        {"": limits.base} | {lob: of_lob.limits for lob, of_lob in settings.lobs.items()},
+        places=limits.max_inflight or engine.max_num_seqs,
+        levels=Priorities(limits.priorities).levels,
+        replicas=settings.replicas,
+    )
+    admission.expose()
     gateway = Gateway(
         engine_app=engine.app,
         api_app=own,
         keys=keys,
         adapters=adapters,
+        admission=admission,
         journal=journal,
         prompts=prompts.load(settings.prompts, list(settings.lobs)),
         sampling_fields=engine_module.chat_fields(),

@@ -4,7 +4,7 @@ import pickle
 import traceback
 
 from serving import errors
-from serving.errors import AdapterRefused, ConfigError
+from serving.errors import AdapterRefused, ConfigError, RateLimited
 
 
 def test_body_has_openais_shape() -> None:
@@ -21,6 +21,8 @@ def test_body_has_openais_shape() -> None:
 def test_errors_survive_pickling() -> None:
     again = pickle.loads(pickle.dumps(AdapterRefused("no", param="version")))
     assert (type(again), again.message, again.param) == (AdapterRefused, "no", "version")
+    limited = pickle.loads(pickle.dumps(RateLimited("slow down", headers={"retry-after": "3"})))
+    assert limited.headers == {"retry-after": "3"}
 
 
 def test_configuration_fault_of_a_replica_is_shown_without_its_traceback() -> None:

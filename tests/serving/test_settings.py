@@ -45,10 +45,18 @@ def test_all_faults_are_reported_together(tmp_path: Path, model: Path) -> None:
         http={"prot": 80},
         lobs={"Care!": {}},
         journal={"fsync": "sometimes"},
+        limits={"priorities": {"summaries": 10}},
     )
     with pytest.raises(ConfigError) as refused:
         settings.load(path)
-    for key in ("replicas", "http.prot", "lobs", "journal.fsync", "'sometimes'"):
+    for key in (
+        "replicas",
+        "http.prot",
+        "lobs",
+        "journal.fsync",
+        "'sometimes'",
+        "limits.priorities",
+    ):
         assert key in refused.value.message
 
 
@@ -119,4 +127,5 @@ def test_every_key_is_documented() -> None:
         re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/configuration.md").read_text(), re.M)
     )
     expected = keys(settings.Settings) | keys(settings.Lob, "lobs.NAME.")
-    assert expected - {"lobs"} == documented
+    expected |= keys(settings.KeyLimits, "limits.keys.NAME.")
+    assert expected - {"lobs", "limits.keys"} == documented
