@@ -36,7 +36,6 @@ class Answer:
 
     __slots__ = (
         "_capture",
-        "_headers",
         "_hide_usage",
         "_journal",
         "_ok",
@@ -49,7 +48,6 @@ class Answer:
         self._send = send
         self._capture = capture
         self._journal = journal
-        self._headers = [(b"x-switchboard-version", capture.version.encode())]
         self._hide_usage = hide_usage
         self._ok = False
         self._status = 0
@@ -60,7 +58,8 @@ class Answer:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._ok = self._status == 200
-            message["headers"] = [*message.get("headers", ()), *self._headers]
+            version = (b"x-switchboard-version", self._capture.version.encode())
+            message["headers"] = [*message.get("headers", ()), version]
             await self._send(message)
             return
         if self._ok and message["type"] == "http.response.body":

@@ -12,6 +12,7 @@ The tree, one sentence a class::
     ├── Conflict                    409  The action contradicts the present state.
     ├── AdapterRefused              422  An adapter's files are corrupt, foreign or not servable.
     ├── RolloutFailed               502  A replica could not load a version; nothing was switched.
+    ├── UpstreamFailed              502  An external upstream gave no usable answer.
     └── Unavailable                 503  A part this needs is down for now; try again.
         ├── StoreUnavailable        503  The database does not answer.
         └── JournalFull             503  The capture journal reached its size limit.
@@ -114,6 +115,13 @@ class RolloutFailed(SwitchboardError):
 
     status = 502
     code = "rollout_failed"
+
+
+class UpstreamFailed(SwitchboardError):
+    """An external upstream gave no usable answer."""
+
+    status = 502
+    code = "upstream_failed"
 
 
 class Unavailable(SwitchboardError):

@@ -18,6 +18,7 @@ from serving import metrics, tasks
 from serving.adapters import Adapters
 from serving.answer import Answer, ask_for_usage
 from serving.capture import Capture
+from serving.chain import Chains
 from serving.errors import (
     InvalidRequest,
     PermissionDenied,
@@ -70,6 +71,7 @@ class Gateway:
         api_app: Our own endpoints: feedback, interactions, adapters, models.
         keys: API keys in memory.
         adapters: The replica's adapters and routing table.
+        chains: What answers where a line's version cannot.
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
@@ -84,6 +86,7 @@ class Gateway:
         api_app: App,
         keys: KeyRing,
         adapters: Adapters,
+        chains: Chains,
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
@@ -94,6 +97,7 @@ class Gateway:
         self._api_app = api_app
         self._keys = keys
         self._adapters = adapters
+        self._chains = chains
         self._journal = journal
         self._prompts = prompts
         self._sampling_fields = sampling_fields
@@ -231,18 +235,27 @@ class Gateway:
             clock=clock,
         )
         answer = Answer(send, capture, self._journal, hide_usage=hide_usage)
-        inner_scope = {
-            **scope,
-            "path": inner,
-            "raw_path": inner.encode(),
-            "headers": _inner_headers(headers, request_id, len(body)),
-        }
+
+        def inner_scope(body: bytes) -> Scope:
+            return {
+                **scope,
+                "path": inner,
+                "raw_path": inner.encode(),
+                "headers": _inner_headers(headers, request_id, len(body)),
+            }
+
+        steps = self._chains.steps(target, inner)
         self._adapters.acquire(target.version)
         metrics.INFLIGHT.inc()
         try:
+            if steps:
+                await self._chains.answer(
+                    steps, inner, request, inner_scope, receive, answer.send, capture
+                )
+                return
             if target.version not in self._adapters.loaded and "@" in target.version:
                 await self._adapters.ensure(await self._adapters.describe(target.version))
-            await self._engine_app(inner_scope, replay(body, receive), answer.send)
+            await self._engine_app(inner_scope(body), replay(body, receive), answer.send)
         finally:
             answer.close()
             metrics.INFLIGHT.dec()

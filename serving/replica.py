@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 from serving import api, artifacts, prompts
 from serving.adapters import Adapters
 from serving.capture import to_record
+from serving.chain import Chains
 from serving.errors import Unavailable
+from serving.fallback import PREVIOUS
 from serving.gateway import Gateway
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
@@ -37,6 +39,7 @@ class Parts:
 
     engine: "Engine"
     adapters: Adapters
+    chains: Chains
     gateway: Gateway
     drainer: Drainer
     journal: Journal
@@ -50,6 +53,7 @@ class Parts:
             await self.drainer.flush(FLUSH_S)
         self.draining.cancel()
         self.journal.close()
+        await self.chains.close()
         await self.keys.stop()
         await self.db.close()
         await self.engine.stop()
@@ -92,7 +96,12 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         base_folder=_folder(settings.model),
         max_rank=settings.adapters.max_rank,
         cache_dir=settings.adapters.cache_dir,
+        with_fallback=frozenset(name for name, lob in settings.lobs.items() if lob.fallback),
+        with_previous=frozenset(
+            name for name, lob in settings.lobs.items() if PREVIOUS in lob.fallback
+        ),
     )
+    chains = Chains(engine.app, engine.check, adapters, settings)
     await engine.ready()
     own = api.build(
         db=db,
@@ -109,13 +118,14 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         api_app=own,
         keys=keys,
         adapters=adapters,
+        chains=chains,
         journal=journal,
         prompts=prompts.load(settings.prompts, list(settings.lobs)),
         sampling_fields=engine_module.chat_fields(),
         settings=settings,
         replica=name,
     )
-    return Parts(engine, adapters, gateway, drainer, journal, db, keys, draining)
+    return Parts(engine, adapters, chains, gateway, drainer, journal, db, keys, draining)
 
 
 def _folder(model: str) -> Path | None:
