@@ -84,6 +84,8 @@ async def settled(engine: Engine, held: set[str]) -> None:
         while engine.held != held:
             engine.changed.clear()
             await engine.changed.wait()
+    await asyncio.sleep(0.05)
+    assert engine.held == held, "what is held must not be about to go"
 
 
 @pytest.mark.parametrize(("chain", "kept"), [(["previous"], 2), (["base"], 1), ([], 1)])

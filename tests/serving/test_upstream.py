@@ -142,7 +142,7 @@ def test_every_field_that_is_passed_is_openai_s() -> None:
 async def test_a_stream_is_one_message_an_event_however_the_network_cuts_it() -> None:
     event = {"id": "theirs", "model": "big-1", "choices": [{"delta": {"content": "née\u2028id"}}]}
     text = f": waking up\n\ndata: {json.dumps(event, ensure_ascii=False)}\r\n\r\n".encode()
-    usage = b'data: {"id": "theirs", "usage": {"total_tokens": 2}, "choices": []}\n\n'
+    usage = b'data: {"id": "theirs", "model": "big-1", "usage": {}, "choices": []}\n\n'
     whole = text + usage + b"data: [DONE]\n\n"
     for size in (1, 7, len(whole)):
         pieces = [chunk(whole[i : i + size]) for i in range(0, len(whole), size)]
