@@ -2,20 +2,21 @@
 
 Everything runs on the replica's event loop, so a flip is one assignment. A version is loaded
 before a route names it, and leaves the engine once no route names it and no request uses it. A
-version that clients pin stays until the engine's own LRU cache needs its place.
+version that clients pin stays until the engine's own LRU cache needs its place. Where a line of
+business can fall back to its previous version, that one stays loaded too.
 """
 
 import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Coroutine, Iterable
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from serving import artifacts
 from serving.adapter_check import check_adapter
-from serving.errors import AdapterRefused, NotFound
+from serving.errors import AdapterRefused, NotFound, SwitchboardError
 from serving.registry import Registry
 from serving.routing import Table
 from serving.store.records import AdapterVersion, Route
@@ -45,6 +46,8 @@ class Adapters:
         base_folder: Its files, where they lie on this machine, to compare shapes with.
         max_rank: Largest LoRA rank that the engine has room for.
         cache_dir: Where remote artifacts are copied.
+        with_fallback: Lines of business that answer even if a version cannot be loaded.
+        with_previous: Lines of business whose previous version stays loaded.
     """
 
     def __init__(
@@ -57,6 +60,8 @@ class Adapters:
         base_folder: Path | None,
         max_rank: int,
         cache_dir: Path,
+        with_fallback: frozenset[str] = frozenset(),
+        with_previous: frozenset[str] = frozenset(),
     ) -> None:
         self.table = table
         self.inflight: Counter[str] = Counter()
@@ -67,6 +72,8 @@ class Adapters:
         self._base_folder = base_folder
         self._max_rank = max_rank
         self._cache_dir = cache_dir
+        self._with_fallback = with_fallback
+        self._with_previous = with_previous
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._known: dict[str, tuple[float, AdapterVersion]] = {}
         self._preparing: set[str] = set()
@@ -140,17 +147,39 @@ class Adapters:
         """Phase two: flip the table, then let go of versions that nothing leads to."""
         table = self.table.updated(routes)
         for name in table.serving() - self.loaded.keys():
-            await self.ensure(await self.describe(name))
+            try:
+                await self.ensure(await self.describe(name))
+            except SwitchboardError as exc:
+                if name.partition("@")[0] not in self._with_fallback:
+                    raise
+                logger.error("%s cannot be loaded; its line falls back: %s", name, exc)
         old, self.table = self.table, table
-        self._leaving |= old.serving() | self._preparing
-        self._leaving -= table.serving()
+        standby = self._standby(table)
+        self._leaving |= old.serving() | self._standby(old) | self._preparing
+        self._leaving -= table.serving() | standby
         self._preparing.clear()
+        for name in standby - self.loaded.keys():
+            self._later(self._stand_by(name))
         for name in self._leaving:
             if not self.inflight[name]:
                 self._drop_later(name)
 
+    def _standby(self, table: Table) -> set[str]:
+        routes = table.routes.values()
+        return {r.previous for r in routes if r.previous and r.lob in self._with_previous}
+
+    async def _stand_by(self, name: str) -> None:
+        """Load what nothing leads to yet, in the background: a rollout does not wait for it."""
+        try:
+            await self.ensure(await self.describe(name))
+        except SwitchboardError as exc:
+            logger.warning("%s cannot stand by: %s", name, exc)
+
     def _drop_later(self, name: str) -> None:
-        task = asyncio.get_running_loop().create_task(self._drop(name))
+        self._later(self._drop(name))
+
+    def _later(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         _tasks.add(task)
         task.add_done_callback(_tasks.discard)
 

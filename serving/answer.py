@@ -39,13 +39,13 @@ class Answer:
 
     __slots__ = (
         "_capture",
-        "_headers",
         "_hide_usage",
         "_journal",
         "_ok",
         "_send",
         "_status",
         "_stopped",
+        "_waited_s",
         "_written",
     )
 
@@ -61,9 +61,7 @@ class Answer:
         self._send = send
         self._capture = capture
         self._journal = journal
-        self._headers = [(b"x-switchboard-version", capture.version.encode())]
-        if waited_s:
-            self._headers.append((b"x-switchboard-queue-ms", b"%d" % round(waited_s * 1e3)))
+        self._waited_s = waited_s
         self._hide_usage = hide_usage
         self._ok = False
         self._status = 0
@@ -87,7 +85,10 @@ class Answer:
         if message["type"] == "http.response.start":
             self._status = message["status"]
             self._ok = self._status == 200
-            message["headers"] = [*message.get("headers", ()), *self._headers]
+            own = [(b"x-switchboard-version", self._capture.version.encode())]
+            if self._waited_s:
+                own.append((b"x-switchboard-queue-ms", b"%d" % round(self._waited_s * 1e3)))
+            message["headers"] = [*message.get("headers", ()), *own]
             await self._send(message)
             return
         if self._ok and message["type"] == "http.response.body":

@@ -42,6 +42,7 @@ class Capture:
     clock: float = field(default_factory=time.perf_counter)
     first: float | None = None
     chunks: list[bytes] = field(default_factory=list)
+    steps: list[dict[str, Any]] = field(default_factory=list)
 
     def payload(self, status: Status) -> bytes:
         """Frame the interaction for the journal: one JSON object, the response still raw."""
@@ -67,6 +68,7 @@ class Capture:
                 "ttft_ms": None if self.first is None else (self.first - self.clock) * 1e3,
                 "latency_ms": (now - self.clock) * 1e3,
                 "status": status,
+                "steps": self.steps,
             }
         )
 
@@ -116,6 +118,7 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         replica=raw["replica"],
         stream=raw["stream"],
         status="error" if response.get("error") else raw["status"],
+        steps=raw.get("steps", []),  # journals of earlier releases have none
     )
 
 

@@ -58,8 +58,8 @@ class _Listener:
 
     __slots__ = ("_body", "_ended", "_receive", "_receiving")
 
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
+    def __init__(self, body: bytes | None, receive: Receive) -> None:
+        self._body = body
         self._receive = receive
         self._receiving: asyncio.Task[Message] | None = None
         self._ended = False
@@ -89,14 +89,19 @@ class _Listener:
 
 
 async def run(
-    app: App, scope: Scope, body: bytes, receive: Receive, answer: Answer, deadline: Deadline
+    app: App,
+    scope: Scope,
+    body: bytes | None,
+    receive: Receive,
+    answer: Answer,
+    deadline: Deadline,
 ) -> None:
     """Let the engine's app answer; returns or raises when it is done with the request.
 
     Args:
-        app: vLLM's OpenAI app.
+        app: vLLM's OpenAI app, or the fallback chain around it.
         scope: The ASGI scope it sees.
-        body: The whole request body.
+        body: The whole request body; None for an app that has it already.
         receive: The client's side, whose body has been read.
         answer: Takes the response's messages.
         deadline: When the response must be complete.

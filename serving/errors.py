@@ -14,6 +14,7 @@ The tree, one sentence a class::
     ├── RateLimited                 429  The key or the LOB sent more requests than its rate allows.
     │   └── Overloaded              429  Too many requests wait already.
     ├── RolloutFailed               502  A replica could not load a version; nothing was switched.
+    ├── UpstreamFailed              502  An external upstream gave no usable answer.
     ├── Unavailable                 503  A part this needs is down for now; try again.
     │   ├── StoreUnavailable        503  The database does not answer.
     │   └── JournalFull             503  The capture journal reached its size limit.
@@ -138,6 +139,13 @@ class RolloutFailed(SwitchboardError):
 
     status = 502
     code = "rollout_failed"
+
+
+class UpstreamFailed(SwitchboardError):
+    """An external upstream gave no usable answer."""
+
+    status = 502
+    code = "upstream_failed"
 
 
 class Unavailable(SwitchboardError):

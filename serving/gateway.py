@@ -19,6 +19,7 @@ from serving.adapters import Adapters
 from serving.admission import Admission
 from serving.answer import Answer, ask_for_usage
 from serving.capture import Capture
+from serving.chain import Chains
 from serving.deadline import Deadline
 from serving.errors import (
     InvalidRequest,
@@ -81,6 +82,7 @@ class Gateway:
         keys: API keys in memory.
         adapters: The replica's adapters and routing table.
         admission: Who is answered now, who waits and who is turned away.
+        chains: What answers where a line's version cannot.
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
@@ -96,6 +98,7 @@ class Gateway:
         keys: KeyRing,
         adapters: Adapters,
         admission: Admission,
+        chains: Chains,
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
@@ -109,6 +112,7 @@ class Gateway:
         self._admission = admission
         self._priorities = Priorities(settings.limits.priorities)
         self._schedules = settings.engine.get("scheduling_policy", "priority") == "priority"
+        self._chains = chains
         self._journal = journal
         self._prompts = prompts
         self._sampling_fields = sampling_fields
@@ -266,18 +270,31 @@ class Gateway:
         answer = Answer(
             send, capture, self._journal, hide_usage=hide_usage, waited_s=visit.waited_s
         )
-        inner_scope = {
-            **scope,
-            "path": inner,
-            "raw_path": inner.encode(),
-            "headers": _inner_headers(headers, request_id, len(body)),
-        }
+
+        def inner_scope(body: bytes) -> Scope:
+            return {
+                **scope,
+                "path": inner,
+                "raw_path": inner.encode(),
+                "headers": _inner_headers(headers, request_id, len(body)),
+            }
+
+        steps = self._chains.steps(target, inner)
         self._adapters.acquire(target.version)
         metrics.INFLIGHT.inc()
         try:
+            if steps:
+
+                async def chained(_: Scope, receive: Receive, send: Send) -> None:
+                    await self._chains.answer(
+                        steps, inner, request, inner_scope, receive, send, capture
+                    )
+
+                await deadline.run(chained, scope, None, receive, answer, until)
+                return
             if target.version not in self._adapters.loaded and "@" in target.version:
                 await self._adapters.ensure(await self._adapters.describe(target.version))
-            await deadline.run(self._engine_app, inner_scope, body, receive, answer, until)
+            await deadline.run(self._engine_app, inner_scope(body), body, receive, answer, until)
         finally:
             answer.close()
             metrics.INFLIGHT.dec()

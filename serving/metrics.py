@@ -31,6 +31,16 @@ QUEUE_WAIT = Histogram(
     ["lob"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
 )
+FALLBACKS = Counter(
+    "switchboard_fallbacks_total",
+    "Steps of fallback chains that did not answer, with the step that did.",
+    ["lob", "step", "answered_by", "reason"],
+)
+BREAKER = Gauge(
+    "switchboard_breaker_state",
+    "Circuit breakers of this replica: 0 closed, 1 half-open, 2 open.",
+    ["target"],
+)
 CAPTURE_LOST = Counter(
     "switchboard_capture_lost_total", "Responses that could not be journalled (an alarm)."
 )

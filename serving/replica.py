@@ -15,7 +15,9 @@ from serving import api, artifacts, prompts
 from serving.adapters import Adapters
 from serving.admission import Admission
 from serving.capture import to_record
+from serving.chain import Chains
 from serving.errors import Unavailable
+from serving.fallback import PREVIOUS
 from serving.gateway import Gateway
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
@@ -39,6 +41,7 @@ class Parts:
 
     engine: "Engine"
     adapters: Adapters
+    chains: Chains
     gateway: Gateway
     drainer: Drainer
     journal: Journal
@@ -52,6 +55,7 @@ class Parts:
             await self.drainer.flush(FLUSH_S)
         self.draining.cancel()
         self.journal.close()
+        await self.chains.close()
         await self.keys.stop()
         await self.db.close()
         await self.engine.stop()
@@ -94,7 +98,12 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         base_folder=_folder(settings.model),
         max_rank=settings.adapters.max_rank,
         cache_dir=settings.adapters.cache_dir,
+        with_fallback=frozenset(name for name, lob in settings.lobs.items() if lob.fallback),
+        with_previous=frozenset(
+            name for name, lob in settings.lobs.items() if PREVIOUS in lob.fallback
+        ),
     )
+    chains = Chains(engine.app, engine.check, adapters, settings)
     await engine.ready()
     own = api.build(
         db=db,
@@ -121,13 +130,14 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         keys=keys,
         adapters=adapters,
         admission=admission,
+        chains=chains,
         journal=journal,
         prompts=prompts.load(settings.prompts, list(settings.lobs)),
         sampling_fields=engine_module.chat_fields(),
         settings=settings,
         replica=name,
     )
-    return Parts(engine, adapters, gateway, drainer, journal, db, keys, draining)
+    return Parts(engine, adapters, chains, gateway, drainer, journal, db, keys, draining)
 
 
 def _folder(model: str) -> Path | None:

@@ -9,15 +9,25 @@ the environment variable of that name, so that secrets stay out of files.
 import os
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    StringConstraints,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from serving.errors import ConfigError
 
 TASKS = ("suggestion", "summary", "chat", "completion", "response")
 LOB_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+UpstreamName = Annotated[str, StringConstraints(pattern=f"^{LOB_NAME.pattern}$")]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -197,6 +207,50 @@ class Limits(Section):
         return priorities
 
 
+class Fallback(Section):
+    """When a step of a fallback chain is given up, and for how long it is not asked again."""
+
+    first_byte_s: float = Field(
+        10.0, gt=0, description="Longest wait for our engine's first byte of a stream."
+    )
+    answer_s: float = Field(
+        60.0,
+        gt=0,
+        description="The same where nothing is streamed: the first byte is the whole answer.",
+    )
+    failures: int = Field(
+        3, ge=1, description="Consecutive failures that open a step's circuit breaker."
+    )
+    reset_s: float = Field(
+        30.0,
+        gt=0,
+        description="An open breaker skips its step so long; then one request tries.",
+    )
+
+
+class Upstream(Section):
+    """An external OpenAI-compatible server."""
+
+    url: str = Field(
+        pattern=r"^https?://[^/?#@]+(/[^?#]*)?$",
+        description="Its address, with the /v1: https://models.example/v1.",
+    )
+    model: str = Field(min_length=1, description="The model to ask it for.")
+    api_key: SecretStr | None = Field(
+        None, description="Its API key; write ${NAME} and keep the key in the environment."
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, description="Longest wait for its first byte, and between two chunks."
+    )
+    max_connections: int = Field(
+        100, ge=1, description="Connections that a replica opens to it at once."
+    )
+    pass_fields: list[str] = Field(
+        default_factory=list,
+        description="Request fields outside OpenAI's API that it understands (top_k, …).",
+    )
+
+
 class Lob(Section):
     """One line of business."""
 
@@ -213,6 +267,11 @@ class Lob(Section):
     )
     limits: LobLimits = Field(
         default_factory=LobLimits, description="What the line may use, and its deadline."
+    )
+    fallback: list[str] = Field(
+        default_factory=list,
+        description="What answers where the line's version cannot, in order: previous, base, "
+        "upstream:NAME.",
     )
 
 
@@ -233,6 +292,10 @@ class Settings(Section):
         default_factory=dict, description="Ray resources a replica holds, such as num_gpus: 1."
     )
     prompts: Path = Field(Path("configs/prompts"), description="Folder of the Jinja prompts.")
+    # Checked by type: a validator of the whole would show the keys with its fault.
+    upstreams: dict[UpstreamName, Upstream] = Field(
+        default_factory=dict, description="External servers for fallback chains, by name."
+    )
     lobs: dict[str, Lob] = Field(description="The lines of business, by name.")
     http: Http = Field(default_factory=Http, description="Where the server listens.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
@@ -241,6 +304,22 @@ class Settings(Section):
     auth: Auth = Field(default_factory=Auth, description="API keys.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
+    fallback: Fallback = Field(default_factory=Fallback, description="Limits of fallback chains.")
+
+    @field_validator("lobs")
+    @classmethod
+    def _fallbacks_exist(cls, lobs: dict[str, Lob], info: ValidationInfo) -> dict[str, Lob]:
+        if "upstreams" not in info.data:  # they are faulty themselves, and reported
+            return lobs
+        known = [f"upstream:{name}" for name in info.data["upstreams"]]
+        for name, lob in lobs.items():
+            for step in lob.fallback:
+                if step not in {"previous", "base", *known}:
+                    raise ValueError(
+                        f"{name}.fallback: there is no {step!r}: use "
+                        f"{', '.join(['previous', 'base', *known])}"
+                    )
+        return lobs
 
     @field_validator("lobs")
     @classmethod

@@ -8,7 +8,13 @@ from sqlalchemy import ColumnElement, func, select
 
 from serving.store.database import Database
 from serving.store.models import Feedback, Interaction
-from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInteraction, Task
+from serving.store.records import (
+    UPSTREAM,
+    FeedbackRecord,
+    InteractionRecord,
+    LabelledInteraction,
+    Task,
+)
 
 CHUNK = 32
 """Rows an INSERT: preparing more of them at once would hold up the event loop for longer."""
@@ -50,6 +56,9 @@ async def labelled(
 ) -> list[LabelledInteraction]:
     """Return the interactions that have feedback, oldest first.
 
+    Answers of upstreams are left out: they are another model's, so they neither show how good a
+    version is nor are ours to train on.
+
     Args:
         db: The store.
         lob: The line of business.
@@ -57,7 +66,10 @@ async def labelled(
         until: The latest `created_at`, itself excluded.
         tasks: The tasks to keep; None keeps all.
     """
-    wanted: list[ColumnElement[bool]] = [Interaction.lob == lob]
+    wanted: list[ColumnElement[bool]] = [
+        Interaction.lob == lob,
+        func.coalesce(Interaction.version, "").not_like(f"{UPSTREAM}%"),
+    ]
     if since is not None:
         wanted.append(Interaction.created_at >= since)
     if until is not None:

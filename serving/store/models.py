@@ -17,6 +17,7 @@ from sqlalchemy import (
     MetaData,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -76,6 +77,7 @@ class Interaction(Base):
     replica: Mapped[str]
     stream: Mapped[bool]
     status: Mapped[str]
+    steps: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'"))
 
 
 class Feedback(Base):

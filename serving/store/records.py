@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Json = dict[str, Any]
+UPSTREAM = "upstream:"
+"""Begins the `version` of an answer that did not come from our engine."""
 
 
 class Record(BaseModel):
@@ -60,7 +62,11 @@ class Action(StrEnum):
 
 
 class InteractionRecord(Record):
-    """One request and the response that a client saw; `id` is the response's own id."""
+    """One request and the response that a client saw; `id` is the response's own id.
+
+    `steps` is what was tried in turn, where a fallback chain is configured: name of the step,
+    outcome (answered, failed, skipped), reason and ms.
+    """
 
     id: str = Field(min_length=1)
     created_at: float = Field(default_factory=time.time)
@@ -87,6 +93,7 @@ class InteractionRecord(Record):
     replica: str
     stream: bool
     status: Status
+    steps: list[Json] = Field(default_factory=list)
 
 
 class FeedbackRecord(Record):
@@ -148,7 +155,8 @@ class AdapterVersion(Record):
 class Route(Record):
     """Which version answers for a line of business; None is the base model.
 
-    `epoch` grows by one with every change, so the higher of two routes is the newer.
+    `epoch` grows by one with every change, so the higher of two routes is the newer. `previous`
+    follows from the history: what a rollback leads to.
     """
 
     lob: str
@@ -156,6 +164,7 @@ class Route(Record):
     canary: str | None = None
     canary_share: Share = 0.0
     epoch: int = 0
+    previous: str | None = None
 
 
 class Rollout(Record):

@@ -27,7 +27,10 @@ async def get_all(db: Database) -> dict[str, Route]:
     """Return the route of each line of business that ever had one."""
     async with db.reader() as connection:
         rows = (await connection.execute(select(RouteRow).order_by(RouteRow.lob))).mappings().all()
-    return {row["lob"]: Route.model_validate(dict(row)) for row in rows}
+        past = (await connection.execute(select(RolloutRow).order_by(RolloutRow.id))).mappings()
+        rollouts = [Rollout.model_validate(dict(row)) for row in past]
+    found = (Route.model_validate(dict(row)) for row in rows)
+    return {route.lob: _with_previous(route, rollouts) for route in found}
 
 
 async def switch(
@@ -55,16 +58,14 @@ async def switch(
         old = await _lock(db, connection, lob)
         new = _changed(old, live, canary, share)
         if new == old:
-            return old
+            return await _read_previous(connection, old)
         for name in {new.live, new.canary} - {old.live, old.canary, None}:
             await _check(connection, lob, name, force)
         new = new.model_copy(update={"epoch": old.epoch + 1})
-        await connection.execute(
-            update(RouteRow).where(RouteRow.lob == lob).values(new.model_dump())
-        )
+        await connection.execute(update(RouteRow).where(RouteRow.lob == lob).values(_row(new)))
         await _set_states(connection, old, new)
         await _note(connection, Action(action), old, new, key_id)
-    return new
+        return await _read_previous(connection, new)
 
 
 async def history(db: Database, lob: str | None = None) -> list[Rollout]:
@@ -100,9 +101,25 @@ def previous_live(rollouts: list[Rollout]) -> str | None:
     return pile[-2] if len(pile) > 1 else None
 
 
+def _with_previous(route: Route, rollouts: list[Rollout]) -> Route:
+    """The route with what a rollback leads to; a rollout newer than the route is not its past."""
+    past = [r for r in rollouts if r.lob == route.lob and r.epoch <= route.epoch]
+    return route.model_copy(update={"previous": previous_live(past)})
+
+
+async def _read_previous(connection: AsyncConnection, route: Route) -> Route:
+    statement = select(RolloutRow).where(RolloutRow.lob == route.lob).order_by(RolloutRow.id)
+    rows = (await connection.execute(statement)).mappings()
+    return _with_previous(route, [Rollout.model_validate(dict(row)) for row in rows])
+
+
+def _row(route: Route) -> dict[str, object]:
+    return route.model_dump(exclude={"previous"})
+
+
 async def _lock(db: Database, connection: AsyncConnection, lob: str) -> Route:
     """Return a route that nobody else changes before this transaction ends."""
-    empty = db.insert(RouteRow).values(Route(lob=lob).model_dump())
+    empty = db.insert(RouteRow).values(_row(Route(lob=lob)))
     await connection.execute(empty.on_conflict_do_nothing())
     statement = select(RouteRow).where(RouteRow.lob == lob).with_for_update()
     return Route.model_validate(dict((await connection.execute(statement)).mappings().one()))

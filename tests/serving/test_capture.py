@@ -63,6 +63,14 @@ def test_streamed_chat_is_folded_into_one_body() -> None:
     assert record.messages == [{"role": "user", "content": "Hi"}]
 
 
+def test_steps_are_kept_and_an_older_journal_has_none() -> None:
+    step = {"step": "care@7", "outcome": "answered", "reason": None, "ms": 1.5}
+    payload = capture("data: [DONE]\n\n", steps=[step]).payload("completed")
+    assert to_record(payload).steps == [step]
+    old = {key: value for key, value in json.loads(payload).items() if key != "steps"}
+    assert to_record(json.dumps(old).encode()).steps == []
+
+
 def test_interleaved_choices_keep_apart() -> None:
     record = to_record(
         capture(delta("a"), delta("x", 1), delta("b"), delta("y", 1)).payload("completed")

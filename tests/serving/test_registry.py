@@ -169,7 +169,7 @@ async def test_a_promotion_changes_route_states_history_and_audit(
     assert first == Route(lob="care", live="care@1", epoch=1)
     second = await registry.switch("care", live="care@2", action="promote")
     assert await registry.routes() == {"care": second}
-    assert second.epoch == 2
+    assert (second.epoch, second.previous) == (2, "care@1")
     assert await states(registry) == {"care@1": "retired", "care@2": "live"}
     await registry.record_seconds("care", 2, 0.5)
     one, two = await registry.history("care")
@@ -209,7 +209,7 @@ async def test_a_canary_comes_and_goes(registry: Registry, register) -> None:
         "care@3": "canary",
     }
     route = await registry.switch("care", live="care@3", action="promote")
-    assert route == Route(lob="care", live="care@3", epoch=5)
+    assert route == Route(lob="care", live="care@3", previous="care@1", epoch=5)
     route = await registry.switch("care", canary="care@1", share=0.5, action="canary")
     route = await registry.switch("care", canary=None, action="cancel_canary")
     assert (route.live, route.canary, route.canary_share) == ("care@3", None, 0)

@@ -91,6 +91,43 @@ def test_environment_variables_are_put_in(
     assert settings.load(path).store.url == "postgresql://me:secret@db/switchboard"
 
 
+UPSTREAM = {"url": "https://models.example/v1", "model": "m", "api_key": "sk-secret"}
+
+
+def test_a_fallback_must_exist(tmp_path: Path, model: Path) -> None:
+    lobs = {"care": {"fallback": ["previous", "base", "upstream:big"]}}
+    loaded = settings.load(write(tmp_path, model, lobs=lobs, upstreams={"big": UPSTREAM}))
+    assert loaded.lobs["care"].fallback[-1] == "upstream:big"
+    for wrong in ("upstream:bog", "care@3", "live", ""):
+        lobs = {"care": {"fallback": [wrong]}}
+        with pytest.raises(ConfigError, match="use previous, base, upstream:big") as refused:
+            settings.load(write(tmp_path, model, lobs=lobs, upstreams={"big": UPSTREAM}))
+        assert repr(wrong) in refused.value.message
+        assert "sk-secret" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "key"),
+    [
+        ("Big", {}, "upstreams.Big.[key]"),
+        ("big", {"url": "models.example"}, "upstreams.big.url"),
+        ("big", {"url": "https://user:word@models.example/v1"}, "upstreams.big.url"),
+        ("big", {"timeout_s": 0}, "upstreams.big.timeout_s"),
+        ("big", {"key": "sk"}, "upstreams.big.key"),
+    ],
+)
+def test_a_faulty_upstream_is_named_and_its_key_is_not_shown(
+    tmp_path: Path, model: Path, name: str, change: dict[str, Any], key: str
+) -> None:
+    upstreams = {name: UPSTREAM | change}
+    lobs = {"care": {"fallback": ["upstream:big"]}}
+    with pytest.raises(ConfigError) as refused:
+        settings.load(write(tmp_path, model, lobs=lobs, upstreams=upstreams))
+    assert f"  {key}:" in refused.value.message
+    assert "1 fault(s)" in refused.value.message
+    assert "sk-secret" not in refused.value.message
+
+
 def test_engine_typo_is_named_without_importing_the_engine() -> None:
     with pytest.raises(ConfigError) as refused:
         engine_keys.check({"max_model_lenn": 5, "port": 1, "max_num_seqs": 4})
@@ -128,4 +165,5 @@ def test_every_key_is_documented() -> None:
     )
     expected = keys(settings.Settings) | keys(settings.Lob, "lobs.NAME.")
     expected |= keys(settings.KeyLimits, "limits.keys.NAME.")
-    assert expected - {"lobs", "limits.keys"} == documented
+    expected |= keys(settings.Upstream, "upstreams.NAME.")
+    assert expected - {"lobs", "limits.keys", "upstreams"} == documented

@@ -100,6 +100,19 @@ async def test_labelled_filters_by_lob_time_and_task(db: Database, interaction, 
     assert await ids(lob="sales") == ["sales"]
 
 
+async def test_an_upstream_s_answer_is_kept_but_teaches_nothing(
+    db: Database, interaction, feedback
+) -> None:
+    steps = [{"step": "care@7", "outcome": "failed", "reason": "slow", "ms": 10000.5}]
+    records = [interaction(version=version, steps=steps) for version in ("upstream:big", None)]
+    await interactions.save(db, records)
+    for record in records:
+        await feedbacks.add(db, feedback(record.id, rating=1.0, edit="better"))
+    assert await interactions.get(db, records[0].id) == records[0]
+    found = await interactions.labelled(db, lob="care")
+    assert [one.interaction for one in found] == [records[1]]
+
+
 @pytest.mark.parametrize(
     "wrong",
     [

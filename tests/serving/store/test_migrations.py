@@ -1,16 +1,19 @@
 import asyncio
 import multiprocessing
 import threading
+from collections.abc import Callable
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, insert, text
 
+from serving.store import interactions
 from serving.store.database import Database
 from serving.store.migrations.upgrade import config
-from serving.store.models import Base
+from serving.store.models import Base, Interaction
+from serving.store.records import InteractionRecord
 
 
 def open_once(url: str) -> None:
@@ -44,6 +47,22 @@ async def test_opening_again_changes_nothing(empty_url: str) -> None:
                 ScriptDirectory.from_config(config()).get_current_head()
             ]
         await db.close()
+
+
+async def test_interactions_from_before_fallbacks_have_no_steps(
+    empty_url: str, interaction: Callable[[], InteractionRecord]
+) -> None:
+    db = Database(empty_url)
+    await db.open()
+    record = interaction()
+    async with db.session() as connection:
+        await connection.execute(text("ALTER TABLE interactions DROP COLUMN steps"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
+        row = record.model_dump(exclude={"steps"})
+        await connection.execute(insert(Interaction.__table__).values(row))
+    await db.open()
+    assert await interactions.get(db, record.id) == record
+    await db.close()
 
 
 @pytest.mark.parametrize("kind", ["processes", "threads", "tasks"])
