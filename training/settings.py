@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from training.canary_rules import Canary
 from training.errors import RecipeError
 from training.rules import Rules
 
@@ -191,6 +192,7 @@ class Recipe(Rules):
     sft: Sft = Field(Sft(), description="Supervised fine-tuning.")
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
+    canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
 
 
 def load(path: Path) -> Recipe:
