@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -189,3 +190,9 @@ def test_a_decision_can_be_stored() -> None:
 def test_rules_that_make_no_sense_are_refused(rules: dict[str, list[float]], word: str) -> None:
     with pytest.raises(ValidationError, match=word):
         Canary.model_validate(rules)
+
+
+def test_every_rule_is_in_the_docs() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "canary.md").read_text(encoding="utf-8")
+    assert len(Canary.model_fields) >= 15
+    assert [name for name in Canary.model_fields if f"`{name}" not in text] == []
