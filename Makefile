@@ -10,7 +10,8 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast lint format bench-setup bench-serving bench-growth bench-kernels plots clean
+.PHONY: setup demo test test-fast lint format bench-setup bench-serving bench-growth bench-kernels \
+        bench-canary plots clean
 
 # Make the environment (15 s with a warm cache).
 setup: $(READY)
@@ -68,6 +69,10 @@ bench-growth: $(READY)
 # Kernels against vLLM's own, alternating in one run; results in benchmarks/results/.
 bench-kernels: $(READY)
 	$(BIN)/python benchmarks/kernels/run.py $(ARGS)
+
+# False alarms and power of the canary's tests, by simulation; results in benchmarks/results/.
+bench-canary: $(READY)
+	$(BIN)/python benchmarks/flywheel/canary.py $(ARGS)
 
 # Redraw the benchmarks' plots from their tables.
 plots: $(READY)

@@ -146,12 +146,12 @@ class Answer:
         await self._send({"type": "http.response.body", "body": event, "more_body": False})
 
     def close(self) -> None:
-        """Record a response that was cut short, and count the request."""
+        """Record a response that was cut short or is our own failure, and count the request."""
         capture = self._capture
-        if self._ok and not self._written:
+        if not self._written and (self._ok or self._status >= 500):
             self._written = True
             try:
-                self._journal.append(capture.payload("aborted"))
+                self._journal.append(capture.payload("aborted" if self._ok else "error"))
             except (JournalFull, OSError) as exc:
                 _lost(exc)
         now = time.perf_counter()

@@ -88,6 +88,16 @@ class PromoteBody(BaseModel):
     force: bool = Field(False, description="Promote a version that the gate rejected.")
 
 
+class RollbackBody(BaseModel):
+    """What a rollback is meant to end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    canary: str | None = Field(
+        None, description="Stop this canary only; 409 if it has ended, and nothing changes."
+    )
+
+
 Rollouts = Callable[[str, dict[str, Any]], Awaitable[Rollout]]
 """Runs `promote`, `canary` or `rollback` on the cluster's coordinator."""
 
@@ -230,8 +240,11 @@ def build(
         return await _run(request, "canary", name, {"name": name, **body.model_dump()})
 
     @app.post("/v1/adapters/{lob}/rollback")
-    async def _rollback(request: Request, lob: str) -> dict[str, Any]:
-        return await _run(request, "rollback", lob, {"lob": lob})
+    async def _rollback(
+        request: Request, lob: str, body: RollbackBody | None = None
+    ) -> dict[str, Any]:
+        options = body or RollbackBody()
+        return await _run(request, "rollback", lob, {"lob": lob, "canary": options.canary})
 
     async def _run(
         request: Request, action: str, name: str, options: dict[str, Any]

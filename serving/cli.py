@@ -149,6 +149,27 @@ def adapters_list(
     console.print(table)
 
 
+@adapters_app.command("show")
+def adapters_show(
+    version: Annotated[str, typer.Argument(help="Such as care@7.")], url: Url = DEFAULT_URL
+) -> None:
+    """Show a version: its state, and what the gate and its canary said and why."""
+    params = {"lob": version.partition("@")[0]}
+    every = _call("GET", url, "/v1/adapters", params=params)["data"]
+    found = next((known for known in every if known["name"] == version), None)
+    if found is None:
+        raise SwitchboardError(f"There is no version {version}.")
+    console.print(f"{version}: {found['state']}, made from {found['parent'] or 'the base'}")
+    for title, said in (("Gate", found["decision"]), ("Canary", found["metrics"].get("canary"))):
+        if not said:
+            continue
+        verdict = said.get("why") or ("accepted" if said.get("accepted") else "rejected")
+        console.print(f"{title}: {verdict}", highlight=False)
+        for reason in said.get("reasons", ()):
+            text = f"{'+' if reason['passed'] else '-'} {reason['text']}"
+            console.print(f"  {text}", markup=False, highlight=False, soft_wrap=True)
+
+
 @adapters_app.command("promote")
 def adapters_promote(
     version: Annotated[str, typer.Argument(help="Such as care@7.")],
@@ -226,7 +247,11 @@ def _when(at: float | None) -> str:
 def main() -> None:
     """Entry point; our own errors are a message and exit status 1, not a traceback."""
     for point in entry_points(group="switchboard.commands"):
-        app.command(point.name)(point.load())
+        command = point.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=point.name)
+        else:
+            app.command(point.name)(command)
     try:
         app()
     except SwitchboardError as exc:

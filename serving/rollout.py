@@ -156,12 +156,17 @@ class Coordinator:
             force=force,
         )
 
-    async def rollback(self, lob: str, *, key_id: str | None = None) -> Rollout:
+    async def rollback(
+        self, lob: str, *, canary: str | None = None, key_id: str | None = None
+    ) -> Rollout:
         """Stop a running canary; without one, return to the version that was live before.
 
-        Where no version was live before, the base model answers again.
+        Where no version was live before, the base model answers again. `canary` names the canary
+        to stop: should it have ended meanwhile, that is a Conflict and nothing else is undone.
         """
         route = (await self._registry.routes()).get(lob)
+        if canary is not None and (route is None or route.canary != canary):
+            raise Conflict(f"{canary} is not {lob}'s canary any more: nothing was rolled back.")
         if route is None or (route.live is None and route.canary is None):
             raise Conflict(f"{lob} is on the base model: there is nothing to roll back.")
         if route.canary:

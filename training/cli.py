@@ -1,4 +1,4 @@
-"""`switchboard train` and `switchboard demo`.
+"""`switchboard train`, `switchboard canary` and `switchboard demo`.
 
 The server's command line finds these functions through the entry-point group
 `switchboard.commands`. Everything heavy is imported inside, so that finding them costs nothing.
@@ -10,21 +10,27 @@ from typing import Annotated
 import typer
 
 REJECTED = 3
-"""Exit status of a run whose candidate the gate rejected."""
+"""Exit status of a run whose candidate the gate rejected, or whose canary was rolled back."""
+
+canary = typer.Typer(no_args_is_help=True, help="Canaries: watch one, and read what was decided.")
+Lob = Annotated[str, typer.Argument(help="The line of business, such as care.")]
+Config = Annotated[
+    Path,
+    typer.Option(
+        "--config", "-c", envvar="SWITCHBOARD_CONFIG", help="The server's configuration file."
+    ),
+]
+RecipePath = Annotated[
+    Path | None,
+    typer.Option(help="Recipe; by default training/LOB.yaml or default.yaml beside --config."),
+]
+DEFAULT_CONFIG = Path("configs/demo.yaml")
 
 
 def train(
-    lob: Annotated[str, typer.Argument(help="The line of business, such as care.")],
-    config: Annotated[
-        Path,
-        typer.Option(
-            "--config", "-c", envvar="SWITCHBOARD_CONFIG", help="The server's configuration file."
-        ),
-    ] = Path("configs/demo.yaml"),
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="Recipe; by default training/LOB.yaml or default.yaml beside --config."),
-    ] = None,
+    lob: Lob,
+    config: Config = DEFAULT_CONFIG,
+    recipe: RecipePath = None,
     url: Annotated[
         str | None,
         typer.Option(
@@ -73,6 +79,75 @@ def train(
         raise typer.Exit(REJECTED)
     if not promote:
         typer.echo(f"Make it live: switchboard adapters promote {outcome.version}")
+
+
+@canary.command("run")
+def canary_run(
+    lob: Lob,
+    version: Annotated[
+        str | None, typer.Option(help="Begin a canary with this version if none runs.")
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    recipe: RecipePath = None,
+    url: Annotated[
+        str | None,
+        typer.Option(
+            envvar="SWITCHBOARD_URL",
+            help="Address of the running server, without /v1. By default the configured one.",
+        ),
+    ] = None,
+    once: Annotated[bool, typer.Option("--once", help="Look and act once, as from cron.")] = False,
+    every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 60.0,
+) -> None:
+    """Watch a canary: grow its share, promote it or roll it back, by the recipe's rules.
+
+    The API key is read from SWITCHBOARD_API_KEY: role admin. The exit status is 3 when the canary
+    was rolled back.
+    """
+    import asyncio
+    import os
+
+    from serving import settings as server_settings
+    from training import settings as recipes
+    from training import watch
+
+    decision = asyncio.run(
+        watch.run(
+            lob,
+            settings=server_settings.load(config),
+            rules=recipes.load(recipe or recipes.find(lob, config)).canary,
+            url=url,
+            api_key=os.environ.get("SWITCHBOARD_API_KEY"),
+            version=version,
+            once=once,
+            every_s=every,
+            say=typer.echo,
+        )
+    )
+    for reason in decision.reasons:
+        typer.echo(f"  {'+' if reason.passed else '-'} {reason.text}")
+    if decision.action == "roll_back":
+        raise typer.Exit(REJECTED)
+
+
+@canary.command("show")
+def canary_show(
+    version: Annotated[str, typer.Argument(help="Such as care@7.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Show what was decided on a canary and why, oldest first."""
+    import asyncio
+    import time
+
+    from serving import settings as server_settings
+    from training import watch
+
+    for entry in reversed(asyncio.run(watch.decisions(server_settings.load(config), version))):
+        when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.created_at))
+        detail = entry.detail
+        typer.echo(f"{when} {detail['action']} (share {detail['share']:.0%}): {detail['why']}")
+        for reason in detail["reasons"]:
+            typer.echo(f"  {'+' if reason['passed'] else '-'} {reason['text']}")
 
 
 def demo(

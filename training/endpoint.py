@@ -92,20 +92,41 @@ async def promote(url: str, version: str, api_key: str | None) -> dict[str, Any]
     Raises:
         EvaluationFailed: The server refuses or does not answer.
     """
+    try:
+        return await rollout(url, version, "promote", api_key)
+    except EvaluationFailed as exc:
+        raise EvaluationFailed(
+            f"{version} passed its gate but was not promoted: {exc.message}. The version stays a "
+            f"candidate: switchboard adapters promote {version}"
+        ) from exc
+
+
+async def rollout(
+    url: str, name: str, action: str, api_key: str | None, **body: Any
+) -> dict[str, Any]:
+    """Have the server change a route, and return the rollout when every replica has.
+
+    Args:
+        url: The server's address, without /v1.
+        name: A version; for a rollback the line of business.
+        action: promote, canary or rollback.
+        api_key: A key with the role admin.
+        body: What the endpoint takes.
+
+    Raises:
+        EvaluationFailed: The server refuses or does not answer.
+    """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
+    path = f"{url.rstrip('/')}/v1/adapters/{name}/{action}"
     try:
         async with httpx.AsyncClient(timeout=300) as client:
-            answer = await client.post(f"{url}/v1/adapters/{version}/promote", headers=headers)
+            answer = await client.post(path, headers=headers, json=body)
     except httpx.TransportError as exc:
-        raise EvaluationFailed(f"no server answers on {url} to promote {version}") from exc
+        raise EvaluationFailed(f"no server answers on {url} to {action} {name}") from exc
     if answer.is_error:
-        raise EvaluationFailed(
-            f"{version} passed its gate but the server did not promote it "
-            f"({answer.status_code}): {_message(answer)}. The version stays a candidate: "
-            f"switchboard adapters promote {version}"
-        )
-    rollout: dict[str, Any] = answer.json()
-    return rollout
+        raise EvaluationFailed(f"the server answers {answer.status_code}: {_message(answer)}")
+    done: dict[str, Any] = answer.json()
+    return done
 
 
 def _message(answer: httpx.Response) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from training import bootstrap, metrics
+from training import bootstrap, intervals, metrics
 from training.bootstrap import Interval
 from training.curation import Example
 from training.generation import Output
@@ -24,7 +24,9 @@ class Scores:
         values: Metric name to (examples,) values.
         means: Metric name to the mean with its interval.
         length_ratio: Mean of output length over the agent's.
-        cut_off: Share of outputs that hit the length limit.
+        cut_off: Share of outputs that hit the length limit, with Wilson's interval.
+        rates: Metric name to the share of conversations with an output above 0 on it, with the
+            exact interval: unsupported_facts.
     """
 
     model: str
@@ -32,14 +34,16 @@ class Scores:
     values: dict[str, tuple[float, ...]]
     means: dict[str, Interval]
     length_ratio: float
-    cut_off: float
+    cut_off: Interval
+    rates: dict[str, Interval]
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures, without the texts."""
         return {
             "model": self.model,
             "length_ratio": self.length_ratio,
-            "cut_off": self.cut_off,
+            "cut_off": asdict(self.cut_off),
+            "rates": {name: asdict(interval) for name, interval in self.rates.items()},
             **{name: asdict(interval) for name, interval in self.means.items()},
         }
 
@@ -80,8 +84,21 @@ def score(
             for name, column in values.items()
         },
         length_ratio=sum(ratios) / len(ratios),
-        cut_off=sum(output.finish_reason == "length" for output in outputs) / len(outputs),
+        cut_off=intervals.wilson(
+            sum(output.finish_reason == "length" for output in outputs),
+            len(outputs),
+            confidence=rules.confidence,
+        ),
+        rates={
+            name: _conversations(groups, values[name], rules.confidence) for name in metrics.COUNTS
+        },
     )
+
+
+def _conversations(groups: Sequence[str], values: Sequence[float], confidence: float) -> Interval:
+    """Return the share of conversations with a value above 0: these are independent trials."""
+    hit = {group for group, value in zip(groups, values, strict=True) if value > 0}
+    return intervals.clopper_pearson(len(hit), len(set(groups)), confidence=confidence)
 
 
 def differences(

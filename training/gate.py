@@ -1,8 +1,8 @@
 """Whether a candidate may serve: rules in, a decision with reasons out.
 
 Pure and declarative. A candidate must be better where the recipe asks for superiority and no worse
-than a margin everywhere else, and it is the interval that decides, not the mean: what the data
-cannot show is not granted.
+than a margin everywhere else; ceilings hold however bad live is. It is the interval that decides,
+not the mean: what the data cannot show is not granted.
 """
 
 from collections.abc import Mapping
@@ -37,13 +37,20 @@ class Decision:
         return asdict(self)
 
 
-def decide(rules: Gate, differences: Mapping[str, Interval], *, against: str) -> Decision:
+def decide(
+    rules: Gate,
+    differences: Mapping[str, Interval],
+    *,
+    against: str,
+    rates: Mapping[str, Interval] | None = None,
+) -> Decision:
     """Apply the rules.
 
     Args:
         rules: The recipe's gate.
         differences: Interval of `candidate - live` for each metric that a rule names.
         against: What serves now: a version, or the base's name.
+        rates: The candidate's own rate for each metric that a ceiling names.
     """
     reasons = [
         _superiority(rule.metric, rule.margin, differences[rule.metric], against)
@@ -52,6 +59,9 @@ def decide(rules: Gate, differences: Mapping[str, Interval], *, against: str) ->
     reasons += [
         _non_inferiority(rule.metric, rule.margin, differences[rule.metric], against)
         for rule in rules.non_inferiority
+    ]
+    reasons += [
+        _ceiling(rule.metric, rule.at_most, (rates or {})[rule.metric]) for rule in rules.ceilings
     ]
     return Decision(all(reason.passed for reason in reasons), against, tuple(reasons))
 
@@ -79,6 +89,19 @@ def _non_inferiority(metric: str, margin: float, difference: Interval, against: 
         "non_inferiority",
         passed,
         f"{title} {verb} than {against}'s by more than {margin:g}: {_words(gain, 'gain')}.",
+    )
+
+
+def _ceiling(metric: str, at_most: float, rate: Interval) -> Reason:
+    passed = rate.high <= at_most
+    verb = "stays below" if passed else "is not shown to stay below"
+    return Reason(
+        metric,
+        "ceiling",
+        passed,
+        f"{METRICS[metric].title}: the share of conversations with any {verb} {at_most:.1%}: "
+        f"{rate.mean:.1%}, {rate.confidence:.0%} interval {rate.low:.1%} to {rate.high:.1%}, "
+        f"{rate.count} conversations.",
     )
 
 

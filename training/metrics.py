@@ -26,6 +26,9 @@ METRICS = {
     "unsupported_facts": Metric("Unsupported facts", "lower"),
 }
 
+COUNTS = ("unsupported_facts",)
+"""Metrics that count what should not be there, so that a rate of any at all makes sense."""
+
 
 def edit_similarity(output: str, final: str) -> float:
     """Return how little of the output had to change: 1 - distance / longer length.

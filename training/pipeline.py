@@ -155,7 +155,7 @@ async def run(
             scores[version.name],
         )
         differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
-        decision = gate.decide(recipe.gate, differences, against=live_model)
+        decision = gate.decide(recipe.gate, differences, against=live_model, rates=candidate.rates)
         figures = report.figures(trained, base, live, candidate)
         await registry.set_metrics(version.name, figures, decision.as_json())
         if not decision.accepted:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from training.bootstrap import Interval
 from training.evaluation import Scores
 from training.metrics import METRICS, edit_similarity
 from training.outcome import Outcome
@@ -91,6 +92,7 @@ def write(outcome: Outcome) -> None:
             for name, png in plots.items()
         },
         "fence": _fence,
+        "rate": _rate,
     }
     for name in ("report.md", "report.html"):
         text = environment.get_template(f"{name}.jinja").render(content)
@@ -211,6 +213,10 @@ def _png(figure: "Figure") -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=120, metadata={"Software": None})
     return buffer.getvalue()
+
+
+def _rate(interval: Interval) -> str:
+    return f"{interval.mean:.1%} [{interval.low:.1%}, {interval.high:.1%}]"
 
 
 def _fence(texts: Sequence[str]) -> str:

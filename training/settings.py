@@ -8,17 +8,13 @@ from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from training.canary_rules import Canary
 from training.errors import RecipeError
+from training.rules import Rules
 
 METRICS = Literal["edit_similarity", "length_deviation", "unsupported_facts"]
-
-
-class Rules(BaseModel):
-    """A frozen section of a recipe that knows all its keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=False)
 
 
 class Curation(Rules):
@@ -155,6 +151,18 @@ class NonInferiority(Rules):
     )
 
 
+class Ceiling(Rules):
+    """A limit that holds however bad the version is that serves now."""
+
+    metric: Literal["unsupported_facts"] = Field(description="The metric's name.")
+    at_most: float = Field(
+        gt=0,
+        lt=1,
+        description="Share of the held-out conversations with an output above 0 on it; the whole "
+        "exact interval must lie at or below this. No event in n conversations shows 3.7 / n.",
+    )
+
+
 class Gate(Rules):
     """What a candidate must show before it may serve."""
 
@@ -170,6 +178,9 @@ class Gate(Rules):
         ),
         description="Metrics to be no worse on.",
     )
+    ceilings: tuple[Ceiling, ...] = Field(
+        (), description="Limits that do not depend on what serves now."
+    )
 
 
 class Recipe(Rules):
@@ -181,6 +192,7 @@ class Recipe(Rules):
     sft: Sft = Field(Sft(), description="Supervised fine-tuning.")
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
+    canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
 
 
 def load(path: Path) -> Recipe:

@@ -27,6 +27,15 @@ async def append(
     )
 
 
+async def about(db: Database, target: str, action: str, n: int = 100) -> list[AuditEntry]:
+    """Return the last `n` acts of one kind on one thing, newest first."""
+    mine = (AuditRow.target == target) & (AuditRow.action == action)
+    statement = select(AuditRow).where(mine).order_by(AuditRow.id.desc()).limit(n)
+    async with db.reader() as connection:
+        rows = (await connection.execute(statement)).mappings().all()
+    return [AuditEntry.model_validate(dict(row)) for row in rows]
+
+
 async def tail(db: Database, n: int = 100) -> list[AuditEntry]:
     """Return the last `n` acts, newest first."""
     statement = select(AuditRow).order_by(AuditRow.id.desc()).limit(n)

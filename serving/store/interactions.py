@@ -13,6 +13,7 @@ from serving.store.records import (
     FeedbackRecord,
     InteractionRecord,
     LabelledInteraction,
+    Served,
     Task,
 )
 
@@ -100,6 +101,31 @@ async def labelled(
         for row in interactions
         if row["id"] in feedback  # else its first feedback came between the two queries
     ]
+
+
+async def served(db: Database, *, lob: str, since: float) -> list[Served]:
+    """Return what a line of business was answered, with feedback or without, oldest first.
+
+    Args:
+        db: The store.
+        lob: The line of business.
+        since: The earliest `created_at`, itself included.
+    """
+    wanted = Interaction.lob == lob, Interaction.created_at >= since
+    columns = [getattr(Interaction, name) for name in Served.model_fields if name != "feedback"]
+    answers = select(*columns).where(*wanted).order_by(Interaction.created_at, Interaction.id)
+    comments = (
+        select(Feedback)
+        .join(Interaction, Interaction.id == Feedback.interaction_id)
+        .where(*wanted)
+        .order_by(Feedback.id)
+    )
+    feedback: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
+    async with db.reader() as connection:
+        for row in (await connection.execute(comments)).mappings():
+            feedback[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
+        rows = (await connection.execute(answers)).mappings().all()
+    return [Served(**row, feedback=tuple(feedback[row["id"]])) for row in rows]
 
 
 async def count(db: Database, lob: str | None = None) -> int:

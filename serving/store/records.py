@@ -121,6 +121,20 @@ class LabelledInteraction(Record):
     feedback: tuple[FeedbackRecord, ...]
 
 
+class Served(Record):
+    """What a comparison of versions needs of an interaction, with its feedback, oldest first."""
+
+    id: str
+    created_at: float
+    model_requested: str
+    version: str | None
+    conversation_id: str | None
+    latency_ms: float
+    status: Status
+    output: str
+    feedback: tuple[FeedbackRecord, ...] = ()
+
+
 class DatasetRecord(Record):
     """A training set, named by the sha256 of its content."""
 

@@ -249,6 +249,19 @@ async def test_canary_then_rollback_keeps_the_live_version(
     assert {replica.table.resolve("care", str(i)).version for i in range(100)} == {live}
 
 
+async def test_a_rollback_of_a_canary_that_has_ended_undoes_nothing(
+    cluster: Cluster, register: Register
+) -> None:
+    replica = await cluster.join("r0")
+    live, canary = await register("care"), await register("care")
+    await cluster.coordinator.promote(live)
+    await cluster.coordinator.canary(canary, 0.5)
+    await cluster.coordinator.rollback("care", canary=canary)
+    with pytest.raises(Conflict, match="not care's canary any more"):
+        await cluster.coordinator.rollback("care", canary=canary)
+    assert replica.version() == live
+
+
 async def test_rejected_version_needs_force(cluster: Cluster, register: Register) -> None:
     replica = await cluster.join("r0")
     name = await register("care")

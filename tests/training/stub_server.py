@@ -15,7 +15,7 @@ class Stub:
 
     Args:
         answer: (model, last message) to the text.
-        promote_status: Status of a promotion.
+        promote_status: Status of a promotion, canary or rollback.
         busy: How often /ready answers 503 first.
     """
 
@@ -26,6 +26,7 @@ class Stub:
     models: list[str] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
     promoted: list[str] = field(default_factory=list)
+    rollouts: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
 
 
 @contextmanager
@@ -47,8 +48,10 @@ def serving(stub: Stub) -> Iterator[Stub]:
             length = int(self.headers.get("content-length") or 0)
             content = self.rfile.read(length)
             stub.keys.add(self.headers.get("authorization"))
-            if self.path.endswith("/promote"):
-                stub.promoted.append(self.path.split("/")[-2])
+            if self.path.startswith("/v1/adapters/"):
+                stub.rollouts.append((self.path[len("/v1/adapters/") :], json.loads(content)))
+                if self.path.endswith("/promote"):
+                    stub.promoted.append(self.path.split("/")[-2])
                 error = {"error": {"message": "a replica is out of memory"}}
                 done = {"object": "rollout", "seconds": 0.1, "replicas": 1}
                 self._send(stub.promote_status, done if stub.promote_status == 200 else error)

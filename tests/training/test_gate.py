@@ -4,7 +4,8 @@ from hypothesis import strategies as st
 
 from training.bootstrap import Interval
 from training.gate import decide
-from training.settings import Gate, NonInferiority, Superiority
+from training.intervals import clopper_pearson
+from training.settings import Ceiling, Gate, NonInferiority, Superiority
 
 RULES = Gate(
     superiority=(Superiority(metric="edit_similarity", margin=0.02),),
@@ -69,3 +70,26 @@ def test_a_better_candidate_is_never_refused_where_a_worse_one_passed(
 def test_a_candidate_that_equals_live_is_not_better() -> None:
     same = {name: interval(0, 0) for name in ("edit_similarity", "unsupported_facts")}
     assert not decide(RULES, same, against="care@1").accepted
+
+
+@pytest.mark.parametrize(
+    ("events", "conversations", "accepted"), [(0, 12, False), (0, 40, True), (4, 40, False)]
+)
+def test_a_ceiling_holds_however_bad_live_is(
+    events: int, conversations: int, accepted: bool
+) -> None:
+    rules = RULES.model_copy(
+        update={"ceilings": (Ceiling(metric="unsupported_facts", at_most=0.2),)}
+    )
+    better = {
+        "edit_similarity": interval(0.1, 0.3),
+        "unsupported_facts": interval(-0.9, -0.5),
+    }
+    rates = {"unsupported_facts": clopper_pearson(events, conversations)}
+    decision = decide(rules, better, against="care@1", rates=rates)
+    assert decision.accepted is accepted
+    if (events, conversations) == (0, 12):
+        assert decision.reasons[-1].text == (
+            "Unsupported facts: the share of conversations with any is not shown to stay below "
+            "20.0%: 0.0%, 95% interval 0.0% to 26.5%, 12 conversations."
+        )

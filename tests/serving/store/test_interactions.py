@@ -113,6 +113,28 @@ async def test_an_upstream_s_answer_is_kept_but_teaches_nothing(
     assert [one.interaction for one in found] == [records[1]]
 
 
+async def test_served_returns_every_answer_of_a_lob_with_its_feedback(
+    db: Database, interaction, feedback
+) -> None:
+    records = [
+        interaction(id="early", created_at=10.0),
+        interaction(id="b", created_at=20.0, status="aborted"),
+        interaction(id="a", created_at=20.0, conversation_id=None),
+        interaction(id="sales", created_at=20.0, lob="sales"),
+    ]
+    await interactions.save(db, records)
+    for rating in (0.0, 1.0):
+        await feedbacks.add(db, feedback("a", rating=rating))
+    found = await interactions.served(db, lob="care", since=20.0)
+    assert [one.id for one in found] == ["a", "b"]
+    assert [[f.rating for f in one.feedback] for one in found] == [[0.0, 1.0], []]
+    assert (found[0].conversation_id, found[1].status, found[1].version) == (
+        None,
+        "aborted",
+        "care@7",
+    )
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
