@@ -226,7 +226,11 @@ def _when(at: float | None) -> str:
 def main() -> None:
     """Entry point; our own errors are a message and exit status 1, not a traceback."""
     for point in entry_points(group="switchboard.commands"):
-        app.command(point.name)(point.load())
+        command = point.load()
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=point.name)
+        else:
+            app.command(point.name)(command)
     try:
         app()
     except SwitchboardError as exc:

@@ -9,7 +9,7 @@ from typing import Any
 
 from training import bootstrap, metrics
 from training.bootstrap import Interval
-from training.curation import Example
+from training.examples import Example
 from training.generation import Output
 from training.settings import Evaluation
 
