@@ -56,7 +56,12 @@ def score(
         rules: Resamples, confidence and seed of the intervals.
     """
     rows = [
-        metrics.score(output.text, example.target, [m.content for m in example.messages])
+        metrics.score(
+            output.text,
+            example.target,
+            [m.content for m in example.messages],
+            example.response_format,
+        )
         for example, output in zip(examples, outputs, strict=True)
     ]
     values = {name: tuple(row[name] for row in rows) for name in metrics.METRICS}

@@ -12,7 +12,16 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from training.errors import RecipeError
 
-METRICS = Literal["edit_similarity", "length_deviation", "unsupported_facts"]
+METRICS = Literal[
+    "edit_similarity",
+    "length_deviation",
+    "unsupported_facts",
+    "rouge_l",
+    "chrf",
+    "slot_recall",
+    "refusals",
+    "format_errors",
+]
 
 
 class Rules(BaseModel):
