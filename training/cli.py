@@ -42,6 +42,10 @@ def train(
     promote: Annotated[
         bool, typer.Option("--promote", help="Hot-swap the new version if it passes the gate.")
     ] = False,
+    dataset: Annotated[
+        str | None,
+        typer.Option(help="Id of a dataset to learn from. By default one is built from feedback."),
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder for datasets and reports.")] = Path("runs"),
 ) -> None:
     """Fine-tune an adapter from feedback, judge it, and hot-swap it with --promote.
@@ -66,6 +70,7 @@ def train(
             out=out,
             url=url,
             promote=promote,
+            dataset_id=dataset,
             say=typer.echo,
         )
     )

@@ -1,61 +1,48 @@
 """Feedback in, examples out: which interactions teach, and which only judge.
 
-Pure functions from labelled interactions to examples. The agent's edit is the target; an output
-that was rated highly and not edited is its own target; the rest teaches nothing here and is
-counted under the filter that dropped it. The newest conversations are held out whole, so that the
-evaluation asks about the future and no conversation lies on both sides.
+Curation is a list of small filters, each pure, in a fixed order; each leaves its counts of kept
+and dropped in the manifest. First those that ask whether an interaction says anything
+(`INTERACTION_FILTERS`), then, after redaction, those that compare examples with one another, then
+the split, and last those that only concern what is learned from: what judges stays as it came.
 """
 
-import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInteraction, Status
+from serving.store.records import InteractionRecord, LabelledInteraction
+from training import near_duplicates, preferences, sampling, splits
 from training.errors import TooLittleData
-from training.redaction import redact
+from training.examples import (
+    TARGETS,
+    Example,
+    Message,
+    Verdict,
+    contradicts_itself,
+    conversation,
+    example,
+    finished_or_edited,
+    label,
+    plain_messages,
+    redacted,
+    verdict,
+)
 from training.settings import Curation
+from training.splits import NOTHING, Mark, Past
 
+VERSION = 2
+"""Raised with every change that makes other examples from the same feedback and rules."""
 
-@dataclass(frozen=True)
-class Message:
-    """One chat message of plain text."""
+Keep = Callable[[InteractionRecord, Verdict, Curation], bool]
 
-    role: str
-    content: str
-
-
-@dataclass(frozen=True)
-class Example:
-    """What the model saw, what it answered, and what the agent made of it.
-
-    Args:
-        interaction_id: The response's id.
-        conversation_id: The conversation's id; the interaction's where it has none.
-        created_at: Seconds since the epoch, UTC.
-        task: chat, response, suggestion or summary.
-        turn_position: Turns before this one, if known.
-        version: What answered: an adapter version or the base's name.
-        source: Where the target comes from.
-        messages: The rendered chat, without the answer.
-        shown: The model's answer.
-        target: The agent's final text.
-        response_format: OpenAI's `response_format`, if the request constrained the output.
-        max_tokens: The request's own limit on the output, if it set one.
-    """
-
-    interaction_id: str
-    conversation_id: str
-    created_at: float
-    task: str
-    turn_position: int | None
-    version: str | None
-    source: Literal["edit", "rating"]
-    messages: tuple[Message, ...]
-    shown: str
-    target: str
-    response_format: dict[str, Any] | None = None
-    max_tokens: int | None = None
+INTERACTION_FILTERS: tuple[tuple[str, Keep], ...] = (
+    ("task", lambda i, _, rules: i.task in rules.tasks),
+    ("finished or edited", lambda i, said, _: finished_or_edited(i, said)),
+    ("plain text", lambda i, _, __: plain_messages(i) is not None),
+    ("judged good or bad", lambda _, said, rules: label(said, rules) is not None),
+    ("not judged both", lambda _, said, rules: not contradicts_itself(said, rules)),
+    ("not empty", lambda i, said, _: bool((i.output if said.edit is None else said.edit).strip())),
+)
+"""Name and predicate, in the order in which they are asked."""
 
 
 @dataclass(frozen=True)
@@ -69,114 +56,157 @@ class FilterCount:
 
 @dataclass(frozen=True)
 class Curated:
-    """Examples on both sides of the hold-out, oldest first, and how they were chosen."""
-
-    train: tuple[Example, ...]
-    holdout: tuple[Example, ...]
-    filters: tuple[FilterCount, ...]
-    redactions: dict[str, int]
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What all feedback on one interaction says together."""
-
-    rating: float | None = None
-    edit: str | None = None
-    rejected: bool = False
-
-
-def verdict(feedback: Iterable[FeedbackRecord]) -> Verdict:
-    """Merge feedback, the latest word on each question winning.
-
-    A rating and an edit may come in separate posts, so a later post only replaces what it says;
-    and a later "used" takes back an earlier "rejected".
+    """Examples by split, oldest first, and how they were chosen.
 
     Args:
-        feedback: All feedback on one interaction, in any order.
+        train: To imitate.
+        labels: Of the same conversations: no targets, but known to be good or bad (for KTO).
+        rolling: Of the newest conversations, only to judge.
+        golden: Of the golden set, frozen or not, only to judge.
+        filters: Counts of each filter, in order.
+        redactions: Values replaced, by kind.
+        learned_until: The newest conversation learned from.
     """
-    merged = Verdict()
-    for record in sorted(feedback, key=lambda f: (f.created_at, f.id or 0)):
-        rejected = merged.rejected if record.rejected is None else record.rejected
-        if record.used and not record.rejected:
-            rejected = False
-        merged = Verdict(
-            rating=merged.rating if record.rating is None else record.rating,
-            edit=merged.edit if record.edit is None else record.edit,
-            rejected=rejected,
-        )
-    return merged
+
+    train: tuple[Example, ...]
+    labels: tuple[Example, ...]
+    rolling: tuple[Example, ...]
+    golden: tuple[Example, ...]
+    filters: tuple[FilterCount, ...]
+    redactions: dict[str, int]
+    learned_until: Mark
+
+    @property
+    def holdout(self) -> tuple[Example, ...]:
+        """All that judges: the golden set, then the rolling hold-out."""
+        return self.golden + self.rolling
 
 
-def curate(lob: str, labelled: Sequence[LabelledInteraction], rules: Curation) -> Curated:
-    """Choose examples and hold the newest conversations out.
+class _Counts(list[FilterCount]):
+    """The filters' counts, in the order in which they ran."""
+
+    def filter(
+        self, name: str, before: Sequence[Example], after: Sequence[Example]
+    ) -> list[Example]:
+        self.append(FilterCount(name, len(after), len(before) - len(after)))
+        return list(after)
+
+
+def curate(
+    lob: str, labelled: Sequence[LabelledInteraction], rules: Curation, past: Past = NOTHING
+) -> Curated:
+    """Choose examples from the store's feedback and split them.
 
     Args:
         lob: The line of business, for the message when data is too little.
         labelled: Interactions with their feedback.
         rules: The recipe's section.
+        past: What earlier datasets decided.
 
     Raises:
         TooLittleData: Fewer usable examples or conversations than the rules ask for.
     """
-    filters: list[FilterCount] = []
+    counts = _Counts()
     candidates = [(item.interaction, verdict(item.feedback)) for item in labelled]
-    for name, keep in (
-        ("task", lambda i, _: i.task in rules.tasks),
-        ("finished or edited", _finished_or_edited),
-        ("plain text", lambda i, _: _messages(i) is not None),
-        ("not rejected", lambda _, v: v.edit is not None or not v.rejected),
-        (
-            f"edited or rated {rules.rating_at_least:g} or higher",
-            lambda _, v: v.edit is not None or (v.rating or 0) >= rules.rating_at_least,
-        ),
-        ("not empty", lambda i, v: bool((i.output if v.edit is None else v.edit).strip())),
-    ):
-        kept = [(i, v) for i, v in candidates if keep(i, v)]
-        filters.append(FilterCount(name, len(kept), len(candidates) - len(kept)))
+    begins: dict[str, float] = {}
+    for interaction, _ in candidates:
+        begin = begins.get(conversation(interaction), interaction.created_at)
+        begins[conversation(interaction)] = min(begin, interaction.created_at)
+    for name, keep in INTERACTION_FILTERS:
+        kept = [(i, said) for i, said in candidates if keep(i, said, rules)]
+        counts.append(FilterCount(name, len(kept), len(candidates) - len(kept)))
         candidates = kept
-
-    examples = [_example(i, v) for i, v in candidates]
-    examples.sort(key=lambda e: (e.created_at, e.interaction_id))
-    redactions: dict[str, int] = {}
-    if rules.redact:
-        examples = [_redacted(example, redactions) for example in examples]
-    distinct = list({(e.messages, e.target): e for e in reversed(examples)}.values())[::-1]
-    filters.append(FilterCount("distinct", len(distinct), len(examples) - len(distinct)))
-
-    _enough(lob, distinct, rules)
-    train, holdout = split(distinct, rules.holdout_share, rules.min_holdout)
-    return Curated(train, holdout, tuple(filters), dict(sorted(redactions.items())))
+    examples = [
+        example(interaction, said, source)
+        for interaction, said in candidates
+        if (source := label(said, rules)) is not None
+    ]
+    return choose(lob, examples, begins, rules, past, counts)
 
 
-def split(
-    examples: Sequence[Example], holdout_share: float, min_holdout: int = 1
-) -> tuple[tuple[Example, ...], tuple[Example, ...]]:
-    """Hold out the newest conversations, whole.
-
-    A conversation is as old as its first example. Ties are broken by its id, so the split depends
-    on nothing but the examples.
+def choose(
+    lob: str,
+    examples: Sequence[Example],
+    begins: Mapping[str, float],
+    rules: Curation,
+    past: Past = NOTHING,
+    counts: Sequence[FilterCount] = (),
+) -> Curated:
+    """Redact examples, drop what repeats or contradicts, split, and balance what is learned.
 
     Args:
-        examples: At least two conversations.
-        holdout_share: Share of the conversations to hold out.
-        min_holdout: Conversations to hold out at least; one always stays to train on.
+        lob: The line of business, for the message when data is too little.
+        examples: From the store, or imported.
+        begins: When each conversation began.
+        rules: The recipe's section.
+        past: What earlier datasets decided.
+        counts: Counts of the filters that ran before.
 
-    Returns:
-        Training examples and held-out examples, each in the order given.
+    Raises:
+        TooLittleData: Fewer usable examples or conversations than the rules ask for.
     """
-    begin: dict[str, float] = {}
-    for example in examples:
-        begin[example.conversation_id] = min(
-            example.created_at, begin.get(example.conversation_id, math.inf)
-        )
-    ordered = sorted(begin, key=lambda c: (begin[c], c))
-    count = min(max(min_holdout, round(len(ordered) * holdout_share)), len(ordered) - 1)
-    held = set(ordered[len(ordered) - count :])
-    return (
-        tuple(e for e in examples if e.conversation_id not in held),
-        tuple(e for e in examples if e.conversation_id in held),
+    counts = _Counts(counts)
+    examples = sorted(examples, key=lambda e: (e.created_at, e.interaction_id))
+    redactions: dict[str, int] = {}
+    if rules.redact:
+        examples, redactions = redacted(examples)
+
+    frozen = splits.frozen_ids(past)
+    known = past.golden or ()
+    fresh = [e for e in examples if e.conversation_id not in frozen]
+    examples = counts.filter("not in the frozen golden set", examples, fresh)
+    agreed = preferences.without_contradictions(examples)
+    examples = counts.filter("not contradicted", examples, agreed)
+    examples = counts.filter("distinct", examples, _distinct(examples, known))
+    new = near_duplicates.first_of_each(examples, known, rules.near_duplicate_similarity)
+    examples = counts.filter("no near-duplicate", examples, new)
+    targets = [e for e in examples if e.source in TARGETS]
+    name = f"edited or rated {rules.rating_at_least:g} or higher"
+    counts.filter(f"{name}; others are for KTO", examples, targets)
+    _enough(lob, targets, rules)
+
+    parts = splits.split(
+        {e.conversation_id: begins[e.conversation_id] for e in targets}, rules, past
     )
+    mark = parts.learned_until
+    if mark is None or not parts.rolling:
+        raise TooLittleData(
+            f"{lob}: there are no conversations newer than those that earlier datasets learned "
+            "from, so none may judge. Wait for feedback on new ones."
+        )
+    held = parts.rolling | parts.golden
+    learned = [
+        e
+        for e in examples
+        if e.conversation_id not in held and (begins[e.conversation_id], e.conversation_id) <= mark
+    ]
+    balanced = sampling.fewer_greetings(learned, rules.greeting_share)
+    learned = counts.filter("a share of greetings and closings", learned, balanced)
+    balanced = sampling.capped(learned, rules.agent_share, rules.min_examples)
+    learned = counts.filter("a share of each agent", learned, balanced)
+    balanced = sampling.with_replay(learned, rules)
+    learned = counts.filter("recent, or a share of older ones", learned, balanced)
+    golden = [e for e in targets if e.conversation_id in parts.golden]
+    return Curated(
+        train=tuple(e for e in learned if e.source in TARGETS),
+        labels=tuple(e for e in learned if e.source not in TARGETS),
+        rolling=tuple(e for e in targets if e.conversation_id in parts.rolling),
+        golden=past.golden if past.golden is not None else tuple(golden),
+        filters=tuple(counts),
+        redactions=redactions,
+        learned_until=mark,
+    )
+
+
+def _distinct(examples: Sequence[Example], known: Sequence[Example]) -> list[Example]:
+    """Keep the oldest of exact duplicates: the same answer to the same prompt."""
+    seen: set[tuple[tuple[Message, ...], str]] = {(e.messages, e.target) for e in known}
+    out = []
+    for one in examples:
+        if (one.messages, one.target) not in seen:
+            seen.add((one.messages, one.target))
+            out.append(one)
+    return out
 
 
 def _enough(lob: str, examples: Sequence[Example], rules: Curation) -> None:
@@ -197,56 +227,3 @@ def _enough(lob: str, examples: Sequence[Example], rules: Curation) -> None:
             f"{' and '.join(missing)} {'is' if single else 'are'} missing. An example is an "
             f"edited output, or one rated {rules.rating_at_least:g} or higher."
         )
-
-
-def _finished_or_edited(interaction: InteractionRecord, verdict: Verdict) -> bool:
-    """A cut-off output is no target, but an agent's edit of one is."""
-    whole = interaction.status is Status.COMPLETED and interaction.finish_reason != "length"
-    return whole or verdict.edit is not None
-
-
-def _messages(interaction: InteractionRecord) -> tuple[Message, ...] | None:
-    """Return the chat, or None if it holds more than text (tools, images, nothing at all)."""
-    messages = []
-    for message in interaction.messages:
-        role, content = message.get("role"), message.get("content")
-        if isinstance(content, list):
-            texts = [part.get("text") if isinstance(part, dict) else None for part in content]
-            parts = [text for text in texts if isinstance(text, str)]
-            content = "\n".join(parts) if len(parts) == len(content) else None
-        if not isinstance(role, str) or not isinstance(content, str) or message.get("tool_calls"):
-            return None
-        messages.append(Message(role, content))
-    return tuple(messages) or None
-
-
-def _example(interaction: InteractionRecord, verdict: Verdict) -> Example:
-    request = interaction.request
-    response_format = request.get("response_format")
-    max_tokens = request.get("max_completion_tokens") or request.get("max_tokens")
-    return Example(
-        interaction_id=interaction.id,
-        conversation_id=interaction.conversation_id or interaction.id,
-        created_at=interaction.created_at,
-        task=str(interaction.task),
-        turn_position=interaction.turn_position,
-        version=interaction.version,
-        source="rating" if verdict.edit is None else "edit",
-        messages=_messages(interaction) or (),
-        shown=interaction.output,
-        target=interaction.output if verdict.edit is None else verdict.edit,
-        response_format=response_format if isinstance(response_format, dict) else None,
-        max_tokens=max_tokens if isinstance(max_tokens, int) else None,
-    )
-
-
-def _redacted(example: Example, counts: dict[str, int]) -> Example:
-    """Redact all of an example's texts together, adding to `counts`."""
-    result = redact([*(m.content for m in example.messages), example.shown, example.target])
-    for kind, number in result.counts.items():
-        counts[kind] = counts.get(kind, 0) + number
-    *contents, shown, target = result.texts
-    messages = tuple(
-        Message(m.role, content) for m, content in zip(example.messages, contents, strict=True)
-    )
-    return replace(example, messages=messages, shown=shown, target=target)

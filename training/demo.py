@@ -26,11 +26,11 @@ from rich.progress import Progress
 from serving import settings as server_settings
 from training import endpoint, evaluation, generation, pipeline
 from training import settings as recipes
-from training.curation import Example
 from training.demo_dialogs import LOBS, make_dialogs
 from training.demo_traffic import REPLIES_PER_DIALOG, Traffic, replay
 from training.dialogs import Dialog, read_dialogs
 from training.errors import EvaluationFailed, TooLittleData
+from training.examples import Example
 from training.outcome import Outcome
 from training.settings import Recipe
 from training.worker import Worker

@@ -5,6 +5,7 @@ The tree, one sentence a class::
     SwitchboardError             Anything this package raises on purpose.
     ├── ConfigError              The configuration file is wrong; all its faults are listed.
     │   └── RecipeError          The recipe is wrong; all its faults are listed.
+    ├── DatasetError             A dataset cannot be read, rebuilt or imported; names the row.
     ├── DialogError              A dialog file could not be read; names the file, the line, the fix.
     └── TrainingError            A training run could not finish; nothing was switched.
         ├── TooLittleData        The feedback is not enough yet; the message counts what is missing.
@@ -21,6 +22,12 @@ class RecipeError(ConfigError):
     """The recipe is wrong; all its faults are listed."""
 
     code = "invalid_recipe"
+
+
+class DatasetError(SwitchboardError):
+    """A dataset cannot be read, rebuilt or imported; names the row."""
+
+    code = "invalid_dataset"
 
 
 class DialogError(SwitchboardError):

@@ -9,7 +9,7 @@ from typing import Any
 
 from training import bootstrap, intervals, metrics
 from training.bootstrap import Interval
-from training.curation import Example
+from training.examples import Example
 from training.generation import Output
 from training.settings import Evaluation
 
@@ -60,7 +60,12 @@ def score(
         rules: Resamples, confidence and seed of the intervals.
     """
     rows = [
-        metrics.score(output.text, example.target, [m.content for m in example.messages])
+        metrics.score(
+            output.text,
+            example.target,
+            [m.content for m in example.messages],
+            example.response_format,
+        )
         for example, output in zip(examples, outputs, strict=True)
     ]
     values = {name: tuple(row[name] for row in rows) for name in metrics.METRICS}

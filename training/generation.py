@@ -12,8 +12,8 @@ from typing import Any
 
 import openai
 
-from training.curation import Example
 from training.errors import EvaluationFailed
+from training.examples import Example
 from training.settings import Evaluation
 
 VERSION_HEADER = "x-switchboard-version"

@@ -4,12 +4,16 @@ Each metric is a pure function of texts; `METRICS` says which way each is better
 their means.
 """
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rapidfuzz.distance import Levenshtein
+
+from training.facts import unsupported_facts
+from training.overlap import chrf, rouge_l
 
 
 @dataclass(frozen=True)
@@ -24,6 +28,11 @@ METRICS = {
     "edit_similarity": Metric("Edit similarity", "higher"),
     "length_deviation": Metric("Length deviation", "lower"),
     "unsupported_facts": Metric("Unsupported facts", "lower"),
+    "rouge_l": Metric("ROUGE-L", "higher"),
+    "chrf": Metric("chrF", "higher"),
+    "slot_recall": Metric("Slot recall", "higher"),
+    "refusals": Metric("Refusals", "lower"),
+    "format_errors": Metric("Format errors", "lower"),
 }
 
 COUNTS = ("unsupported_facts",)
@@ -61,74 +70,106 @@ def length_ratio(output: str, final: str) -> float:
     return len(_plain(output)) / max(1, len(_plain(final)))
 
 
-_MONTHS = "january february march april may june july august september october november december"
-_DAYS = "monday tuesday wednesday thursday friday saturday sunday"
-_SHORT = {name[:3]: name for name in (*_DAYS.split(), *_MONTHS.split())} | {"sept": "september"}
-_DATES = {*_DAYS.split(), *_MONTHS.split()} - {"may", "march"}  # also verbs: only with a capital
-_WORDS = "zero one two three four five six seven eight nine ten eleven twelve"
-_NUMBER_WORDS = {word: str(number) for number, word in enumerate(_WORDS.split())}
-_TOKEN = re.compile(r"\[[A-Z]+(?:_\d+)?\]|\d+(?:[.,:/-]\d+)*|[^\W\d_]+(?:['\u2019-][^\W\d_]+)*")
-_SENTENCE_START = re.compile(r"(?:^|[.!?:;\n\"“”(\[*•>|-])[\s*_\"“”(\[•>|-]*$")
-_PLACEHOLDER = re.compile(r"\[[A-Z]+(?:_\d+)?\]")
+_REFUSAL = re.compile(
+    r"\b(?:i(?:'m| am) (?:sorry|afraid),? but i|as an? (?:ai|language model)\b|"
+    r"i(?:'m| am) (?:unable|not able|not allowed)\b|i (?:can(?:no|')t|won't|will not) "
+    r"(?:help|assist|answer|comply|do that|provide|fulfil))",
+    re.IGNORECASE,
+)
 
 
-def unsupported_facts(output: str, conversation: Iterable[str]) -> list[str]:
-    """Return the facts in an output that the conversation does not hold.
-
-    A fact is a number, amount or time, a weekday or month, a redaction placeholder, or a name: a
-    capitalised word that does not begin a sentence. This is a screen, not a judge: it needs no
-    model, misses facts in plain words, and counts a fact once however often it is said.
+def is_refusal(output: str, final: str) -> bool:
+    """Say whether the output refuses, or says nothing, where the agent did not.
 
     Args:
         output: What the model wrote.
-        conversation: All texts that the model saw.
+        final: What the agent sent.
     """
-    known: set[str] = set()
-    for text in conversation:
-        known.update(_normal(token) for token in _TOKEN.findall(text))
-    known |= {part for token in known for part in re.split(r"['\u2019-]", token)}
-    known |= {_NUMBER_WORDS[token] for token in known & _NUMBER_WORDS.keys()}
-    facts: dict[str, str] = {}
-    for match in _TOKEN.finditer(output):
-        token = match[0]
-        normal = _normal(token)
-        if _is_fact(token, normal, output[max(0, match.start() - 8) : match.start()]):
-            facts.setdefault(normal, token)
-    return [token for normal, token in facts.items() if normal not in known]
+    return _refuses(output) and not _refuses(final)
 
 
-def score(output: str, final: str, conversation: Iterable[str]) -> dict[str, float]:
+def _refuses(text: str) -> bool:
+    plain = _plain(text).replace("\u2019", "'")
+    return not plain or _REFUSAL.search(plain) is not None
+
+
+def is_format_error(output: str, response_format: Mapping[str, Any] | None) -> bool:
+    """Say whether an output breaks the form that the request demanded.
+
+    Args:
+        output: What the model wrote.
+        response_format: OpenAI's `response_format`; without one no text is wrong. JSON must be an
+            object; with a schema it has all required keys, and no others where it forbids them.
+    """
+    kind = (response_format or {}).get("type")
+    if response_format is None or kind not in ("json_object", "json_schema"):
+        return False
+    content = _object(output)
+    if content is None:
+        return True
+    schema = response_format.get("json_schema", {}).get("schema", {})
+    missing = set(schema.get("required", ())) - content.keys()
+    closed = schema.get("additionalProperties") is False
+    unknown = content.keys() - schema.get("properties", {}).keys() if closed else set()
+    return bool(missing or unknown)
+
+
+def slot_recall(output: str, final: str) -> float:
+    """Return the share of a structured summary's slots that the output fills exactly.
+
+    A slot is a key of the agent's JSON object with something in it; texts are compared without
+    case and spacing. Where the agent's text is no JSON object, or all its slots are empty, there
+    is nothing to recall: 1.
+
+    Args:
+        output: What the model wrote.
+        final: What the agent sent.
+    """
+    wanted = {key: _slot(value) for key, value in (_object(final) or {}).items()}
+    wanted = {key: value for key, value in wanted.items() if value not in ("", "null", "[]", "{}")}
+    if not wanted:
+        return 1.0
+    got = _object(output) or {}
+    return sum(key in got and _slot(got[key]) == wanted[key] for key in wanted) / len(wanted)
+
+
+def _slot(value: Any) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return _plain(text).casefold()
+
+
+def _object(text: str) -> dict[str, Any] | None:
+    try:
+        content = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def score(
+    output: str,
+    final: str,
+    conversation: Iterable[str],
+    response_format: Mapping[str, Any] | None = None,
+) -> dict[str, float]:
     """Return all metrics of one output by name.
 
     Args:
         output: What the model wrote.
         final: What the agent sent.
         conversation: All texts that the model saw.
+        response_format: What form the request demanded, if any.
     """
     return {
         "edit_similarity": edit_similarity(output, final),
         "length_deviation": length_deviation(output, final),
         "unsupported_facts": float(len(unsupported_facts(output, conversation))),
+        "rouge_l": rouge_l(output, final),
+        "chrf": chrf(output, final),
+        "slot_recall": slot_recall(output, final),
+        "refusals": float(is_refusal(output, final)),
+        "format_errors": float(is_format_error(output, response_format)),
     }
-
-
-def _is_fact(token: str, normal: str, before: str) -> bool:
-    if token[0].isdigit() or _PLACEHOLDER.fullmatch(token):
-        return True
-    if normal in _DATES:
-        return True
-    if not token[0].isupper() or token in {"I", "OK"} or token.startswith(("I'", "I\u2019")):
-        return False
-    return _SENTENCE_START.search(before) is None
-
-
-def _normal(token: str) -> str:
-    """Return one spelling for what means the same: 1,000.00 and 1000, Tue and Tuesday."""
-    if token[0].isdigit():
-        plain = re.sub(r",(?=\d{3}(?!\d))", "", token)
-        return re.sub(r"\.0+$", "", plain)
-    lower = token.lower().replace("\u2019", "'").removesuffix("'s")
-    return _SHORT.get(lower, lower)
 
 
 def _plain(text: str) -> str:

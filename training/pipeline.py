@@ -23,12 +23,10 @@ from serving import artifacts
 from serving.errors import Conflict, NotFound
 from serving.registry import Registry
 from serving.settings import Settings
-from serving.store import datasets as dataset_rows
-from serving.store import interactions
 from serving.store.database import Database
-from serving.store.records import DatasetRecord
-from training import curation, dataset, endpoint, evaluation, gate, generation, report
-from training.errors import RecipeError
+from training import dataset, dataset_store, endpoint, evaluation, gate, generation, report
+from training.dataset import Dataset
+from training.errors import DatasetError, RecipeError
 from training.evaluation import Scores
 from training.outcome import Outcome
 from training.settings import Recipe
@@ -48,6 +46,7 @@ async def run(
     url: str | None = None,
     api_key: str | None = None,
     promote: bool = False,
+    dataset_id: str | None = None,
     worker: Worker | None = None,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
@@ -63,11 +62,14 @@ async def run(
         api_key: A key with the trainer role, or admin to promote; None takes it from the
             environment.
         promote: Whether to make the version live if it passes.
+        dataset_id: A dataset to learn from, or the beginning of its id; None builds one from all
+            feedback in the store.
         worker: A training process to use; None starts one.
         say: Told about each step.
 
     Raises:
-        NotFound: The line of business is not configured.
+        NotFound: The line of business is not configured, or there is no such dataset.
+        DatasetError: The dataset belongs elsewhere, or its files are gone or changed.
         RecipeError: The server has no room for the recipe's rank.
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
@@ -85,16 +87,14 @@ async def run(
         if url is not None:
             await endpoint.require(url, config)
 
-        # Curate: feedback to examples, the newest conversations held out.
-        labelled = await interactions.labelled(db, lob=lob, tasks=recipe.curation.tasks)
-        curated = curation.curate(lob, labelled, recipe.curation)
+        # Curate: feedback to examples, the newest conversations and the golden set held out.
+        if dataset_id is None:
+            built = await dataset_store.build(db, lob, recipe.curation, out / "datasets")
+        else:
+            built = await _found(db, lob, dataset_id)
         trainer = Worker() if worker is None else worker
         if worker is None:
             await stack.enter_async_context(trainer)
-        built = dataset.build(lob, curated, recipe.curation, out / "datasets")
-        await dataset_rows.save(
-            db, DatasetRecord(id=built.id, lob=lob, uri=str(built.folder), manifest=built.manifest)
-        )
         say(
             f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
             f"dataset {built.id[:12]}"
@@ -186,6 +186,18 @@ async def run(
         )
         report.write(outcome)
         return outcome
+
+
+async def _found(db: Database, lob: str, dataset_id: str) -> Dataset:
+    found = await dataset_store.find(db, dataset_id)
+    if found.manifest["lob"] != lob:
+        raise DatasetError(f"dataset {found.id[:16]} belongs to {found.manifest['lob']}")
+    if not found.train or not found.holdout:
+        raise DatasetError(
+            f"dataset {found.id[:16]} has {len(found.train)} examples to learn from and "
+            f"{len(found.holdout)} to judge; a training run needs both"
+        )
+    return found
 
 
 @contextmanager

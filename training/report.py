@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLES = 6
+PLOTS_A_ROW = 4
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
 
@@ -178,9 +179,10 @@ def _training(result: Result) -> dict[str, Any]:
 
 def _metrics_plot(outcome: Outcome) -> bytes:
     columns = _columns(outcome)
-    figure = _figure(width=9, height=3.2)
-    axes = figure.subplots(1, len(METRICS))
-    for axis, (name, metric) in zip(axes, METRICS.items(), strict=True):
+    rows = -(-len(METRICS) // PLOTS_A_ROW)
+    figure = _figure(width=12, height=3 * rows)
+    axes = figure.subplots(rows, PLOTS_A_ROW, squeeze=False).flat
+    for axis, (name, metric) in zip(axes, METRICS.items(), strict=False):
         for x, (_, scores) in enumerate(columns):
             interval = scores.means[name]
             below = max(0.0, interval.mean - interval.low)

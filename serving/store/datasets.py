@@ -1,7 +1,10 @@
 """Datasets: what adapters were trained on."""
 
+from typing import Any
+
 from sqlalchemy import select
 
+from serving.errors import Conflict, NotFound
 from serving.store.database import Database
 from serving.store.models import Dataset
 from serving.store.records import DatasetRecord
@@ -25,3 +28,49 @@ async def get(db: Database, id: str) -> DatasetRecord | None:  # noqa: A002
         rows = await connection.execute(select(Dataset).where(Dataset.id == id))
         row = rows.mappings().one_or_none()
     return DatasetRecord.model_validate(dict(row)) if row else None
+
+
+async def find(db: Database, prefix: str) -> DatasetRecord:
+    """Return the dataset whose id begins so.
+
+    Raises:
+        NotFound: There is none.
+        Conflict: There are several.
+    """
+    mine = Dataset.id.startswith(prefix, autoescape=True)
+    async with db.reader() as connection:
+        rows = (await connection.execute(select(Dataset).where(mine).limit(2))).mappings().all()
+    if not rows or not prefix:
+        raise NotFound(f"there is no dataset {prefix!r}", param="id")
+    if len(rows) > 1:
+        raise Conflict(f"several datasets begin with {prefix!r}: give more of the id")
+    return DatasetRecord.model_validate(dict(rows[0]))
+
+
+async def list_all(db: Database, lob: str | None = None) -> list[DatasetRecord]:
+    """Return all datasets, or those of one line of business, oldest first."""
+    statement = select(Dataset).order_by(Dataset.created_at, Dataset.id)
+    if lob is not None:
+        statement = statement.where(Dataset.lob == lob)
+    async with db.reader() as connection:
+        rows = (await connection.execute(statement)).mappings().all()
+    return [DatasetRecord.model_validate(dict(row)) for row in rows]
+
+
+async def parts(db: Database, lob: str, kind: str, part: str) -> list[tuple[str, Any]]:
+    """Return the ids and one part of the manifests of a kind of dataset, oldest first.
+
+    Args:
+        db: The store.
+        lob: The line of business.
+        kind: The manifests' `kind`.
+        part: A key of the manifests; manifests without it are left out.
+    """
+    statement = (
+        select(Dataset.id, Dataset.manifest[part])
+        .where(Dataset.lob == lob, Dataset.manifest["kind"].as_string() == kind)
+        .order_by(Dataset.created_at, Dataset.id)
+    )
+    async with db.reader() as connection:
+        rows = (await connection.execute(statement)).all()
+    return [(id_, content) for id_, content in rows if content is not None]

@@ -1,16 +1,16 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from serving.store.records import LabelledInteraction
 from tests.training.records import feedback, labelled
-from training.curation import Curated, Example, Message, Verdict, curate, split, verdict
+from training.curation import Curated, curate
 from training.errors import TooLittleData
+from training.examples import Example, Message, Verdict, verdict
 from training.settings import Curation
 
-RULES = Curation(min_examples=2, min_conversations=3, min_holdout=2)
+RULES = Curation(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
+TARGETS_ONLY = "edited or rated 0.8 or higher; others are for KTO"
 FILLER = [
     labelled(f"filler{n}", {"edit": f"final {n}"}, created_at=10.0 * n + 5000) for n in range(4)
 ]
@@ -44,10 +44,13 @@ def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
 @pytest.mark.parametrize(
     ("said", "fields", "name"),
     [
-        ({"rating": 0.7}, {}, "edited or rated 0.8 or higher"),
-        ({"used": True}, {}, "edited or rated 0.8 or higher"),
-        ({"comment": "hm"}, {}, "edited or rated 0.8 or higher"),
-        ({"rejected": True, "rating": 1.0}, {}, "not rejected"),
+        ({"rating": 0.7}, {}, "judged good or bad"),
+        ({"comment": "hm"}, {}, "judged good or bad"),
+        ({"used": True}, {}, TARGETS_ONLY),
+        ({"rejected": True}, {}, TARGETS_ONLY),
+        ({"rating": 0.2}, {}, TARGETS_ONLY),
+        ({"rejected": True, "rating": 1.0}, {}, "not judged both"),
+        ({"rejected": True, "used": True}, {}, "not judged both"),
         ({"edit": "  "}, {}, "not empty"),
         ({"rating": 1.0}, {"output": ""}, "not empty"),
         ({"rating": 1.0}, {"status": "aborted"}, "finished or edited"),
@@ -96,7 +99,7 @@ def test_the_requests_constraint_and_limit_are_kept() -> None:
         ([{"rating": 1.0}, {"edit": "b"}], Verdict(1.0, "b", rejected=False)),
         ([{"edit": "a"}, {"edit": "b"}], Verdict(None, "b", rejected=False)),
         ([{"rating": 1.0}, {"rating": 0.0}], Verdict(0.0, None, rejected=False)),
-        ([{"rejected": True}, {"used": True}], Verdict(rejected=False)),
+        ([{"rejected": True}, {"used": True}], Verdict(used=True)),
         ([{"used": True}, {"rejected": True}], Verdict(rejected=True)),
         ([], Verdict()),
     ],
@@ -163,30 +166,88 @@ def test_too_little_data_names_what_is_missing(count: int, turns: int, tail: str
     assert f"30 from 10 are needed: {tail}" in message
 
 
-@given(
-    st.lists(st.tuples(st.integers(0, 8), st.floats(0, 1e6)), min_size=1, max_size=40).filter(
-        lambda rows: len({c for c, _ in rows}) >= 2
-    ),
-    st.floats(0.01, 0.99),
-    st.integers(1, 6),
-)
-def test_a_split_leaks_nothing_loses_nothing_and_looks_forward(
-    rows: list[tuple[int, float]], share: float, least: int
-) -> None:
+def test_what_is_no_target_still_says_good_or_bad() -> None:
     given = [
-        Example(
-            str(n), f"c{c}", at, "summary", None, None, "edit", (Message("user", "x"),), "", "t"
+        labelled("used", {"used": True}),
+        labelled("bad", {"rating": 0.0}),
+        labelled("no", {"rejected": True}),
+    ]
+    curated = curate("care", [*given, *FILLER], RULES)
+    assert {e.interaction_id: e.source for e in curated.labels} == {
+        "used": "used",
+        "bad": "rejection",
+        "no": "rejection",
+    }
+
+
+def test_labels_of_conversations_newer_than_the_hold_out_are_not_learned_from() -> None:
+    late = labelled("late", {"rejected": True}, created_at=1e6)
+    assert curate("care", [late, *FILLER], RULES).labels == ()
+
+
+def test_contradictory_labels_of_the_same_answer_are_both_dropped() -> None:
+    same = {"prompt": "same", "output": "same"}
+    given = [labelled("a", {"rating": 1.0}, **same), labelled("b", {"rejected": True}, **same)]
+    curated = curate("care", [*given, *FILLER], RULES)
+    assert dropped(curated) == {"not contradicted": 2}
+
+
+def test_near_duplicates_are_dropped_and_the_oldest_is_kept() -> None:
+    words = " ".join(f"word{n}" for n in range(60))
+    given = [
+        labelled("a", {"edit": words}, prompt=words, created_at=1.0),
+        labelled("b", {"edit": words}, prompt=words + " end", created_at=2.0),
+        labelled("c", {"edit": "another answer"}, prompt=words + " end", created_at=3.0),
+    ]
+    curated = curate("care", [*given, *FILLER], RULES)
+    assert dropped(curated) == {"no near-duplicate": 1}
+    assert [e.interaction_id for e in curated.train[:2]] == ["a", "c"]
+
+
+def test_the_filters_and_their_order() -> None:
+    """The order that docs/training.md gives."""
+    names = [f.name for f in curate("care", FILLER, RULES).filters]
+    assert names == [
+        "task",
+        "finished or edited",
+        "plain text",
+        "judged good or bad",
+        "not judged both",
+        "not empty",
+        "not in the frozen golden set",
+        "not contradicted",
+        "distinct",
+        "no near-duplicate",
+        TARGETS_ONLY,
+        "a share of greetings and closings",
+        "a share of each agent",
+        "recent, or a share of older ones",
+    ]
+
+
+def test_only_what_is_learned_from_is_balanced() -> None:
+    hello = [
+        labelled(
+            f"h{n}",
+            {"edit": f"Hello, {name}! How can I help you?"},
+            task="suggestion",
+            created_at=float(n),
         )
-        for n, (c, at) in enumerate(rows)
+        for n, name in enumerate(("Ann", "Bob", "Cid", "Dan", "Eve", "Fay", "Gus", "Hal"))
     ]
-    train, holdout = split(given, share, least)
-    assert train
-    assert holdout
-    assert sorted((*train, *holdout), key=lambda e: int(e.interaction_id)) == given
-    sides = [{e.conversation_id for e in side} for side in (train, holdout)]
-    assert not sides[0] & sides[1]
-    begins = [
-        [min(e.created_at for e in given if e.conversation_id == c) for c in s] for s in sides
-    ]
-    assert max(begins[0]) <= min(begins[1])
-    assert len(sides[1]) >= min(least, len(sides[0] | sides[1]) - 1)
+    rules = RULES.model_copy(update={"greeting_share": 0.5, "holdout_share": 0.5})
+    curated = curate("care", hello, rules)
+    assert (len(curated.train), len(curated.rolling)) == (2, 4)
+    assert dropped(curated) == {"a share of greetings and closings": 2}
+
+
+def test_the_agent_is_the_requests_user_or_the_key_and_only_its_hash_is_kept() -> None:
+    found = examples(
+        labelled("a", {"edit": "x", "key_id": "key_1"}),
+        labelled("b", {"edit": "y", "key_id": "key_1"}, request={"user": "dana@example.com"}),
+        labelled("c", {"edit": "z", "key_id": "key_1"}),
+        labelled("d", {"edit": "v"}),
+    )
+    assert found["a"].agent == found["c"].agent != found["b"].agent
+    assert found["d"].agent is None
+    assert "dana" not in str(found["b"])

@@ -1,9 +1,17 @@
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from training import metrics
-from training.metrics import edit_similarity, length_deviation, unsupported_facts
+from training.metrics import (
+    edit_similarity,
+    is_format_error,
+    is_refusal,
+    length_deviation,
+    slot_recall,
+)
 from training.settings import METRICS as NAMES
 
 
@@ -35,33 +43,67 @@ def test_length_deviation_is_the_share_of_the_agents_length() -> None:
     assert length_deviation("", "") == 1.0 - 0.0  # nothing where nothing was wanted: ratio 0
 
 
-CONVERSATION = [
-    "customer: I am Crystal Minh, order 4471. It cost $1,000.00 and arrives Tuesday.",
-    "agent: Two refunds by 12 May at 10:30, Crystal.",
-]
+SCHEMA = {
+    "type": "json_schema",
+    "json_schema": {
+        "schema": {"required": ["a"], "properties": {"a": {}}, "additionalProperties": False}
+    },
+}
 
 
 @pytest.mark.parametrize(
-    ("output", "expected"),
+    ("output", "form", "wrong"),
     [
-        ("Crystal gets two refunds by Tuesday.", []),
-        ("We refund 1000 to Minh's card on Tue, 2 times.", []),
-        ("Order 4472 arrives Wednesday.", ["4472", "Wednesday"]),
-        ("We call Dana in Boston at 11:30.", ["Dana", "Boston", "11:30"]),
-        ("Dana calls. Bought: Yes. Follow-up: none.", []),  # a word that begins is no name
-        ("We may march on.", []),
-        ("I'm sure I can.", []),
-        ("Sent to [EMAIL], 7 and 7 and 7.", ["[EMAIL]", "7"]),
-        ("", []),
+        ("no JSON", None, False),
+        ("no JSON", {"type": "text"}, False),
+        ("no JSON", {"type": "json_object"}, True),
+        ("[1]", {"type": "json_object"}, True),
+        ('{"b": 1}', {"type": "json_object"}, False),
+        ('{"a": 1}', SCHEMA, False),
+        ('{"b": 1}', SCHEMA, True),
+        ('{"a": 1, "b": 1}', SCHEMA, True),
+        ('{"a": 1', SCHEMA, True),
     ],
 )
-def test_facts_that_the_conversation_lacks(output: str, expected: list[str]) -> None:
-    assert unsupported_facts(output, CONVERSATION) == expected
+def test_a_format_error_breaks_what_the_request_demanded(
+    output: str, form: dict[str, Any] | None, wrong: bool
+) -> None:
+    assert is_format_error(output, form) is wrong
 
 
-@given(st.text(max_size=120))
-def test_repeating_the_conversation_is_always_supported(text: str) -> None:
-    assert unsupported_facts(text, [text]) == []
+@pytest.mark.parametrize(
+    ("output", "final", "expected"),
+    [
+        ('{"a": "x", "b": "y"}', '{"a": "x", "b": "y"}', 1.0),
+        ('{"a": " X ", "b": "z"}', '{"a": "x", "b": "y"}', 0.5),
+        ('{"a": "x"}', '{"a": "x", "b": "y", "c": "z"}', 1 / 3),
+        ('{"a": [1, 2]}', '{"a": [1, 2]}', 1.0),
+        ('{"a": "x"}', '{"a": "x", "b": "", "c": null}', 1.0),
+        ("broken", '{"a": "x"}', 0.0),
+        ("text", "text", 1.0),
+        ("{}", "{}", 1.0),
+    ],
+)
+def test_slot_recall_counts_exactly_filled_slots(output: str, final: str, expected: float) -> None:
+    assert slot_recall(output, final) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("output", "final", "refuses"),
+    [
+        ("I'm sorry, but I cannot share that.", "Your refund is due Friday.", True),
+        ("As an AI language model, I have no orders.", "Order 4471 ships.", True),
+        ("I can\u2019t help with that.", "Sure.", True),
+        ("", "Sure.", True),
+        ("I cannot provide this.", "I am unable to share other customers' data.", False),
+        ("I am sorry that the kettle broke. I can help.", "Sure.", False),
+        ("The customer cannot assist.", "Sure.", False),
+    ],
+)
+def test_a_refusal_counts_where_the_agent_did_not_refuse(
+    output: str, final: str, refuses: bool
+) -> None:
+    assert is_refusal(output, final) is refuses
 
 
 def test_the_recipe_knows_exactly_these_metrics() -> None:

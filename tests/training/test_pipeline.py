@@ -19,11 +19,18 @@ from serving.settings import Settings
 from serving.store import datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import State
+from tests.training.records import feedback as said
 from tests.training.records import labelled
 from tests.training.stub_server import Stub, serving
-from training import pipeline
+from training import dataset_store, pipeline
 from training.curation import curate
-from training.errors import EvaluationFailed, FineTuneFailed, RecipeError, TooLittleData
+from training.errors import (
+    DatasetError,
+    EvaluationFailed,
+    FineTuneFailed,
+    RecipeError,
+    TooLittleData,
+)
 from training.settings import Recipe
 from training.sft import Job, Result
 from training.worker import Worker
@@ -132,6 +139,7 @@ async def run(
     worker: Worker | None = None,
     promote: bool = False,
     chosen: Recipe | None = None,
+    dataset_id: str | None = None,
 ) -> pipeline.Outcome:
     return await pipeline.run(
         "care",
@@ -142,6 +150,7 @@ async def run(
         url=stub.url,
         api_key=KEY,
         promote=promote,
+        dataset_id=dataset_id,
         worker=worker or StandIn(),
     )
 
@@ -176,9 +185,33 @@ async def test_the_hold_out_is_not_trained_on(
     outcome = await run(settings, good, tmp_path, worker=trainer)
     learned = (outcome.dataset.folder / "train.jsonl").read_text()
     assert trainer.jobs[0].train_file == str(outcome.dataset.folder / "train.jsonl")
-    assert len(outcome.dataset.holdout) == 5
+    assert len(outcome.dataset.rolling) == 5
     for example in outcome.dataset.holdout:
         assert f'"{example.interaction_id}"' not in learned
+
+
+async def test_a_chosen_dataset_is_learned_from_as_it_is(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    first = await run(settings, good, tmp_path)
+    await feedback.add(store, said("i3", 9000.0, edit="newer"))
+    trainer = StandIn()
+    second = await run(settings, good, tmp_path, worker=trainer, dataset_id=first.dataset.id[:9])
+    assert second.dataset == first.dataset
+    assert trainer.jobs[0].dataset_id == first.dataset.id
+    with pytest.raises(NotFound, match="there is no dataset 'nope'"):
+        await run(settings, good, tmp_path, worker=trainer, dataset_id="nope")
+
+
+async def test_a_dataset_that_cannot_be_judged_is_refused(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    rules = recipe(golden_conversations=1).curation
+    rules = rules.model_copy(update={"golden_share": 0.2})
+    built = await dataset_store.build(store, "care", rules, tmp_path / "runs")
+    golden = built.manifest["splits"]["golden"]
+    with pytest.raises(DatasetError, match="has 0 examples to learn from and"):
+        await run(settings, good, tmp_path, dataset_id=golden)
 
 
 async def test_promotion_is_asked_for_once_and_only_on_request(
