@@ -149,6 +149,10 @@ class Adapters:
             if not self.inflight[name]:
                 self._drop_later(name)
 
+    def set_lobs(self, lobs: Iterable[str]) -> None:
+        """Change the lines of business that requests may name; the routes stay."""
+        self.table = Table(self.table.base, lobs, self.table.routes)
+
     def _drop_later(self, name: str) -> None:
         task = asyncio.get_running_loop().create_task(self._drop(name))
         _tasks.add(task)

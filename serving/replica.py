@@ -5,20 +5,23 @@ It imports neither Ray nor vLLM itself; deployment.py calls `start` inside a Ser
 
 import asyncio
 import importlib
+import os
 import re
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving import api, artifacts, prompts
+from serving import api, artifacts, config_api, openapi, prompts
 from serving.adapters import Adapters
 from serving.capture import to_record
-from serving.errors import Unavailable
+from serving.errors import ConfigError, Unavailable
 from serving.gateway import Gateway
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
 from serving.registry import Registry
+from serving.revision import Revision, light_part
 from serving.routing import Table
 from serving.settings import Settings
 from serving.store import interactions
@@ -26,6 +29,8 @@ from serving.store.database import Database
 
 FLUSH_S = 5.0
 DRAIN_BATCH = 64
+CHECK_ENGINE_S = 120.0
+FAULT = "switchboard-fault: "
 
 if TYPE_CHECKING:
     from serving.engine import Engine
@@ -43,6 +48,19 @@ class Parts:
     db: Database
     keys: KeyRing
     draining: asyncio.Task[None]
+    revision: str | None = None
+
+    def configure(self, revision: Revision) -> None:
+        """Answer by another revision from the next request on; no await, so no request sees half.
+
+        Raises:
+            ConfigError: Its prompts are unfit; nothing has changed.
+        """
+        settings = light_part(self.gateway.settings, revision.settings)
+        parsed = prompts.parse(revision.prompts, settings.lobs)
+        self.gateway.configure(settings, parsed)
+        self.adapters.set_lobs(settings.lobs)
+        self.revision = revision.hash
 
     async def stop(self) -> None:
         """Move what is captured to the store, as far as it is up, and end the engine."""
@@ -55,14 +73,18 @@ class Parts:
         await self.engine.stop()
 
 
-async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
+async def start(
+    revision: Revision, name: str, rollouts: api.Rollouts, configs: config_api.Configs
+) -> Parts:
     """Start a replica's parts; returns when the engine can answer.
 
     Args:
-        settings: The configuration.
+        revision: The configuration.
         name: The replica's unique name.
         rollouts: Runs a rollout on the cluster's coordinator.
+        configs: Reads and applies configurations there.
     """
+    settings = revision.settings
     engine_module = importlib.import_module("serving.engine")
     db = Database(settings.store.url)
     await db.open()
@@ -100,22 +122,47 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         drainer=drainer,
         adapters=adapters,
         base=settings.served_name,
-        lobs=sorted(settings.lobs),
         ready=engine.ready,
         rollouts=rollouts,
     )
+    own.include_router(config_api.router(configs, check_engine))
+    openapi.describe(own)
     gateway = Gateway(
         engine_app=engine.app,
         api_app=own,
         keys=keys,
         adapters=adapters,
         journal=journal,
-        prompts=prompts.load(settings.prompts, list(settings.lobs)),
+        prompts=prompts.parse(revision.prompts, settings.lobs),
         sampling_fields=engine_module.chat_fields(),
         settings=settings,
         replica=name,
     )
     return Parts(engine, adapters, gateway, drainer, journal, db, keys, draining)
+
+
+async def check_engine(settings: Settings) -> None:
+    """Have vLLM judge engine settings in a process of its own, without starting an engine.
+
+    Raises:
+        ConfigError: vLLM refuses them.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "serving.engine"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **settings.env},
+    )
+    try:
+        async with asyncio.timeout(CHECK_ENGINE_S):
+            out, _ = await process.communicate(settings.model_dump_json().encode())
+    except TimeoutError:
+        process.kill()
+        raise ConfigError(f"engine: the check did not end in {CHECK_ENGINE_S:g} s.") from None
+    if process.returncode:
+        fault = out.decode("utf-8", "replace").rpartition(FAULT)[2].strip()
+        raise ConfigError(fault or "engine: vLLM ended without a word.", param="engine")
 
 
 def _folder(model: str) -> Path | None:
