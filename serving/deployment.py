@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -123,6 +124,7 @@ class Replica:
         # Imported here: the driver and the coordinator need no engine.
         from serving.replica import start
 
+        self._tasks: list[asyncio.Task[None]] = []
         self._name = serve.get_replica_context().replica_id.to_full_id_str()
         self._coordinator = ray.get_actor(COORDINATOR, namespace=APP)
         self._parts = await start(revision, self._name, self._rollout, self._config)
@@ -136,6 +138,10 @@ class Replica:
         return self._parts.gateway
 
     async def __del__(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        with suppress(ray.exceptions.RayError):
+            await self._call("leave", self._name)
         await self._parts.stop()
 
     async def check_health(self) -> None:
@@ -254,7 +260,12 @@ def start(revision: Revision) -> None:
     coordinator = CoordinatorActor.options(  # type: ignore[attr-defined]
         name=COORDINATOR, namespace=APP, get_if_exists=True, lifetime="detached"
     ).remote(settings)
-    ray.get(coordinator.config.remote("begin", {"revision": revision}))
+    try:
+        ray.get(coordinator.config.remote("begin", {"revision": revision}))
+    except ray.exceptions.RayError as exc:
+        raise ConfigError(
+            f"The coordinator could not start.\n{errors.root_cause(str(exc))}"
+        ) from exc
     serve.start(
         http_options=HTTPOptions(
             host=settings.http.host,

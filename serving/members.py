@@ -77,6 +77,15 @@ class Members:
         """Make a replica a member, anew if it was one."""
         self._members[replica] = _Member(replica)
 
+    def leave(self, replica: str) -> None:
+        """Drop a member that has stopped answering requests: nothing waits for it any more."""
+        member = self._members.pop(replica, None)
+        if member is None:
+            return
+        for future in member.waiting.values():
+            if not future.done():
+                future.set_result(None)
+
     async def poll(self, replica: str, timeout_s: float = POLL_S) -> list[Command] | None:
         """Wait for commands; an empty list after `timeout_s`; None tells it to enter again."""
         member = self._members.get(replica)

@@ -106,6 +106,10 @@ class Coordinator:
         """Wait for commands: `Members.poll`."""
         return await self._members.poll(replica, timeout_s)
 
+    async def leave(self, replica: str) -> None:
+        """Leave as a member, having finished all requests: `Members.leave`."""
+        self._members.leave(replica)
+
     async def ack(self, replica: str, command: int, error: SwitchboardError | None) -> None:
         """Report that a command is done, or why it failed."""
         self._members.ack(replica, command, error)
