@@ -89,13 +89,15 @@ async def apply(server: Server, path: Path, *options: str) -> tuple[int, str]:
 
 async def replicas(server: Server) -> set[str]:
     """The names of the replicas that answer, as interactions carry them."""
-    names = set()
+    names: set[str] = set()
+    body = {"model": "care", "messages": PROMPT, "max_tokens": 8}
     async with client(server, "trainer") as http:
-        for _ in range(12):
-            body = {"model": "care", "messages": PROMPT, "max_tokens": 1}
-            id_ = (await http.post("/v1/chat/completions", json=body)).json()["id"]
-            found = await http.get(f"/v1/interactions/{id_}")
-            names.add(found.json()["replica"])
+        for _ in range(10):
+            posts = (http.post("/v1/chat/completions", json=body) for _ in range(8))
+            ids = [answer.json()["id"] for answer in await asyncio.gather(*posts)]
+            names |= {(await http.get(f"/v1/interactions/{id_}")).json()["replica"] for id_ in ids}
+            if len(names) >= 2:
+                break
     return names
 
 
@@ -142,7 +144,7 @@ async def test_bad_configuration_is_refused_whole(applied: Server) -> None:
         for changes, words in [
             ({"http": {**applied.settings["http"], "port": 1}}, "http.port"),
             ({"store": {"url": "sqlite:///elsewhere"}}, "store.url"),
-            ({"engine": {**applied.settings["engine"], "max_num_seqs": "many"}}, "max_num_seqs"),
+            ({"engine": {**applied.settings["engine"], "max_num_seqs": "many"}}, "max-num-seqs"),
             ({"engine": {**applied.settings["engine"], "max_model_len": 10_000_000}}, "engine"),
             ({"lobs": {"care": {"summary_feilds": {}}}}, "summary_feilds"),
         ]:
