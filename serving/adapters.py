@@ -10,13 +10,14 @@ import asyncio
 import logging
 import time
 from collections import Counter, defaultdict
-from collections.abc import Coroutine, Iterable
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from serving import artifacts
 from serving.adapter_check import check_adapter
 from serving.errors import AdapterRefused, NotFound, SwitchboardError
+from serving.fallback import PREVIOUS
 from serving.registry import Registry
 from serving.routing import Table
 from serving.store.records import AdapterVersion, Route
@@ -60,8 +61,6 @@ class Adapters:
         base_folder: Path | None,
         max_rank: int,
         cache_dir: Path,
-        with_fallback: frozenset[str] = frozenset(),
-        with_previous: frozenset[str] = frozenset(),
     ) -> None:
         self.table = table
         self.inflight: Counter[str] = Counter()
@@ -72,8 +71,8 @@ class Adapters:
         self._base_folder = base_folder
         self._max_rank = max_rank
         self._cache_dir = cache_dir
-        self._with_fallback = with_fallback
-        self._with_previous = with_previous
+        self._with_fallback: frozenset[str] = frozenset()
+        self._with_previous: frozenset[str] = frozenset()
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._known: dict[str, tuple[float, AdapterVersion]] = {}
         self._preparing: set[str] = set()
@@ -174,6 +173,18 @@ class Adapters:
             await self.ensure(await self.describe(name))
         except SwitchboardError as exc:
             logger.warning("%s cannot stand by: %s", name, exc)
+
+    def set_lobs(self, fallbacks: Mapping[str, Sequence[str]]) -> None:
+        """Change the lines of business that requests may name; the routes stay.
+
+        Args:
+            fallbacks: Each line's fallback chain, by its name.
+        """
+        self.table = Table(self.table.base, fallbacks, self.table.routes)
+        self._with_fallback = frozenset(name for name, chain in fallbacks.items() if chain)
+        self._with_previous = frozenset(
+            name for name, chain in fallbacks.items() if PREVIOUS in chain
+        )
 
     def _drop_later(self, name: str) -> None:
         self._later(self._drop(name))

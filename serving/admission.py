@@ -51,10 +51,7 @@ class Line:
 
     def __init__(self, name: str, limits: LobLimits, levels: int, places: int, replicas: int):
         self.name = name
-        self.weight = limits.weight
-        self.max_queue = places if limits.max_queue is None else limits.max_queue
-        rate = limits.requests_per_minute
-        self.bucket = Bucket(rate / replicas) if rate else None
+        self.set_limits(limits, places, replicas)
         self.queues: list[deque[Claim]] = [deque() for _ in range(levels)]
         self.waiting = 0
         self.inflight = 0
@@ -62,6 +59,13 @@ class Line:
         self.last = 0  # its latest admission's number: among equals, the longest ago goes first
         self.present = False
         self.left_at = 0.0
+
+    def set_limits(self, limits: LobLimits, places: int, replicas: int) -> None:
+        """Take what the configuration says of the line."""
+        self.weight = limits.weight
+        self.max_queue = places if limits.max_queue is None else limits.max_queue
+        rate = limits.requests_per_minute
+        self.bucket = Bucket(rate / replicas) if rate else None
 
     def head(self) -> "Claim":
         """The waiting request that goes first."""
@@ -135,6 +139,27 @@ class Admission:
         self._admitted = 0
         self._stale_at = math.inf
         self._hold_s = 0.0
+
+    def configure(
+        self, limits: Limits, lobs: Mapping[str, LobLimits], *, places: int, replicas: int
+    ) -> None:
+        """Change everything but the priority levels; who waits goes on waiting.
+
+        Buckets start full again. A line that is gone stays, since its last requests may.
+        """
+        self._limits, self._replicas, self.places = limits, replicas, places
+        self._keys.clear()
+        for name, of_lob in lobs.items():
+            line = self.lines.get(name)
+            if line is None:
+                levels = len(self.lines[""].queues)
+                self.lines[name] = Line(name, of_lob, levels, places, replicas)
+            else:
+                line.set_limits(of_lob, places, replicas)
+        self.expose()
+        now = self._clock()
+        self._update_caps(None, now)
+        self._dispatch(now)
 
     def expose(self) -> None:
         """Show the queues and places on /metrics, which reads them when it is asked."""

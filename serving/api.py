@@ -109,7 +109,6 @@ def build(
     drainer: Drainer,
     adapters: Adapters,
     base: str,
-    lobs: list[str],
     ready: Callable[[], Awaitable[None]],
     rollouts: Rollouts,
 ) -> FastAPI:
@@ -121,7 +120,6 @@ def build(
         drainer: Moves captured interactions to the store; asked to hurry when feedback is early.
         adapters: This replica's adapters and routing table.
         base: The base model's served name.
-        lobs: The configured lines of business.
         ready: Raises unless the engine answers.
         rollouts: The coordinator.
     """
@@ -167,6 +165,7 @@ def build(
     async def _models(request: Request) -> dict[str, Any]:
         key: ApiKey = request.state.key
         data = [_model(base, None, started)]
+        lobs = sorted(adapters.table.lobs)
         data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
         try:
             versions = [v for v in await registry.list() if v.lob in lobs]
@@ -252,7 +251,7 @@ def build(
         key: ApiKey = request.state.key
         _need(key, Role.ADMIN)
         lob = name.partition("@")[0]
-        if lob not in lobs:
+        if lob not in adapters.table.lobs:
             raise NotFound(f"There is no line of business {lob[:64]}.", param="lob")
         if not key.allows_lob(lob):
             raise PermissionDenied(f"This key does not cover {lob}.", param="lob")

@@ -50,10 +50,14 @@ class Chains:
         self._engine_app = engine_app
         self._engine_check = engine_check
         self._adapters = adapters
-        self._limits = settings.fallback
-        self._chains = {name: lob.fallback for name, lob in settings.lobs.items() if lob.fallback}
+        self.configure(settings)
         self._upstreams = {name: Upstream(name, its) for name, its in settings.upstreams.items()}
         self._breakers: dict[str, Breaker] = {}
+
+    def configure(self, settings: Settings) -> None:
+        """Take other chains and limits from the next request on; the upstreams stay."""
+        self._limits = settings.fallback
+        self._chains = {name: lob.fallback for name, lob in settings.lobs.items() if lob.fallback}
 
     def steps(self, target: Target, path: str) -> tuple[Step, ...]:
         """The steps of a request to `path`; none where there is nothing to fall back to."""

@@ -42,6 +42,8 @@ Url = Annotated[
 ]
 DEFAULT_CONFIG = Path("configs/demo.yaml")
 DEFAULT_URL = "http://127.0.0.1:8000"
+APPLY_POLL_S = 0.5
+_LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restarted meanwhile."}
 
 
 @app.command()
@@ -56,8 +58,10 @@ def serve(
     os.environ.update(settings.env)
 
     from serving import engine_keys, prompts
+    from serving.revision import Revision
 
-    prompts.load(settings.prompts, list(settings.lobs))
+    files = prompts.read(settings.prompts)
+    prompts.parse(files, settings.lobs)
     engine_keys.check(settings.engine)
     if check:
         console.print(f"{config}: no faults found.")
@@ -65,12 +69,56 @@ def serve(
 
     from serving import deployment
 
-    deployment.start(settings)
+    deployment.start(Revision(settings, files))
     console.print(
         f"Switchboard answers on {settings.url}/v1 with {settings.replicas} replica(s) after "
         f"{time.perf_counter() - started:.0f} s. Ctrl-C stops it."
     )
     deployment.wait()
+
+
+@app.command()
+def apply(
+    config: Annotated[Path, typer.Argument(help="Configuration file.")],
+    url: Annotated[
+        str | None,
+        typer.Option(envvar="SWITCHBOARD_URL", help="Default: where the file says it listens."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="As given to `switchboard serve`.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Only say what would change.")] = False,
+    allow_gap: Annotated[
+        bool, typer.Option(help="Restart the only replica, though nothing answers meanwhile.")
+    ] = False,
+) -> None:
+    """Give a running server another configuration, without a failed request."""
+    from serving import prompts
+
+    settings = settings_module.load(config, port=port)
+    body = {
+        "settings": settings.model_dump(mode="json"),
+        "prompts": prompts.read(settings.prompts),
+        "allow_gap": allow_gap,
+        "dry_run": dry_run,
+    }
+    url = url or settings.url
+    sent = _call("POST", url, "/v1/config", json=body)
+    if dry_run:
+        console.print("It would change: " + (", ".join(sent["changes"]) or "nothing"))
+        return
+    while (done := sent["apply"] or _LOST)["state"] != "applied":
+        if done["state"] == "failed":
+            raise SwitchboardError(f"Not applied, {sent['hash']} stays: {done['error']}")
+        time.sleep(APPLY_POLL_S)
+        try:
+            sent = _call("GET", url, "/v1/config")
+        except SwitchboardError as exc:
+            Console(stderr=True).print(f"switchboard: {exc.message}; trying again", markup=False)
+    changed = ", ".join(key for keys in done["changes"].values() for key in keys)
+    console.print(
+        f"{sent['hash']} is in force on {done['replicas']} replica(s) after "
+        f"{done['seconds']:.1f} s; changed: {changed or 'nothing'}",
+        markup=False,
+    )
 
 
 @keys_app.command("create")

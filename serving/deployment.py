@@ -8,12 +8,15 @@ restarts if it dies.
 import asyncio
 import logging
 import os
+import pickle
 import shlex
 import shutil
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Awaitable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +24,15 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
 from ray import serve
-from ray.serve.config import HTTPOptions
+from ray.experimental import internal_kv
+from ray.serve.config import HTTPOptions, ProxyLocation
 
-from serving import errors, ports
-from serving.errors import ConfigError, SwitchboardError, Unavailable
+from serving import errors, ports, serve_options
+from serving.apply import Applier
+from serving.errors import ConfigError, RolloutFailed, SwitchboardError, Unavailable
 from serving.members import Command
 from serving.registry import Registry
+from serving.revision import Revision
 from serving.rollout import Coordinator, Rollout
 from serving.settings import Settings
 from serving.store.database import Database
@@ -38,6 +44,8 @@ COORDINATOR = "switchboard-coordinator"
 SERVE_NAMESPACE = "serve"
 REPLICA_PREFIX = "SERVE_REPLICA::"
 RETRY_S = 0.3
+STOP_CHECK_S = 0.5
+KEPT = "switchboard-config"  # key in Ray's store: the revision in force, and one being applied
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=1000)
@@ -47,14 +55,21 @@ class CoordinatorActor:
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         self._db = Database(settings.store.url)
         await self._db.open()
+        revision, pending = await asyncio.to_thread(_kept)
+        rollouts = (revision.settings if revision else settings).rollouts
         self._coordinator = Coordinator(
             Registry(self._db, settings.adapters.uri),
             alive=_alive,
             fence=_fence,
-            prepare_timeout_s=settings.rollouts.prepare_timeout_s,
-            lost_after_s=settings.rollouts.lost_after_s,
+            prepare_timeout_s=rollouts.prepare_timeout_s,
+            lost_after_s=rollouts.lost_after_s,
             expected=_replicas(),
+            revision=revision,
         )
+        self._applier = Applier(
+            self._coordinator, self._db, deploy=_deploy, keep=_keep, short_of=_short_of
+        )
+        self._recovery = asyncio.create_task(self._applier.recover(pending))
 
     async def call(self, method: str, *args: Any) -> Any:
         """Call a method of the coordinator by name."""
@@ -67,6 +82,13 @@ class CoordinatorActor:
         except SwitchboardError as exc:
             return exc
         return done
+
+    async def config(self, action: str, options: dict[str, Any]) -> Any:
+        """Call a method of the applier; our own errors are returned."""
+        try:
+            return await getattr(self._applier, action)(**options)
+        except SwitchboardError as exc:
+            return exc
 
 
 def _replicas() -> list[str]:
@@ -98,20 +120,28 @@ async def _fence(replica: str) -> None:
 class Replica:
     """One engine behind one gateway."""
 
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Serve too
+    async def __init__(self, revision: Revision) -> None:  # type: ignore[misc]  # Serve too
         # Imported here: the driver and the coordinator need no engine.
         from serving.replica import start
 
+        self._tasks: list[asyncio.Task[None]] = []
         self._name = serve.get_replica_context().replica_id.to_full_id_str()
         self._coordinator = ray.get_actor(COORDINATOR, namespace=APP)
-        self._parts = await start(settings, self._name, self._rollout)
+        self._parts = await start(revision, self._name, self._rollout, self._config)
         await self._enter()
-        self._task = asyncio.create_task(self._follow())
+        self._tasks = [
+            asyncio.create_task(self._follow()),
+            asyncio.create_task(self._cut_when_stopped()),
+        ]
 
     def __serve_build_asgi_app__(self) -> Any:
         return self._parts.gateway
 
     async def __del__(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        with suppress(ray.exceptions.RayError):
+            await self._call("leave", self._name)
         await self._parts.stop()
 
     async def check_health(self) -> None:
@@ -119,22 +149,28 @@ class Replica:
         self._parts.engine.check()
 
     async def _rollout(self, action: str, options: dict[str, Any]) -> Rollout:
-        try:
-            done = await self._coordinator.rollout.remote(action, options)
-        except ray.exceptions.RayError as exc:
-            raise Unavailable(
-                "The coordinator restarted during the rollout. List the adapters and try again."
-            ) from exc
-        if isinstance(done, SwitchboardError):
-            raise done
-        return done  # type: ignore[no-any-return]
+        done: Rollout = await _unwrapped(self._coordinator.rollout.remote(action, options))
+        return done
+
+    async def _config(self, action: str, options: dict[str, Any]) -> Any:
+        return await _unwrapped(self._coordinator.config.remote(action, options))
+
+    async def _cut_when_stopped(self) -> None:
+        """End requests at the limit, before Serve kills the process and their records with it."""
+        while not _told_to_stop():  # noqa: ASYNC110 - Serve gives no event
+            await asyncio.sleep(STOP_CHECK_S)
+        gateway = self._parts.gateway
+        await gateway.drain(gateway.settings.http.drain_s, refuse=False)
 
     async def _enter(self) -> None:
         """Load what is live and join, so that no rollout can pass this replica by."""
         routes: list[Route] = []
         while True:
             try:
-                current = await self._call("enter", self._name, routes)
+                revision = await self._call("revision")
+                if revision is not None and revision.hash != self._parts.revision:
+                    self._parts.configure(revision)
+                current = await self._call("enter", self._name, routes, self._parts.revision)
             except ray.exceptions.RayError:
                 await asyncio.sleep(RETRY_S)
                 continue
@@ -169,6 +205,10 @@ class Replica:
             try:
                 if command.kind == "prepare" and command.version is not None:
                     await self._parts.adapters.prepare(command.version)
+                elif command.kind == "configure" and command.revision is not None:
+                    self._parts.configure(command.revision)
+                elif command.kind == "drain":
+                    await self._parts.gateway.drain(command.limit_s, refuse=True)
                 else:
                     await self._parts.adapters.activate(command.routes)
             except SwitchboardError as exc:
@@ -192,51 +232,120 @@ def wait() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     stop.wait()
+    try:
+        coordinator = ray.get_actor(COORDINATOR, namespace=APP)
+        limit_s = ray.get(coordinator.call.remote("revision")).settings.http.drain_s
+        ray.get(coordinator.call.remote("drain", limit_s), timeout=limit_s + serve_options.STOP_S)
+    except (ray.exceptions.RayError, ValueError) as exc:
+        logger.warning("The replicas are stopped without a drain: %s", exc)
     serve.shutdown()
     ray.shutdown()
 
 
-def start(settings: Settings) -> None:
+def start(revision: Revision) -> None:
     """Start Ray (or join it), the coordinator and the replicas; return when they answer."""
+    settings = revision.settings
     ports.check(settings.http)
-    _environment(settings)
+    address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
+    environment = _environment(settings, local=address == "local")
     if not ray.is_initialized():
         ray.init(
-            address=os.environ.get("RAY_ADDRESS", "local"),
+            address=address,
             namespace=APP,
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
+            # A cluster that runs already has read its own environment.
+            runtime_env=None if address == "local" else {"env_vars": environment},
         )
-    CoordinatorActor.options(  # type: ignore[attr-defined]
+    coordinator = CoordinatorActor.options(  # type: ignore[attr-defined]
         name=COORDINATOR, namespace=APP, get_if_exists=True, lifetime="detached"
     ).remote(settings)
+    try:
+        ray.get(coordinator.config.remote("begin", {"revision": revision}))
+    except ray.exceptions.RayError as exc:
+        raise ConfigError(
+            f"The coordinator could not start.\n{errors.root_cause(str(exc))}"
+        ) from exc
     serve.start(
-        http_options=HTTPOptions(host=settings.http.host, port=settings.http.port),
+        http_options=HTTPOptions(
+            host=settings.http.host,
+            port=settings.http.port,
+            location=_LOCATIONS[settings.http.proxy_on],
+        ),
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    resources = dict(settings.resources)
-    deployment = Replica.options(  # type: ignore[attr-defined]
-        num_replicas=settings.replicas,
-        max_ongoing_requests=100_000,  # our own limits apply, not Serve's
-        health_check_period_s=2,
-        health_check_timeout_s=30,
-        graceful_shutdown_timeout_s=20,
-        ray_actor_options={
-            "num_cpus": resources.pop("num_cpus", 0),
-            "num_gpus": resources.pop("num_gpus", 0),
-            "resources": resources,
-            "runtime_env": {"env_vars": settings.env},
-        },
-    )
     try:
-        serve.run(deployment.bind(settings), name=APP, route_prefix="/")
+        serve.run(_bound(revision), name=APP, route_prefix="/")
     except RuntimeError as exc:
-        details = serve.status().applications[APP]
-        messages = [d.message for d in details.deployments.values()] or [details.message]
-        raise ConfigError(
-            "The server could not start.\n" + "\n".join(map(errors.root_cause, messages))
-        ) from exc
+        raise ConfigError("The server could not start.\n" + _messages()) from exc
+
+
+def _bound(revision: Revision) -> serve.Application:
+    # With a version by content, Serve restarts only what differs: a redeployed old revision finds
+    # its replicas still there. Without one, every deployment restarts all.
+    options = serve_options.deployment(revision.settings)
+    deployment = Replica.options(  # type: ignore[attr-defined]
+        version=revision.heavy_hash, _internal=True, **options
+    )
+    return deployment.bind(revision)
+
+
+async def _deploy(revision: Revision) -> None:
+    """Run the replicas of a revision in place of those that run."""
+    await asyncio.to_thread(_roll, revision)
+
+
+def _roll(revision: Revision) -> None:
+    serve._run(_bound(revision), name=APP, route_prefix="/", _blocking=False)
+    limit_s = revision.settings.rollouts.apply_timeout_s
+    deadline = time.monotonic() + limit_s
+    while (app := serve.status().applications[APP]).status != "RUNNING":
+        # The first failure ends it: the old replicas still answer, there is nothing to wait for.
+        reason = "; ".join(d.message for d in app.deployments.values())
+        if app.status == "DEPLOY_FAILED" or "failed to start" in reason:
+            raise RolloutFailed(f"A replica could not start: {errors.root_cause(reason)}")
+        if time.monotonic() > deadline:
+            raise RolloutFailed(f"The replicas did not restart within {limit_s:g} s. {reason}")
+        time.sleep(RETRY_S)
+
+
+def _messages() -> str:
+    app = serve.status().applications[APP]
+    messages = [d.message for d in app.deployments.values() if d.message] or [app.message]
+    return "\n".join(map(errors.root_cause, messages))
+
+
+async def _short_of(settings: Settings) -> list[str]:
+    return serve_options.missing(settings, await asyncio.to_thread(ray.available_resources))
+
+
+async def _keep(revision: Revision, pending: Revision | None) -> None:
+    data = pickle.dumps((revision, pending))
+    await asyncio.to_thread(internal_kv._internal_kv_put, KEPT, data, namespace=APP)
+
+
+def _kept() -> tuple[Revision | None, Revision | None]:
+    data = internal_kv._internal_kv_get(KEPT, namespace=APP)
+    return pickle.loads(data) if data else (None, None)  # noqa: S301 - our own, in Ray's store
+
+
+async def _unwrapped(call: Awaitable[Any]) -> Any:
+    """What the coordinator answered, its errors raised."""
+    try:
+        done = await call
+    except ray.exceptions.RayError as exc:
+        raise Unavailable("The coordinator restarted. Look at the state and try again.") from exc
+    if isinstance(done, SwitchboardError):
+        raise done
+    return done
+
+
+def _told_to_stop() -> bool:
+    """Whether Serve is stopping this replica; it has no hook for that before the drain is over."""
+    actors = ray._private.worker.global_worker.actors.values()
+    replicas = (getattr(actor, "_replica_impl", None) for actor in actors)
+    return any(getattr(replica, "_shutting_down", False) for replica in replicas)
 
 
 def _haproxy_that_dies_with_its_parent(folder: Path) -> dict[str, str]:
@@ -253,8 +362,11 @@ def _haproxy_that_dies_with_its_parent(folder: Path) -> dict[str, str]:
     return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}
 
 
-def _environment(settings: Settings) -> None:
-    """Set what Ray reads from the environment, before Ray starts."""
+_LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadOnly}
+
+
+def _environment(settings: Settings, *, local: bool) -> dict[str, str]:
+    """Set what Ray reads from the environment, before Ray starts; return it."""
     haproxy = settings.http.proxy == "haproxy"
     run_dir = Path(tempfile.mkdtemp(prefix="switchboard-"))
     defaults = {
@@ -284,8 +396,10 @@ def _environment(settings: Settings) -> None:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free()),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free()),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.free()),
+        # A proxy worker that a reload replaced keeps its streams as long as any may last.
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(serve_options.haproxy_hard_stop_s(settings)),
     }
-    if haproxy:
+    if haproxy and local:  # the wrapper lies on this machine only
         defaults |= _haproxy_that_dies_with_its_parent(run_dir)
     if haproxy and settings.http.affinity:
         # Consistent hashing with bounded loads (Mirrokni et al., 2018, arXiv:1608.01350). Requests
@@ -295,5 +409,4 @@ def _environment(settings: Settings) -> None:
             "    hash-type consistent\n"
             f"    hash-balance-factor {settings.http.affinity_load_percent}"
         )
-    for name, value in defaults.items():
-        os.environ.setdefault(name, value)
+    return {name: os.environ.setdefault(name, value) for name, value in defaults.items()}

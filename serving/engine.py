@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import sys
 import time
 import uuid
 from contextlib import AsyncExitStack
@@ -19,6 +20,7 @@ from typing import Any, NoReturn
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
 from vllm.entrypoints.launchers.app import build_app
@@ -82,6 +84,19 @@ def flags(settings: Settings) -> list[str]:
     return argv
 
 
+def check(settings: Settings) -> None:
+    """Have vLLM judge the settings as it does at a start, without loading anything.
+
+    Raises:
+        ConfigError: It would refuse to start.
+    """
+    args = arguments(settings)
+    try:
+        AsyncEngineArgs.from_cli_args(args).create_engine_config()
+    except (ValueError, OSError, RuntimeError) as exc:
+        raise ConfigError(f"engine: {exc}", param="engine") from exc
+
+
 def chat_fields() -> frozenset[str]:
     """Names of the fields of a chat-completion request that clients may set."""
     return frozenset(ChatCompletionRequest.model_fields)
@@ -109,7 +124,10 @@ class Engine:
         args = arguments(settings)
         engine_process.mark_parent()
         stack = AsyncExitStack()
-        client = await stack.enter_async_context(build_async_engine_client(args))
+        try:
+            client = await stack.enter_async_context(build_async_engine_client(args))
+        except ValueError as exc:  # what vLLM says of settings that cannot be
+            raise ConfigError(f"engine: {exc}", param="engine") from exc
         tasks = await client.get_supported_tasks()
         app = build_app(args, tasks, client.model_config)
         await init_app_state(client, app.state, args, tasks)
@@ -164,3 +182,16 @@ class Engine:
         )
         async for _ in stream:
             pass
+
+
+def main() -> None:
+    """Check settings read from stdin as JSON, for replica.check_engine, apart from any engine."""
+    try:
+        check(Settings.model_validate_json(sys.stdin.read()))
+    except ConfigError as exc:
+        sys.stdout.write(f"switchboard-fault: {exc.message}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -26,6 +26,7 @@ from serving.errors import (
     PermissionDenied,
     SwitchboardError,
     Unauthenticated,
+    Unavailable,
 )
 from serving.http import (
     Disconnected,
@@ -35,7 +36,9 @@ from serving.http import (
     Scope,
     Send,
     json_object,
+    json_value,
     read_body,
+    replay,
     send_error,
     send_json,
 )
@@ -56,6 +59,8 @@ INFERENCE = {
     "/v1/responses": ("response", "resp_"),
 }
 _CHAT = "/v1/chat/completions"
+DRAIN_CHECK_S = 0.05
+CUT_S = 2.0
 _REPLACED_HEADERS = frozenset(
     {
         b"x-request-id",
@@ -118,6 +123,33 @@ class Gateway:
         self._sampling_fields = sampling_fields
         self._settings = settings
         self._replica = replica
+        self._running: set[asyncio.Task[Any]] = set()
+        self._stopping = False
+        self._cut = False
+
+    @property
+    def settings(self) -> Settings:
+        """The settings by which it answers now."""
+        return self._settings
+
+    def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
+        """Answer by other settings from the next request on; they differ in what is light."""
+        self._settings, self._prompts = settings, prompts
+
+    async def drain(self, limit_s: float, *, refuse: bool) -> None:
+        """Let requests in flight finish; after `limit_s` seconds cut those that have not.
+
+        A stream that is cut is recorded as aborted. With `refuse`, no new request is taken.
+        """
+        self._stopping = self._stopping or refuse
+        deadline = time.monotonic() + limit_s
+        while self._running and time.monotonic() < deadline:
+            await asyncio.wait(self._running.copy(), timeout=DRAIN_CHECK_S)
+        self._cut = True
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running.copy(), timeout=CUT_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is answered in OpenAI's error shape."""
@@ -140,7 +172,9 @@ class Gateway:
         except Disconnected:
             pass
         except asyncio.CancelledError:
-            raise
+            if started or not self._cut:
+                raise
+            await send_error(send, Unavailable("The server stops before the answer is complete."))
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if started:
@@ -153,6 +187,8 @@ class Gateway:
         if path == "/health":
             await send_json(send, 200, {"status": "live"})
             return
+        if self._stopping and (path == "/ready" or path in INFERENCE or path in tasks.PATHS):
+            raise Unavailable("The server is stopping.")
         if path == "/ready" or (path == "/metrics" and self._settings.auth.metrics_public):
             await self._pass(scope, receive, send, path, _ANYONE)
             return
@@ -174,8 +210,17 @@ class Gateway:
         if path.startswith("/metrics"):
             await self._engine_app(scope, receive, send)
             return
-        scope.setdefault("state", {})["key"] = key
-        await self._api_app(scope, receive, send)
+        headers: Headers = dict(scope["headers"])
+        body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
+        if body:
+            json_value(body)
+            headers[b"content-type"] = b"application/json"  # plain `curl -d` says otherwise
+        inner = {
+            **scope,
+            "headers": list(headers.items()),
+            "state": {**scope.get("state", {}), "key": key},
+        }
+        await self._api_app(inner, replay(body, receive), send)
 
     async def _authenticate(self, headers: Headers) -> ApiKey:
         if not self._settings.auth.enabled:
@@ -282,6 +327,8 @@ class Gateway:
         steps = self._chains.steps(target, inner)
         self._adapters.acquire(target.version)
         metrics.INFLIGHT.inc()
+        if (running := asyncio.current_task()) is not None:
+            self._running.add(running)
         try:
             if steps:
 
@@ -297,6 +344,8 @@ class Gateway:
             await deadline.run(self._engine_app, inner_scope(body), body, receive, answer, until)
         finally:
             answer.close()
+            if running is not None:
+                self._running.discard(running)
             metrics.INFLIGHT.dec()
             self._adapters.release(target.version)
 

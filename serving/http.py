@@ -1,8 +1,10 @@
 """Small ASGI plumbing: read a bounded body, send JSON, send an error."""
 
+import re
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+import numpy as np
 import orjson
 
 from serving import errors
@@ -13,6 +15,12 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 Headers = dict[bytes, bytes]
+DEPTH_LIMIT = 64
+"""Parsers and grammar compilers behind us recurse; no real request nests as deep."""
+CONTAINERS_LIMIT = 100_000
+_STRINGS = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"')
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # as int8: one level down, one up
 
 
 class Disconnected(Exception):
@@ -44,16 +52,37 @@ async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit_byte
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def json_value(body: bytes) -> Any:
+    """Parse JSON: valid UTF-8, no lone surrogates, no NaN, of bounded depth and count.
+
+    Raises:
+        InvalidRequest: It is not that.
+    """
+    # Counting bytes is quick; only a body with many brackets can be deep.
+    if body.count(b"{") + body.count(b"[") > DEPTH_LIMIT:
+        _check_shape(body)
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
+
+
+def _check_shape(body: bytes) -> None:
+    """Bound lists and objects before they are made: a million would hold the event loop up."""
+    steps = np.frombuffer(_STRINGS.sub(b"", body).translate(_STEPS, _NO_BRACKETS), np.int8)
+    if int(steps.cumsum(dtype=np.int32).max(initial=0)) > DEPTH_LIMIT:
+        raise InvalidRequest(f"The body nests deeper than {DEPTH_LIMIT} levels.")
+    if int((steps > 0).sum()) > CONTAINERS_LIMIT:
+        raise InvalidRequest(f"The body has more than {CONTAINERS_LIMIT} lists and objects.")
+
+
 def json_object(body: bytes) -> dict[str, Any]:
     """Parse a JSON object.
 
     Raises:
         InvalidRequest: It is not JSON, or not an object.
     """
-    try:
-        value = orjson.loads(body)
-    except orjson.JSONDecodeError as exc:
-        raise InvalidRequest(f"The body is not valid JSON: {exc}.") from exc
+    value = json_value(body)
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return value
@@ -79,3 +108,17 @@ async def send_error(send: Send, error: SwitchboardError) -> None:
     if error.status == 401:
         headers.append((b"www-authenticate", b"Bearer"))
     await send_json(send, error.status, errors.body(error), headers)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """A `receive` that gives `body` first and then what the client does next."""
+    sent = False
+
+    async def receive_again() -> Message:
+        nonlocal sent
+        if sent:
+            return await receive()
+        sent = True
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    return receive_again

@@ -11,20 +11,28 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from serving.errors import RolloutFailed, SwitchboardError
+from serving.revision import Revision
 from serving.store.records import AdapterVersion, Route
 
 POLL_S = 4.0
 CHECK_S = 0.25
+Kind = Literal["prepare", "activate", "configure", "drain"]
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """What a replica is told to do; it answers with `ack`."""
+    """What a replica is told to do; it answers with `ack`.
+
+    `prepare` a version, `activate` routes, `configure` itself by a revision, or `drain`: refuse
+    new requests and end those in flight within `limit_s` seconds.
+    """
 
     id: int
-    kind: Literal["prepare", "activate"]
+    kind: Kind
     version: AdapterVersion | None = None
     routes: tuple[Route, ...] = ()
+    revision: Revision | None = None
+    limit_s: float = 0.0
 
 
 @dataclass(slots=True)
@@ -69,6 +77,15 @@ class Members:
         """Make a replica a member, anew if it was one."""
         self._members[replica] = _Member(replica)
 
+    def leave(self, replica: str) -> None:
+        """Drop a member that has stopped answering requests: nothing waits for it any more."""
+        member = self._members.pop(replica, None)
+        if member is None:
+            return
+        for future in member.waiting.values():
+            if not future.done():
+                future.set_result(None)
+
     async def poll(self, replica: str, timeout_s: float = POLL_S) -> list[Command] | None:
         """Wait for commands; an empty list after `timeout_s`; None tells it to enter again."""
         member = self._members.get(replica)
@@ -103,13 +120,15 @@ class Members:
 
     def send_all(
         self,
-        kind: Literal["prepare", "activate"],
+        kind: Kind,
         version: AdapterVersion | None = None,
         routes: tuple[Route, ...] = (),
+        revision: Revision | None = None,
+        limit_s: float = 0.0,
     ) -> dict[str, asyncio.Future[None]]:
         """Send a command to every member; returns what waits for each one's answer."""
         self._ids += 1
-        command = Command(self._ids, kind, version, routes)
+        command = Command(self._ids, kind, version, routes, revision, limit_s)
         return {id_: member.send(command) for id_, member in self._members.items()}
 
     async def gather(

@@ -8,7 +8,7 @@ of its text, which every interaction stores.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -55,12 +55,32 @@ class Prompt:
         return messages
 
 
-def load(folder: Path, lobs: Sequence[str]) -> dict[tuple[str, Task], Prompt]:
+def read(folder: Path) -> dict[str, str]:
+    """Read all prompt files of a folder: path inside it to text.
+
+    Raises:
+        ConfigError: A file cannot be read as UTF-8.
+    """
+    try:
+        return {
+            path.relative_to(folder).as_posix(): path.read_bytes().decode("utf-8")
+            for path in sorted(folder.rglob("*.jinja"))
+        }
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ConfigError(f"prompts: {exc}", param="prompts") from exc
+
+
+def load(folder: Path, lobs: Iterable[str]) -> dict[tuple[str, Task], Prompt]:
+    """Read and parse the prompts of every line of business: `read`, then `parse`."""
+    return parse(read(folder), lobs)
+
+
+def parse(files: Mapping[str, str], lobs: Iterable[str]) -> dict[tuple[str, Task], Prompt]:
     """Parse the prompts of every line of business.
 
     Args:
-        folder: The folder that holds ``default/`` and a folder for each line of business.
-        lobs: Their names.
+        files: What `read` gave: ``default/…`` and ``<lob>/…`` to text.
+        lobs: The lines' names.
 
     Returns:
         A prompt for each (line of business, task).
@@ -70,7 +90,7 @@ def load(folder: Path, lobs: Sequence[str]) -> dict[tuple[str, Task], Prompt]:
             rendered on a sample conversation; all faults are listed.
     """
     environment = ImmutableSandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(folder),
+        loader=jinja2.DictLoader(dict(files)),
         undefined=jinja2.StrictUndefined,
         autoescape=False,
         trim_blocks=True,
@@ -81,31 +101,26 @@ def load(folder: Path, lobs: Sequence[str]) -> dict[tuple[str, Task], Prompt]:
     for lob in lobs:
         for task in TASKS:
             name = next(
-                (
-                    n
-                    for n in (f"{lob}/{task}", f"default/{task}")
-                    if (folder / f"{n}.jinja").is_file()
-                ),
-                None,
+                (n for n in (f"{lob}/{task}", f"default/{task}") if f"{n}.jinja" in files), None
             )
             if name is None:
                 faults.append(f"prompts: {lob} has no {task}.jinja, nor has default/.")
                 continue
             try:
-                prompts[lob, task] = _parse(environment, folder, name)
+                prompts[lob, task] = _parse(environment, files, name)
                 _try(prompts[lob, task], lob, task)
-            except (jinja2.TemplateError, ValueError) as exc:
+            except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as exc:
                 faults.append(f"prompts: {name}.jinja: {exc}")
     if faults:
         raise ConfigError("\n  ".join(faults), param="prompts")
     return prompts
 
 
-def _parse(environment: jinja2.Environment, folder: Path, name: str) -> Prompt:
+def _parse(environment: jinja2.Environment, files: Mapping[str, str], name: str) -> Prompt:
     template = environment.get_template(f"{name}.jinja")
     if "user" not in template.blocks:
         raise ValueError("it lacks {% block user %}")
-    source = (folder / f"{name}.jinja").read_bytes()
+    source = files[f"{name}.jinja"].encode()
     return Prompt(name, hashlib.sha256(source).hexdigest()[:16], template)
 
 

@@ -5,31 +5,35 @@ It imports neither Ray nor vLLM itself; deployment.py calls `start` inside a Ser
 
 import asyncio
 import importlib
+import os
 import re
+import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving import api, artifacts, prompts
+from serving import api, artifacts, config_api, openapi, prompts
 from serving.adapters import Adapters
 from serving.admission import Admission
 from serving.capture import to_record
 from serving.chain import Chains
-from serving.errors import Unavailable
-from serving.fallback import PREVIOUS
+from serving.errors import ConfigError, Unavailable
 from serving.gateway import Gateway
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
 from serving.priority import Priorities
 from serving.registry import Registry
+from serving.revision import Revision, light_part
 from serving.routing import Table
-from serving.settings import Settings
+from serving.settings import LobLimits, Settings
 from serving.store import interactions
 from serving.store.database import Database
 
 FLUSH_S = 5.0
 DRAIN_BATCH = 64
+CHECK_ENGINE_S = 120.0
+FAULT = "switchboard-fault: "
 
 if TYPE_CHECKING:
     from serving.engine import Engine
@@ -41,6 +45,7 @@ class Parts:
 
     engine: "Engine"
     adapters: Adapters
+    admission: Admission
     chains: Chains
     gateway: Gateway
     drainer: Drainer
@@ -48,6 +53,26 @@ class Parts:
     db: Database
     keys: KeyRing
     draining: asyncio.Task[None]
+    revision: str | None = None
+
+    def configure(self, revision: Revision) -> None:
+        """Answer by another revision from the next request on; no await, so no request sees half.
+
+        Raises:
+            ConfigError: Its prompts are unfit; nothing has changed.
+        """
+        settings = light_part(self.gateway.settings, revision.settings)
+        parsed = prompts.parse(revision.prompts, settings.lobs)
+        self.gateway.configure(settings, parsed)
+        self.adapters.set_lobs(_fallbacks(settings))
+        self.chains.configure(settings)
+        self.admission.configure(
+            settings.limits,
+            _lob_limits(settings),
+            places=settings.limits.max_inflight or self.engine.max_num_seqs,
+            replicas=revision.settings.replicas,
+        )
+        self.revision = revision.hash
 
     async def stop(self) -> None:
         """Move what is captured to the store, as far as it is up, and end the engine."""
@@ -61,14 +86,18 @@ class Parts:
         await self.engine.stop()
 
 
-async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
+async def start(
+    revision: Revision, name: str, rollouts: api.Rollouts, configs: config_api.Configs
+) -> Parts:
     """Start a replica's parts; returns when the engine can answer.
 
     Args:
-        settings: The configuration.
+        revision: The configuration.
         name: The replica's unique name.
         rollouts: Runs a rollout on the cluster's coordinator.
+        configs: Reads and applies configurations there.
     """
+    settings = revision.settings
     engine_module = importlib.import_module("serving.engine")
     db = Database(settings.store.url)
     await db.open()
@@ -98,11 +127,8 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         base_folder=_folder(settings.model),
         max_rank=settings.adapters.max_rank,
         cache_dir=settings.adapters.cache_dir,
-        with_fallback=frozenset(name for name, lob in settings.lobs.items() if lob.fallback),
-        with_previous=frozenset(
-            name for name, lob in settings.lobs.items() if PREVIOUS in lob.fallback
-        ),
     )
+    adapters.set_lobs(_fallbacks(settings))
     chains = Chains(engine.app, engine.check, adapters, settings)
     await engine.ready()
     own = api.build(
@@ -111,19 +137,20 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         drainer=drainer,
         adapters=adapters,
         base=settings.served_name,
-        lobs=sorted(settings.lobs),
         ready=engine.ready,
         rollouts=rollouts,
     )
     limits = settings.limits
     admission = Admission(
         limits,
-        {"": limits.base} | {lob: of_lob.limits for lob, of_lob in settings.lobs.items()},
+        _lob_limits(settings),
         places=limits.max_inflight or engine.max_num_seqs,
         levels=Priorities(limits.priorities).levels,
         replicas=settings.replicas,
     )
     admission.expose()
+    own.include_router(config_api.router(configs, check_engine))
+    openapi.describe(own)
     gateway = Gateway(
         engine_app=engine.app,
         api_app=own,
@@ -132,12 +159,45 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         admission=admission,
         chains=chains,
         journal=journal,
-        prompts=prompts.load(settings.prompts, list(settings.lobs)),
+        prompts=prompts.parse(revision.prompts, settings.lobs),
         sampling_fields=engine_module.chat_fields(),
         settings=settings,
         replica=name,
     )
-    return Parts(engine, adapters, chains, gateway, drainer, journal, db, keys, draining)
+    return Parts(engine, adapters, admission, chains, gateway, drainer, journal, db, keys, draining)
+
+
+async def check_engine(settings: Settings) -> None:
+    """Have vLLM judge engine settings in a process of its own, without starting an engine.
+
+    Raises:
+        ConfigError: vLLM refuses them.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "serving.engine"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **settings.env},
+    )
+    try:
+        async with asyncio.timeout(CHECK_ENGINE_S):
+            out, _ = await process.communicate(settings.model_dump_json().encode())
+    except TimeoutError:
+        process.kill()
+        raise ConfigError(f"engine: the check did not end in {CHECK_ENGINE_S:g} s.") from None
+    if process.returncode:
+        fault = out.decode("utf-8", "replace").rpartition(FAULT)[2].strip()
+        raise ConfigError(fault or "engine: vLLM ended without a word.", param="engine")
+
+
+def _fallbacks(settings: Settings) -> dict[str, list[str]]:
+    return {name: lob.fallback for name, lob in settings.lobs.items()}
+
+
+def _lob_limits(settings: Settings) -> dict[str, LobLimits]:
+    """Each line's limits; the base model's under no name."""
+    return {"": settings.limits.base} | {name: lob.limits for name, lob in settings.lobs.items()}
 
 
 def _folder(model: str) -> Path | None:

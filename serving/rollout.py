@@ -18,8 +18,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from serving.errors import Conflict, NotFound, RolloutFailed, SwitchboardError
-from serving.members import CHECK_S, POLL_S, Command, Members
+from serving.members import CHECK_S, POLL_S, Command, Kind, Members
 from serving.registry import Registry
+from serving.revision import Revision
 from serving.store.records import AdapterVersion, Route
 
 
@@ -47,6 +48,7 @@ class Coordinator:
         prepare_timeout_s: Longest a replica may take to load a version.
         lost_after_s: A live replica that is silent for longer is fenced.
         expected: Replicas that ran before this coordinator did and have yet to enter.
+        revision: The configuration in force.
     """
 
     def __init__(
@@ -58,6 +60,7 @@ class Coordinator:
         prepare_timeout_s: float = 120.0,
         lost_after_s: float = 10.0,
         expected: Iterable[str] = (),
+        revision: Revision | None = None,
     ) -> None:
         self._registry = registry
         self._alive = alive
@@ -66,6 +69,7 @@ class Coordinator:
         self._members = Members(alive=alive, fence=fence, lost_after_s=lost_after_s)
         self._expected = set(expected)
         self._routes: dict[str, Route] | None = None
+        self._revision = revision
         self._lock = asyncio.Lock()
 
     # What replicas call.
@@ -76,15 +80,23 @@ class Coordinator:
             self._routes = await self._registry.routes()
         return list(self._routes.values())
 
-    async def enter(self, replica: str, routes: Iterable[Route]) -> list[Route] | None:
-        """Join as a member, having loaded `routes`.
+    async def revision(self) -> Revision | None:
+        """The configuration in force, for a replica that starts."""
+        return self._revision
+
+    async def enter(
+        self, replica: str, routes: Iterable[Route], revision: str | None = None
+    ) -> list[Route] | None:
+        """Join as a member, having loaded `routes` and the configuration with hash `revision`.
 
         Returns:
-            None when these are the current routes and the replica is now a member; otherwise the
-            current routes, which it has to load before it asks again.
+            None when these are the current ones and the replica is now a member; otherwise the
+            current routes, which it has to load, as `revision`, before it asks again.
         """
         current = await self.routes()
         if {r.lob: r.epoch for r in routes} != {r.lob: r.epoch for r in current}:
+            return current
+        if self._revision is not None and revision != self._revision.hash:
             return current
         self._members.add(replica)
         self._expected.discard(replica)
@@ -94,6 +106,10 @@ class Coordinator:
         """Wait for commands: `Members.poll`."""
         return await self._members.poll(replica, timeout_s)
 
+    async def leave(self, replica: str) -> None:
+        """Leave as a member, having finished all requests: `Members.leave`."""
+        self._members.leave(replica)
+
     async def ack(self, replica: str, command: int, error: SwitchboardError | None) -> None:
         """Report that a command is done, or why it failed."""
         self._members.ack(replica, command, error)
@@ -101,6 +117,26 @@ class Coordinator:
     def members(self) -> list[str]:
         """The replicas that answer requests now."""
         return self._members.names()
+
+    # What operators call.
+
+    async def configure(self, revision: Revision) -> int:
+        """Put a configuration in force: on return no replica answers by the old one.
+
+        Returns:
+            How many replicas follow it; those that start read it as they enter.
+        """
+        async with self._lock:
+            self._revision = revision
+            self._prepare_timeout_s = revision.settings.rollouts.prepare_timeout_s
+            self._lost_after_s = revision.settings.rollouts.lost_after_s
+            return await self._told("configure", revision=revision)
+
+    async def drain(self, limit_s: float) -> int:
+        """Have every replica refuse new requests and end those in flight within `limit_s`."""
+        futures = self._members.send_all("drain", limit_s=limit_s)
+        await self._members.gather(futures, limit_s + self._lost_after_s)
+        return len(futures)
 
     # What administrators call.
 
@@ -268,8 +304,13 @@ class Coordinator:
             )
 
     async def _activate(self, routes: tuple[Route, ...]) -> int:
-        futures = self._members.send_all("activate", routes=routes)
+        return await self._told("activate", routes=routes)
+
+    async def _told(
+        self, kind: Kind, *, routes: tuple[Route, ...] = (), revision: Revision | None = None
+    ) -> int:
+        futures = self._members.send_all(kind, routes=routes, revision=revision)
         errors = await self._members.gather(futures, self._lost_after_s)
-        for replica in errors:  # it may still answer with the old version
+        for replica in errors:  # it may still answer by the old one
             await self._members.replace(replica)
         return len(futures) - len(errors)

@@ -21,6 +21,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
 from serving.errors import ConfigError
@@ -63,6 +64,15 @@ class Http(Section):
     )
     body_limit_bytes: int = Field(
         4 << 20, ge=1024, description="Larger request bodies are answered with 413."
+    )
+    drain_s: float = Field(
+        20.0,
+        gt=0,
+        description="Longest that a stopping replica lets requests in flight go on.",
+    )
+    proxy_on: Literal["every_node", "head"] = Field(
+        "every_node",
+        description="Which nodes of a cluster listen: all that hold replicas, or the head only.",
     )
 
 
@@ -125,6 +135,59 @@ class Rollouts(Section):
         gt=0,
         description="A silent replica is replaced after this, so that none serves stale.",
     )
+    surge: bool = Field(
+        True,
+        description=(
+            "`switchboard apply` starts a replica before it stops one; needs room for one more."
+        ),
+    )
+    apply_timeout_s: float = Field(
+        1800.0, gt=0, description="Longest that `switchboard apply` may take to restart replicas."
+    )
+
+
+class Placement(Section):
+    """Where a replica's processes run, for engines that span GPUs or nodes."""
+
+    bundles: list[dict[str, float]] = Field(
+        default_factory=list,
+        description=(
+            "Ray placement group of a replica, such as [{CPU: 1, GPU: 1}, {GPU: 1}]; the first "
+            "bundle holds the replica. Empty: a replica reserves `resources` on one node."
+        ),
+    )
+    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = Field(
+        "PACK", description="How Ray lays the bundles over nodes."
+    )
+    max_replicas_per_node: int | None = Field(
+        None, ge=1, le=100, description="Spreads replicas over nodes; not with bundles."
+    )
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "Placement":
+        if self.bundles and self.max_replicas_per_node is not None:
+            raise ValueError("bundles and max_replicas_per_node exclude each other (Ray Serve)")
+        return self
+
+
+class Autoscaling(Section):
+    """How many replicas run, by load; off unless `max_replicas` is set."""
+
+    min_replicas: int = Field(1, ge=1, description="Fewest replicas, where autoscaling is on.")
+    max_replicas: int = Field(0, ge=0, description="Most replicas. 0: always `replicas`.")
+    target_ongoing_requests: float = Field(
+        32.0, gt=0, description="Requests in flight per replica that Ray Serve aims at."
+    )
+    upscale_delay_s: float = Field(30.0, ge=0, description="Load must last this long to add one.")
+    downscale_delay_s: float = Field(
+        600.0, ge=0, description="Calm must last this long to remove one."
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "Autoscaling":
+        if self.max_replicas and self.max_replicas < self.min_replicas:
+            raise ValueError("max_replicas is below min_replicas")
+        return self
 
 
 class LobLimits(Section):
@@ -290,6 +353,16 @@ class Settings(Section):
     )
     resources: dict[str, float] = Field(
         default_factory=dict, description="Ray resources a replica holds, such as num_gpus: 1."
+    )
+    placement: Placement = Field(
+        default_factory=Placement, description="Where a replica's processes run."
+    )
+    autoscaling: Autoscaling = Field(
+        default_factory=Autoscaling, description="How many replicas run, by load."
+    )
+    ray_address: str = Field(
+        "",
+        description="Ray cluster to join: auto or HOST:6379. Empty: RAY_ADDRESS, or its own.",
     )
     prompts: Path = Field(Path("configs/prompts"), description="Folder of the Jinja prompts.")
     # Checked by type: a validator of the whole would show the keys with its fault.

@@ -66,9 +66,8 @@ def replica(registry: Registry, tmp_path: Path, *chain: str) -> tuple[Adapters, 
         base_folder=None,
         max_rank=8,
         cache_dir=tmp_path / "cache",
-        with_fallback=frozenset({"care"} if chain else ()),
-        with_previous=frozenset({"care"} if "previous" in chain else ()),
     )
+    adapters.set_lobs({"care": list(chain)})
     return adapters, engine
 
 

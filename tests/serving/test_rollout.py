@@ -199,6 +199,20 @@ async def test_dead_replica_does_not_hold_up_a_promotion(
     assert (good.version(), done.replicas, cluster.fenced) == (name, 1, [])
 
 
+async def test_replica_that_stops_leaves_without_holding_up_a_promotion(
+    cluster: Cluster, register: Register
+) -> None:
+    await cluster.join("stays")
+    leaving = await cluster.join("leaving")
+    leaving.mute = True
+    promotion = asyncio.create_task(cluster.coordinator.promote(await register("care")))
+    await asyncio.sleep(0.1)
+    assert not promotion.done()
+    await cluster.coordinator.leave("leaving")
+    await promotion
+    assert (cluster.coordinator.members(), cluster.fenced) == (["stays"], [])
+
+
 async def test_replica_that_starts_during_promotions_is_never_stale(
     cluster: Cluster, register: Register
 ) -> None:

@@ -137,10 +137,10 @@ def test_engine_typo_is_named_without_importing_the_engine() -> None:
 
 
 def test_every_shipped_config_loads(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
-    for name in ("SWITCHBOARD_MODEL", "PGUSER", "PGPASSWORD", "PGHOST"):
+    for name in ("SWITCHBOARD_MODEL", "PGUSER", "PGPASSWORD", "PGHOST", "SWITCHBOARD_BUCKET"):
         monkeypatch.setenv(name, "value")
     monkeypatch.chdir(ROOT)
-    assert len(CONFIGS) == 2
+    assert len(CONFIGS) == 4
     for path in CONFIGS:
         raw = yaml.safe_load(path.read_text())
         loaded = settings.Settings.model_validate(raw)

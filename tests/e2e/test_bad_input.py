@@ -1,0 +1,260 @@
+"""Whatever a client sends, the server answers in OpenAI's shape, below 500, and goes on."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
+
+import httpx
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis.errors import Unsatisfiable
+from schemathesis import Case, GenerationMode
+from schemathesis.checks import not_a_server_error
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
+
+from tests.e2e.conftest import Server
+
+pytestmark = pytest.mark.e2e
+EXAMPLES = 15
+LIMIT = 4 << 20
+TURN = {"role": "customer", "text": "Where is my order?"}
+MESSAGE = {"role": "user", "content": "hello"}
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+POSTS = [
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/responses",
+    "/v1/suggestions",
+    "/v1/summaries",
+    "/v1/feedback",
+    "/v1/config",
+    "/v1/adapters/care@1/canary",
+]
+NO_JSON = [
+    b"",
+    b"{",
+    b'{"model": "care", }',
+    b"\xff\xfe\x00",
+    b'{"lob": "care\xff"}',
+    b'{"model": "\\ud800"}',
+    b'{"temperature": NaN}',
+    b"[" * 100_000,
+    b'{"a":' * 5_000 + b"1" + b"}" * 5_000,
+    b"[]",
+    b"null",
+    b'"care"',
+    b"1e999",
+]
+JUNK: list[Any] = [None, True, -1, 0, 10**30, 1e300, "", "\x00", "x" * 10_000, [], [None], {}]
+JUNK += [{"\x00": 1}, [[["x"]]], {"type": "json_schema"}, {"type": "\u202e"}]
+SAMPLING = [
+    *("n", "temperature", "top_p", "top_k", "min_p", "seed", "stop", "stop_token_ids", "logprobs"),
+    *("top_logprobs", "prompt_logprobs", "logit_bias", "max_tokens", "max_completion_tokens"),
+    *("min_tokens", "presence_penalty", "repetition_penalty", "tools", "tool_choice", "priority"),
+    *("response_format", "structured_outputs", "stream_options", "bad_words", "stream", "user"),
+    *("truncate_prompt_tokens", "chat_template_kwargs", "mm_processor_kwargs", "messages"),
+    *("allowed_token_ids", "echo", "add_generation_prompt", "continue_final_message", "model"),
+    *("documents", "request_id", "cache_salt", "kv_transfer_params", "vllm_xargs", "lob"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _still_answers(server: Server) -> Iterator[None]:
+    """After each test both replicas are there and answer a good request."""
+    yield
+    with server.http() as http:
+        for _ in range(4):
+            assert http.get("/ready").status_code == 200
+            answer = http.post("/v1/suggestions", json={"lob": "care", "conversation": [TURN]})
+            assert answer.status_code == 200, answer.text
+
+
+def refused(answer: httpx.Response, *statuses: int) -> None:
+    assert 400 <= answer.status_code < 500, (answer.status_code, answer.text[:500])
+    assert not statuses or answer.status_code in statuses, (answer.status_code, answer.text[:500])
+    assert set(answer.json()["error"]) >= {"message", "type", "code"}, answer.text[:500]
+
+
+def answered(answer: httpx.Response) -> None:
+    """Good or refused, never failed; a stream may carry its refusal as an event."""
+    assert answer.status_code == 200 or 400 <= answer.status_code < 500, answer.text[:500]
+    if answer.status_code != 200:
+        refused(answer)
+
+
+def test_nothing_from_the_schema_breaks_it(server: Server) -> None:
+    with server.http("admin") as http:
+        described = http.get("/openapi.json").raise_for_status().json()
+    operations = [
+        found.ok() for found in schemathesis.openapi.from_dict(described).get_all_operations()
+    ]
+    paths = {operation.path for operation in operations}
+    assert paths >= {"/v1/suggestions", "/v1/summaries", "/v1/feedback", "/v1/config"}
+    assert paths >= {"/v1/interactions/{id}", "/v1/adapters", "/v1/adapters/{name}/promote"}
+    key = {"Authorization": f"Bearer {server.keys['admin']}"}
+    tried: set[str] = set()
+    for operation in operations:
+        for mode in (GenerationMode.POSITIVE, GenerationMode.NEGATIVE):
+
+            @settings(
+                max_examples=EXAMPLES,
+                deadline=None,
+                database=None,
+                derandomize=True,
+                phases=[Phase.generate],
+                suppress_health_check=list(HealthCheck),
+            )
+            @given(case=operation.as_strategy(generation_mode=mode))
+            def check(case: Case) -> None:
+                answer = case.call(base_url=server.url, headers=key, timeout=60)
+                case.validate_response(answer, checks=CHECKS)
+                tried.add(f"{case.meta.generation.mode} {case.operation.label}")
+
+            with suppress(Unsatisfiable):  # a path without parameters has no wrong ones
+                check()
+    assert len(tried) > 1.5 * len(operations)
+
+
+def test_the_description_needs_a_key(server: Server) -> None:
+    with server.http(None) as http:
+        refused(http.get("/openapi.json"), 401)
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_what_is_no_json_is_400(server: Server, path: str) -> None:
+    with server.http("admin") as http:
+        for body in NO_JSON:
+            refused(http.post(path, content=body), 400)
+            refused(http.post(path, content=body, headers={"content-type": "text/plain"}), 400)
+
+
+@pytest.mark.parametrize("path", POSTS)
+def test_huge_body_is_413_declared_or_not(server: Server, path: str) -> None:
+    body = json.dumps({"text": "x" * LIMIT}).encode()
+
+    def chunks() -> Iterator[bytes]:
+        for start in range(0, len(body), 1 << 16):
+            yield body[start : start + (1 << 16)]
+
+    with server.http("admin") as http:
+        refused(http.post(path, content=body), 413)
+        refused(http.post(path, content=chunks()), 413)
+
+
+def test_odd_conversations_are_refused(server: Server) -> None:
+    odd: list[Any] = [
+        [{"role": "wizard", "text": "x"}],
+        [{"role": "customer", "text": None}],
+        [{"role": "customer", "text": "x", "more": 1}],
+        [{"role": ["customer"], "text": "x"}],
+        [None],
+        "customer: hello",
+        {"0": TURN},
+        [TURN] * 10_000,
+        [TURN] * 20_000,
+        [{"role": "customer", "text": "word " * 200_000}],
+    ]
+    with server.http() as http:
+        for conversation in odd:
+            for path in ("/v1/suggestions", "/v1/summaries"):
+                body = {"lob": "care", "conversation": conversation}
+                refused(http.post(path, json=body), 400)
+
+
+def test_odd_messages_are_refused(server: Server) -> None:
+    odd: list[Any] = [
+        [{"role": "wizard\x00", "content": {}}],
+        [{"content": "x"}],
+        [[]],
+        [MESSAGE] * 10_000,
+        [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "file:///x"}}]}],
+        [{"role": "user", "content": [{"type": "nonsense"}]}],
+    ]
+    with server.http() as http:
+        for messages in odd:
+            refused(http.post("/v1/chat/completions", json={"model": "care", "messages": messages}))
+        refused(http.post("/v1/completions", json={"model": "care", "prompt": [[10**9]]}))
+
+
+def test_text_of_all_kinds_is_answered(server: Server) -> None:
+    odd = ["\x00\x01\x1b[2J", "\u202e\ufeff\U0010ffff", "🧾" * 50, "{{ lob }}{% raw %}", "\r\n\t"]
+    with server.http() as http:
+        for text in odd:
+            body = {"lob": "care", "conversation": [{"role": "customer", "text": text}]}
+            answer = http.post("/v1/suggestions", json={**body, "conversation_id": text})
+            assert answer.status_code == 200, answer.text
+            given = {
+                "id": answer.json()["id"],
+                "edit": text,
+                "comment": text,
+                "key": answer.json()["id"] + text,
+            }
+            assert http.post("/v1/feedback", json=given).status_code == 200
+            kept = http.get(f"/v1/interactions/{answer.json()['id']}")
+            assert kept.json()["feedback"], kept.text
+        raw = http.post(
+            "/v1/suggestions",
+            json={"lob": "care", "conversation": [TURN]},
+            headers={"x-conversation-id": b"\xff\x80"},  # type: ignore[dict-item]
+        )
+        answered(raw)
+
+
+@pytest.mark.parametrize(
+    "lob", ["", "\x00", "care\x00", "care\n", "CARE", "care@", "../care", "\u202ecare", "c" * 99999]
+)
+def test_odd_names_of_lines_are_refused(server: Server, lob: str) -> None:
+    quoted = httpx.QueryParams({"lob": lob[:5000]})
+    with server.http("admin") as http:
+        refused(http.post("/v1/suggestions", json={"lob": lob, "conversation": [TURN]}), 400)
+        refused(http.post("/v1/suggestions", json={"model": f"{lob}@1", "conversation": [TURN]}))
+        refused(
+            http.post("/v1/chat/completions", json={"model": lob or "x", "messages": [MESSAGE]})
+        )
+        assert http.get("/v1/adapters", params=quoted).status_code < 500
+        name = "".join(f"%{byte:02X}" for byte in lob.encode()[:1000]) or "%20"
+        refused(http.post(f"/v1/adapters/{name}/rollback"))
+        refused(http.post(f"/v1/adapters/{name}%401/promote"))
+        refused(http.get(f"/v1/interactions/{name}"))
+
+
+def test_junk_in_any_sampling_field_is_no_fault_of_the_server(server: Server) -> None:
+    with server.http("trainer") as http:
+        for name in SAMPLING:
+            for value in JUNK:
+                task = {"lob": "care", "conversation": [TURN], "max_tokens": 2, name: value}
+                answered(http.post("/v1/suggestions", json=task))
+                chat = {"model": "base", "messages": [MESSAGE], "max_tokens": 2, name: value}
+                answered(http.post("/v1/chat/completions", json=chat))
+
+
+def test_hostile_grammars_hold_nobody_up(server: Server) -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(25):
+        deep = {"type": "object", "properties": {"a": deep}, "required": ["a"]}
+    grammars: list[dict[str, Any]] = [
+        {"structured_outputs": {"regex": "((a{0,500}){0,500}){0,500}"}},
+        {"structured_outputs": {"regex": "(" * 500 + ")" * 500}},
+        {"structured_outputs": {"regex": "[z-a]"}},
+        {"structured_outputs": {"grammar": 'root ::= root root | "a"'}},
+        {"structured_outputs": {"grammar": "\x00"}},
+        {"structured_outputs": {"choice": ["x" * 1000] * 1000}},
+        {"structured_outputs": {"json": {"$ref": "#"}}},
+        {"structured_outputs": {"json": {"type": "nonsense"}}},
+        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": deep}}},
+    ]
+    with server.http() as http:
+        for grammar in grammars:
+            body = {"model": "base", "messages": [MESSAGE], "max_tokens": 2, **grammar}
+            answered(http.post("/v1/chat/completions", json=body))
