@@ -394,6 +394,9 @@ def _environment(settings: Settings, *, local: bool) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "server-state"),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.free()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free()),
+        # Ports of the replicas: another server's proxy must not find ours on one it remembers.
+        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(block := ports.block()),
+        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(block + ports.BLOCK),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free()),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.free()),
         # A proxy worker that a reload replaced keeps its streams as long as any may last.

@@ -1,9 +1,12 @@
 """TCP ports: is the configured one free, and which others are."""
 
+import random
 import socket
 
 from serving.errors import ConfigError
 from serving.settings import Http
+
+BLOCK = 50
 
 
 def check(http: Http) -> None:
@@ -30,3 +33,11 @@ def free() -> int:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def block() -> int:
+    """The first port of a block of `BLOCK` that, most likely, no other server here uses.
+
+    Below the ports that Linux gives to clients, above those that Ray gives to its workers.
+    """
+    return random.randrange(20_000, 30_000, BLOCK)  # noqa: S311 - nothing secret
