@@ -237,24 +237,3 @@ def test_junk_in_any_sampling_field_is_no_fault_of_the_server(server: Server) ->
                 answered(http.post("/v1/suggestions", json=task))
                 chat = {"model": "base", "messages": [MESSAGE], "max_tokens": 2, name: value}
                 answered(http.post("/v1/chat/completions", json=chat))
-
-
-def test_hostile_grammars_hold_nobody_up(server: Server) -> None:
-    deep: dict[str, Any] = {"type": "string"}
-    for _ in range(25):
-        deep = {"type": "object", "properties": {"a": deep}, "required": ["a"]}
-    grammars: list[dict[str, Any]] = [
-        {"structured_outputs": {"regex": "((a{0,500}){0,500}){0,500}"}},
-        {"structured_outputs": {"regex": "(" * 500 + ")" * 500}},
-        {"structured_outputs": {"regex": "[z-a]"}},
-        {"structured_outputs": {"grammar": 'root ::= root root | "a"'}},
-        {"structured_outputs": {"grammar": "\x00"}},
-        {"structured_outputs": {"choice": ["x" * 1000] * 1000}},
-        {"structured_outputs": {"json": {"$ref": "#"}}},
-        {"structured_outputs": {"json": {"type": "nonsense"}}},
-        {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": deep}}},
-    ]
-    with server.http() as http:
-        for grammar in grammars:
-            body = {"model": "base", "messages": [MESSAGE], "max_tokens": 2, **grammar}
-            answered(http.post("/v1/chat/completions", json=body))

@@ -40,7 +40,7 @@ class Nodes:
         command += ["--num-cpus=2", "--object-store-memory=100000000", '--resources={"slot": 1}']
         if head:
             command += ["--head", f"--port={self.port}", "--include-dashboard=false"]
-            command += ["--node-ip-address=127.0.0.1", f"--temp-dir={self.folder}"]
+            command += [f"--temp-dir={self.folder}"]
         else:
             command += [f"--address=127.0.0.1:{self.port}"]
         with (self.folder / f"{name}.log").open("ab") as log:
