@@ -15,7 +15,7 @@ from typing import Protocol
 
 from serving import artifacts
 from serving.adapter_check import check_adapter
-from serving.errors import AdapterRefused, NotFound
+from serving.errors import AdapterRefused, NotFound, StoreUnavailable
 from serving.registry import Registry
 from serving.routing import Table
 from serving.store.records import AdapterVersion, Route
@@ -85,7 +85,7 @@ class Adapters:
                 self._drop_later(version)
 
     async def describe(self, name: str) -> AdapterVersion:
-        """The registry's record of a version, at most two seconds old.
+        """The registry's record of a version, at most two seconds old while the store is up.
 
         Raises:
             NotFound: No such version.
@@ -93,7 +93,13 @@ class Adapters:
         """
         known = self._known.get(name)
         if known is None or time.monotonic() - known[0] > STATE_TTL_S:
-            version = await self._registry.get(name)
+            try:
+                version = await self._registry.get(name)
+            except StoreUnavailable:
+                version = known[1] if known else self.loaded.get(name)
+                if version is None:
+                    raise
+                return version
             if version is None:
                 raise NotFound(f"The model `{name}` does not exist.", param="model")
             if len(self._known) > 10_000:

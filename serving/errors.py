@@ -16,7 +16,7 @@ The tree, one sentence a class::
         ├── StoreUnavailable        503  The database does not answer.
         └── JournalFull             503  The capture journal reached its size limit.
 
-`body` is the one place that maps them to OpenAI's error shape.
+`body` and `headers` are the one place that maps them to OpenAI's error shape and to HTTP.
 """
 
 from typing import Any, ClassVar
@@ -33,6 +33,7 @@ class SwitchboardError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
+    retry_after_s: ClassVar[int | None] = None
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -121,12 +122,14 @@ class Unavailable(SwitchboardError):
 
     status = 503
     code = "unavailable"
+    retry_after_s = 2
 
 
 class StoreUnavailable(Unavailable):
     """The database does not answer."""
 
     code = "store_unavailable"
+    retry_after_s = 5
 
 
 class JournalFull(Unavailable):
@@ -145,6 +148,16 @@ def body(error: SwitchboardError) -> dict[str, Any]:
             "code": error.code,
         }
     }
+
+
+def headers(error: SwitchboardError) -> dict[str, str]:
+    """Return the headers that go with the error: how to authenticate, when to try again."""
+    found = {}
+    if error.status == 401:
+        found["www-authenticate"] = "Bearer"
+    if error.retry_after_s is not None:
+        found["retry-after"] = str(error.retry_after_s)
+    return found
 
 
 def root_cause(message: str) -> str:

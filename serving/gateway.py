@@ -24,6 +24,7 @@ from serving.errors import (
     SwitchboardError,
     Unauthenticated,
 )
+from serving.health import Health
 from serving.http import (
     Disconnected,
     Headers,
@@ -73,6 +74,7 @@ class Gateway:
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
+        health: What the health page says.
         settings: The configuration.
         replica: This replica's name, stored with each interaction.
     """
@@ -87,6 +89,7 @@ class Gateway:
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
+        health: Health,
         settings: Settings,
         replica: str,
     ) -> None:
@@ -97,6 +100,7 @@ class Gateway:
         self._journal = journal
         self._prompts = prompts
         self._sampling_fields = sampling_fields
+        self._health = health
         self._settings = settings
         self._replica = replica
 
@@ -132,7 +136,7 @@ class Gateway:
         path = scope["path"]
         headers: Headers = dict(scope["headers"])
         if path == "/health":
-            await send_json(send, 200, {"status": "live"})
+            await send_json(send, 200, self._health.page("live"))
             return
         if path == "/ready" or (path == "/metrics" and self._settings.auth.metrics_public):
             await self._pass(scope, receive, send, path, _ANYONE)

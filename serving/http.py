@@ -75,7 +75,7 @@ async def send_json(
 
 async def send_error(send: Send, error: SwitchboardError) -> None:
     """Answer with an error in OpenAI's shape."""
-    headers = [(b"www-authenticate", b"Bearer")] if error.status == 401 else None
+    headers = [(name.encode(), value.encode()) for name, value in errors.headers(error).items()]
     await send_json(send, error.status, errors.body(error), headers)
 
 

@@ -16,6 +16,7 @@ from serving.adapters import Adapters
 from serving.capture import to_record
 from serving.errors import Unavailable
 from serving.gateway import Gateway
+from serving.health import Health
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
 from serving.registry import Registry
@@ -65,7 +66,7 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
     """
     engine_module = importlib.import_module("serving.engine")
     db = Database(settings.store.url)
-    await db.open()
+    await db.open_when_up()
     registry = Registry(db, settings.adapters.uri)
     journal = Journal(
         settings.journal.dir,
@@ -94,10 +95,17 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         cache_dir=settings.adapters.cache_dir,
     )
     await engine.ready()
+    health = Health(
+        name,
+        store=(keys.alarm, drainer.alarm),
+        journal=journal,
+        drainer=drainer,
+        limit_bytes=settings.journal.limit_bytes,
+    )
     own = api.build(
         db=db,
         registry=registry,
-        drainer=drainer,
+        health=health,
         adapters=adapters,
         base=settings.served_name,
         lobs=sorted(settings.lobs),
@@ -112,6 +120,7 @@ async def start(settings: Settings, name: str, rollouts: api.Rollouts) -> Parts:
         journal=journal,
         prompts=prompts.load(settings.prompts, list(settings.lobs)),
         sampling_fields=engine_module.chat_fields(),
+        health=health,
         settings=settings,
         replica=name,
     )
