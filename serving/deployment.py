@@ -8,8 +8,6 @@ restarts if it dies.
 import asyncio
 import logging
 import os
-import shlex
-import shutil
 import signal
 import tempfile
 import threading
@@ -23,7 +21,7 @@ import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 
-from serving import errors, ports
+from serving import errors, haproxy, ports
 from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.members import Command
 from serving.registry import Registry
@@ -38,6 +36,7 @@ COORDINATOR = "switchboard-coordinator"
 SERVE_NAMESPACE = "serve"
 REPLICA_PREFIX = "SERVE_REPLICA::"
 RETRY_S = 0.3
+WATCH_S = 0.05
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=0, max_concurrency=1000)
@@ -45,10 +44,9 @@ class CoordinatorActor:
     """`Coordinator` as a Ray actor. `expected` is every replica alive when it (re)starts."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
-        self._db = Database(settings.store.url)
-        await self._db.open()
+        # Not opened here: `start` has, and a coordinator must come back while the store is down.
         self._coordinator = Coordinator(
-            Registry(self._db, settings.adapters.uri),
+            Registry(Database(settings.store.url), settings.adapters.uri),
             alive=_alive,
             fence=_fence,
             prepare_timeout_s=settings.rollouts.prepare_timeout_s,
@@ -106,17 +104,33 @@ class Replica:
         self._coordinator = ray.get_actor(COORDINATOR, namespace=APP)
         self._parts = await start(settings, self._name, self._rollout)
         await self._enter()
-        self._task = asyncio.create_task(self._follow())
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch())]
 
     def __serve_build_asgi_app__(self) -> Any:
         return self._parts.gateway
 
     async def __del__(self) -> None:
+        for task in self._tasks:
+            task.cancel()
         await self._parts.stop()
 
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises."""
         self._parts.engine.check()
+
+    async def _watch(self) -> None:
+        """End this process with its engine.
+
+        Answering errors would be worse: quick failures draw requests from the other replicas,
+        while HAProxy passes the requests of a dead one on to them.
+        """
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                self._parts.engine.check()
+            except Unavailable as exc:
+                logger.critical("%s ends, to be replaced: %s", self._name, exc.message)
+                os.kill(os.getpid(), signal.SIGKILL)
 
     async def _rollout(self, action: str, options: dict[str, Any]) -> Rollout:
         try:
@@ -135,13 +149,12 @@ class Replica:
         while True:
             try:
                 current = await self._call("enter", self._name, routes)
-            except ray.exceptions.RayError:
+                if current is None:
+                    return
+                await self._parts.adapters.activate(current)
+                routes = current
+            except (ray.exceptions.RayError, Unavailable):  # the coordinator or the store is down
                 await asyncio.sleep(RETRY_S)
-                continue
-            if current is None:
-                return
-            await self._parts.adapters.activate(current)
-            routes = current
 
     async def _follow(self) -> None:
         """Carry out the coordinator's commands, in order, for as long as this replica lives."""
@@ -155,6 +168,10 @@ class Replica:
                         await self._enter()
                         continue
                 except ray.exceptions.RayError:
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                except SwitchboardError:
+                    logger.exception("%s cannot enter; it tries again", self._name)
                     await asyncio.sleep(RETRY_S)
                     continue
                 for command in commands:
@@ -199,6 +216,7 @@ def wait() -> None:
 def start(settings: Settings) -> None:
     """Start Ray (or join it), the coordinator and the replicas; return when they answer."""
     ports.check(settings.http)
+    asyncio.run(_open(settings))
     _environment(settings)
     if not ray.is_initialized():
         ray.init(
@@ -238,26 +256,18 @@ def start(settings: Settings) -> None:
         ) from exc
 
 
-def _haproxy_that_dies_with_its_parent(folder: Path) -> dict[str, str]:
-    """Wrap HAProxy so that it does not outlive a killed proxy actor and hold the port."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        return {}
-    from ray.serve._private.haproxy import get_haproxy_binary
-
-    wrapper = folder / "haproxy"
-    command = shlex.join([setpriv, "--pdeathsig", "KILL", "--", get_haproxy_binary()])
-    wrapper.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-    wrapper.chmod(0o755)
-    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}
+async def _open(settings: Settings) -> None:
+    """Bring the store's tables up to date, waiting for the store if need be."""
+    db = Database(settings.store.url)
+    await db.open_when_up()
+    await db.close()
 
 
 def _environment(settings: Settings) -> None:
     """Set what Ray reads from the environment, before Ray starts."""
-    haproxy = settings.http.proxy == "haproxy"
     run_dir = Path(tempfile.mkdtemp(prefix="switchboard-"))
     defaults = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if settings.http.proxy == "haproxy" else "0",
         # One event loop for Serve, vLLM and us: a hand-over between threads per chunk is dear.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -266,7 +276,11 @@ def _environment(settings: Settings) -> None:
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
         # What a killed worker leaves behind, Ray ends.
         "RAY_process_group_cleanup_enabled": "true",
+        # A dead HAProxy, or its actor, is noticed after three checks: Ray waits 10 s between two.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # Several servers on one machine must not share a proxy's files and ports.
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free()),
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run_dir / "metrics.sock"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run_dir / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
@@ -274,7 +288,13 @@ def _environment(settings: Settings) -> None:
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.free()),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free()),
     }
-    if haproxy:
-        defaults |= _haproxy_that_dies_with_its_parent(run_dir)
+    if settings.http.proxy == "haproxy":
+        from ray.serve._private.haproxy import get_haproxy_binary
+
+        defaults["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(
+            haproxy.wrapper(run_dir, get_haproxy_binary())
+        )
+        defaults["RAY_SERVE_HAPROXY_RETRY_ON"] = haproxy.RETRY_ON
+        defaults["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"] = str(haproxy.BUFFER_BYTES)
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
