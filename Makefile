@@ -10,7 +10,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast lint format bench-serving bench-kernels plots clean
+.PHONY: setup demo test test-fast lint format bench-serving bench-kernels chaos plots clean
 
 # Make the environment (15 s with a warm cache).
 setup: $(READY)
@@ -54,6 +54,11 @@ bench-serving: $(READY)
 # Kernels against vLLM's own, alternating in one run; results in benchmarks/results/.
 bench-kernels: $(READY)
 	$(BIN)/python benchmarks/kernels/run.py $(ARGS)
+
+# Kill each process under load, then soak with swaps for ten minutes; results in benchmarks/results/.
+chaos: $(READY)
+	$(BIN)/python benchmarks/chaos/kill.py
+	$(BIN)/python benchmarks/chaos/soak.py
 
 # Redraw the benchmarks' plots from their tables.
 plots: $(READY)
