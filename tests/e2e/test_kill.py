@@ -4,6 +4,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import psutil
@@ -68,15 +69,19 @@ def test_the_other_replica_answers_and_a_new_one_has_the_same_live_version(
     assert {status for status, _ in seen} == {200}
     assert {version for _, version in seen} == {live}
 
-    answered_by = set()
+    def both_answer_with_the_live_version() -> bool:
+        with ThreadPoolExecutor(8) as threads:  # at once, since HAProxy takes the least busy one
+            answered_by = set(threads.map(lambda _: replica_of_an_answer(server, live), range(16)))
+        return len(answered_by) == 2 and len(answered_by & before) == 1
+
+    wait_for(both_answer_with_the_live_version, "the two replicas do not share the requests")
+
+
+def replica_of_an_answer(server: Server, live: str) -> str:
     with server.http() as http:
-        for _ in range(16):
-            answer = http.post("/v1/suggestions", json=BODY, headers={"connection": "close"})
-            assert answer.headers["x-switchboard-version"] == live
-            kept = http.get(f"/v1/interactions/{answer.json()['id']}").json()
-            answered_by.add(kept["replica"])
-    assert len(answered_by) == 2
-    assert len(answered_by & before) == 1
+        answer = http.post("/v1/suggestions", json=BODY)
+        assert answer.headers["x-switchboard-version"] == live
+        return str(http.get(f"/v1/interactions/{answer.json()['id']}").json()["replica"])
 
 
 def kill_one(server: Server, title: str) -> None:
