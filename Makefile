@@ -11,7 +11,7 @@ LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast lint format bench-setup bench-serving bench-growth bench-kernels \
-        bench-canary plots clean
+        bench-canary chaos plots clean
 
 # Make the environment (15 s with a warm cache).
 setup: $(READY)
@@ -73,6 +73,11 @@ bench-kernels: $(READY)
 # False alarms and power of the canary's tests, by simulation; results in benchmarks/results/.
 bench-canary: $(READY)
 	$(BIN)/python benchmarks/flywheel/canary.py $(ARGS)
+
+# Kill each process under load, then soak with swaps for ten minutes; results in benchmarks/results/.
+chaos: $(READY)
+	$(BIN)/python benchmarks/chaos/kill.py
+	$(BIN)/python benchmarks/chaos/soak.py
 
 # Redraw the benchmarks' plots from their tables.
 plots: $(READY)

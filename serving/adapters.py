@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from serving import artifacts
 from serving.adapter_check import check_adapter
-from serving.errors import AdapterRefused, NotFound, SwitchboardError
+from serving.errors import AdapterRefused, NotFound, StoreUnavailable, SwitchboardError
 from serving.fallback import PREVIOUS
 from serving.registry import Registry
 from serving.routing import Table
@@ -91,7 +91,7 @@ class Adapters:
                 self._drop_later(version)
 
     async def describe(self, name: str) -> AdapterVersion:
-        """The registry's record of a version, at most two seconds old.
+        """The registry's record of a version, at most two seconds old while the store is up.
 
         Raises:
             NotFound: No such version.
@@ -99,7 +99,13 @@ class Adapters:
         """
         known = self._known.get(name)
         if known is None or time.monotonic() - known[0] > STATE_TTL_S:
-            version = await self._registry.get(name)
+            try:
+                version = await self._registry.get(name)
+            except StoreUnavailable:
+                version = known[1] if known else self.loaded.get(name)
+                if version is None:
+                    raise
+                return version
             if version is None:
                 raise NotFound(f"The model `{name}` does not exist.", param="model")
             if len(self._known) > 10_000:

@@ -5,7 +5,6 @@ they come. A stream's token counts are asked of vLLM also where the client did n
 chunk is kept from the client.
 """
 
-import logging
 import time
 from typing import Any
 
@@ -17,7 +16,6 @@ from serving.errors import JournalFull, SwitchboardError
 from serving.http import Message, Send
 from serving.journal import Journal
 
-logger = logging.getLogger(__name__)
 _RESPONSE_ENDS = (
     b"event: response.completed",
     b"event: response.incomplete",
@@ -112,8 +110,8 @@ class Answer:
         self._written = True
         try:
             await self._journal.commit(self._capture.payload(status))
-        except (JournalFull, OSError) as exc:
-            _lost(exc)
+        except (JournalFull, OSError):  # the journal raises the alarm; the answer is not withheld
+            metrics.CAPTURE_LOST.inc()
 
     def stop(self, status: int) -> bool:
         """Let nothing more of the engine's through.
@@ -152,8 +150,8 @@ class Answer:
             self._written = True
             try:
                 self._journal.append(capture.payload("aborted" if self._ok else "error"))
-            except (JournalFull, OSError) as exc:
-                _lost(exc)
+            except (JournalFull, OSError):
+                metrics.CAPTURE_LOST.inc()
         now = time.perf_counter()
         metrics.REQUESTS.labels(
             capture.endpoint, capture.lob or "", capture.version, str(self._status)
@@ -161,12 +159,6 @@ class Answer:
         metrics.LATENCY.labels(capture.endpoint).observe(now - capture.clock)
         if capture.stream and capture.first is not None:
             metrics.TTFT.labels(capture.endpoint).observe(capture.first - capture.clock)
-
-
-def _lost(error: Exception) -> None:
-    """Raise the alarm; the answer is not withheld."""
-    metrics.CAPTURE_LOST.inc()
-    logger.error("An interaction is lost to the journal: %s", error)
 
 
 def ask_for_usage(path: str, request: dict[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from serving.errors import (
     StoreUnavailable,
     SwitchboardError,
 )
-from serving.journal import Drainer
+from serving.health import Health
 from serving.keys import ApiKey, Role
 from serving.registry import Registry
 from serving.rollout import Rollout
@@ -106,7 +106,7 @@ def build(
     *,
     db: Database,
     registry: Registry,
-    drainer: Drainer,
+    health: Health,
     adapters: Adapters,
     base: str,
     ready: Callable[[], Awaitable[None]],
@@ -117,7 +117,7 @@ def build(
     Args:
         db: The store.
         registry: Adapter versions.
-        drainer: Moves captured interactions to the store; asked to hurry when feedback is early.
+        health: What /ready says beside the engine, and whether interactions are still to come.
         adapters: This replica's adapters and routing table.
         base: The base model's served name.
         ready: Raises unless the engine answers.
@@ -130,7 +130,7 @@ def build(
     async def _ours(_: Request, exc: Exception) -> JSONResponse:
         if not isinstance(exc, SwitchboardError):
             raise exc
-        return JSONResponse(errors.body(exc), exc.status)
+        return JSONResponse(errors.body(exc), exc.status, errors.headers(exc))
 
     @app.exception_handler(RequestValidationError)
     async def _invalid(_: Request, exc: Exception) -> JSONResponse:
@@ -155,11 +155,7 @@ def build(
     @app.get("/ready")
     async def _ready() -> dict[str, Any]:
         await ready()
-        return {
-            "status": "ready",
-            "capture_backlog_bytes": drainer.backlog_bytes,
-            "store": "up" if drainer.last_error is None else f"down: {drainer.last_error}",
-        }
+        return health.page("ready")
 
     @app.get("/v1/models")
     async def _models(request: Request) -> dict[str, Any]:
@@ -276,6 +272,10 @@ def build(
             await asyncio.sleep(0.02)
             found = await interactions.get(db, id_)
         if found is None:
+            if _is_recent(id_) and health.behind:
+                raise StoreUnavailable(
+                    f"The interaction {id_} may wait for the store, which was down. Try again."
+                )
             raise NotFound(f"There is no interaction {id_}.", param="id")
         return found
 

@@ -22,6 +22,7 @@ from serving.fallback import Reason, Step
 from serving.http import Receive, Scope, Send
 from serving.routing import Target
 from serving.settings import Settings
+from serving.store.records import UPSTREAM
 from serving.upstream import FIELDS, Upstream
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,11 @@ class Chains:
         """Take other chains and limits from the next request on; the upstreams stay."""
         self._limits = settings.fallback
         self._chains = {name: lob.fallback for name, lob in settings.lobs.items() if lob.fallback}
+
+    @property
+    def reaches_upstreams(self) -> bool:
+        """Whether a line can be answered without our engine."""
+        return any(step.startswith(UPSTREAM) for c in self._chains.values() for step in c)
 
     def steps(self, target: Target, path: str) -> tuple[Step, ...]:
         """The steps of a request to `path`; none where there is nothing to fall back to."""

@@ -9,8 +9,6 @@ import asyncio
 import logging
 import os
 import pickle
-import shlex
-import shutil
 import signal
 import tempfile
 import threading
@@ -27,7 +25,7 @@ from ray import serve
 from ray.experimental import internal_kv
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from serving import errors, ports, serve_options
+from serving import errors, haproxy, ports, serve_options
 from serving.apply import Applier
 from serving.errors import ConfigError, RolloutFailed, SwitchboardError, Unavailable
 from serving.members import Command
@@ -45,6 +43,7 @@ SERVE_NAMESPACE = "serve"
 REPLICA_PREFIX = "SERVE_REPLICA::"
 RETRY_S = 0.3
 STOP_CHECK_S = 0.5
+WATCH_S = 0.05
 KEPT = "switchboard-config"  # key in Ray's store: the revision in force, and one being applied
 
 
@@ -53,12 +52,12 @@ class CoordinatorActor:
     """`Coordinator` as a Ray actor. `expected` is every replica alive when it (re)starts."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
-        self._db = Database(settings.store.url)
-        await self._db.open()
+        # Not opened here: `start` has, and a coordinator must come back while the store is down.
+        db = Database(settings.store.url)
         revision, pending = await asyncio.to_thread(_kept)
         rollouts = (revision.settings if revision else settings).rollouts
         self._coordinator = Coordinator(
-            Registry(self._db, settings.adapters.uri),
+            Registry(db, settings.adapters.uri),
             alive=_alive,
             fence=_fence,
             prepare_timeout_s=rollouts.prepare_timeout_s,
@@ -67,7 +66,7 @@ class CoordinatorActor:
             revision=revision,
         )
         self._applier = Applier(
-            self._coordinator, self._db, deploy=_deploy, keep=_keep, short_of=_short_of
+            self._coordinator, db, deploy=_deploy, keep=_keep, short_of=_short_of
         )
         self._recovery = asyncio.create_task(self._applier.recover(pending))
 
@@ -131,6 +130,7 @@ class Replica:
         await self._enter()
         self._tasks = [
             asyncio.create_task(self._follow()),
+            asyncio.create_task(self._watch()),
             asyncio.create_task(self._cut_when_stopped()),
         ]
 
@@ -147,6 +147,22 @@ class Replica:
     async def check_health(self) -> None:
         """Serve replaces the replica when this raises."""
         self._parts.engine.check()
+
+    async def _watch(self) -> None:
+        """End this process with its engine.
+
+        Answering errors would be worse: quick failures draw requests from the other replicas,
+        while HAProxy passes the requests of a dead one on to them.
+        """
+        while True:
+            await asyncio.sleep(WATCH_S)
+            try:
+                self._parts.engine.check()
+            except Unavailable as exc:
+                if self._parts.chains.reaches_upstreams:
+                    return  # they answer until Serve replaces this replica
+                logger.critical("%s ends, to be replaced: %s", self._name, exc.message)
+                os.kill(os.getpid(), signal.SIGKILL)
 
     async def _rollout(self, action: str, options: dict[str, Any]) -> Rollout:
         done: Rollout = await _unwrapped(self._coordinator.rollout.remote(action, options))
@@ -171,13 +187,12 @@ class Replica:
                 if revision is not None and revision.hash != self._parts.revision:
                     self._parts.configure(revision)
                 current = await self._call("enter", self._name, routes, self._parts.revision)
-            except ray.exceptions.RayError:
+                if current is None:
+                    return
+                await self._parts.adapters.activate(current)
+                routes = current
+            except (ray.exceptions.RayError, Unavailable):  # the coordinator or the store is down
                 await asyncio.sleep(RETRY_S)
-                continue
-            if current is None:
-                return
-            await self._parts.adapters.activate(current)
-            routes = current
 
     async def _follow(self) -> None:
         """Carry out the coordinator's commands, in order, for as long as this replica lives."""
@@ -191,6 +206,10 @@ class Replica:
                         await self._enter()
                         continue
                 except ray.exceptions.RayError:
+                    await asyncio.sleep(RETRY_S)
+                    continue
+                except SwitchboardError:
+                    logger.exception("%s cannot enter; it tries again", self._name)
                     await asyncio.sleep(RETRY_S)
                     continue
                 for command in commands:
@@ -246,6 +265,7 @@ def start(revision: Revision) -> None:
     """Start Ray (or join it), the coordinator and the replicas; return when they answer."""
     settings = revision.settings
     ports.check(settings.http)
+    asyncio.run(_open(settings))
     address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
     environment = _environment(settings, local=address == "local")
     if not ray.is_initialized():
@@ -348,18 +368,11 @@ def _told_to_stop() -> bool:
     return any(getattr(replica, "_shutting_down", False) for replica in replicas)
 
 
-def _haproxy_that_dies_with_its_parent(folder: Path) -> dict[str, str]:
-    """Wrap HAProxy so that it does not outlive a killed proxy actor and hold the port."""
-    setpriv = shutil.which("setpriv")
-    if setpriv is None:
-        return {}
-    from ray.serve._private.haproxy import get_haproxy_binary
-
-    wrapper = folder / "haproxy"
-    command = shlex.join([setpriv, "--pdeathsig", "KILL", "--", get_haproxy_binary()])
-    wrapper.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
-    wrapper.chmod(0o755)
-    return {"RAY_SERVE_HAPROXY_BINARY_PATH": str(wrapper)}
+async def _open(settings: Settings) -> None:
+    """Bring the store's tables up to date, waiting for the store if need be."""
+    db = Database(settings.store.url)
+    await db.open_when_up()
+    await db.close()
 
 
 _LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadOnly}
@@ -367,10 +380,9 @@ _LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadO
 
 def _environment(settings: Settings, *, local: bool) -> dict[str, str]:
     """Set what Ray reads from the environment, before Ray starts; return it."""
-    haproxy = settings.http.proxy == "haproxy"
     run_dir = Path(tempfile.mkdtemp(prefix="switchboard-"))
     defaults = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1" if haproxy else "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1" if settings.http.proxy == "haproxy" else "0",
         # One event loop for Serve, vLLM and us: a hand-over between threads per chunk is dear.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
@@ -387,7 +399,10 @@ def _environment(settings: Settings, *, local: bool) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
         # What a killed worker leaves behind, Ray ends.
         "RAY_process_group_cleanup_enabled": "true",
+        # A dead HAProxy, or its actor, is noticed after three checks: Ray waits 10 s between two.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
         # Several servers on one machine must not share a proxy's files and ports.
+        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run_dir / "metrics.sock"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run_dir / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
@@ -402,14 +417,14 @@ def _environment(settings: Settings, *, local: bool) -> dict[str, str]:
         # A proxy worker that a reload replaced keeps its streams as long as any may last.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(serve_options.haproxy_hard_stop_s(settings)),
     }
-    if haproxy and local:  # the wrapper lies on this machine only
-        defaults |= _haproxy_that_dies_with_its_parent(run_dir)
-    if haproxy and settings.http.affinity:
-        # Consistent hashing with bounded loads (Mirrokni et al., 2018, arXiv:1608.01350). Requests
-        # of no conversation go round robin. Serve puts this text after `balance` as it stands.
-        defaults["RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"] = (
-            "hash req.hdr(x-conversation-id)\n"
-            "    hash-type consistent\n"
-            f"    hash-balance-factor {settings.http.affinity_load_percent}"
-        )
+    if settings.http.proxy == "haproxy" and settings.http.affinity:
+        balance = haproxy.balance(settings.http.affinity_load_percent, wrapped=local)
+        defaults["RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"] = balance
+    if settings.http.proxy == "haproxy" and local:  # the wrapper lies on this machine only
+        from ray.serve._private.haproxy import get_haproxy_binary
+
+        program = haproxy.wrapper(run_dir, get_haproxy_binary())
+        defaults["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
+        defaults["RAY_SERVE_HAPROXY_RETRY_ON"] = haproxy.RETRY_ON
+        defaults["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"] = str(haproxy.BUFFER_BYTES)
     return {name: os.environ.setdefault(name, value) for name, value in defaults.items()}

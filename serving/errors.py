@@ -20,7 +20,7 @@ The tree, one sentence a class::
     │   └── JournalFull             503  The capture journal reached its size limit.
     └── DeadlineExceeded            504  The answer was not complete within the LOB's timeout.
 
-`body` is the one place that maps them to OpenAI's error shape.
+`body` and `headers` are the one place that maps them to OpenAI's error shape and to HTTP.
 """
 
 from collections.abc import Mapping
@@ -39,6 +39,7 @@ class SwitchboardError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
+    retry_after_s: ClassVar[int | None] = None
 
     def __init__(
         self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
@@ -153,12 +154,14 @@ class Unavailable(SwitchboardError):
 
     status = 503
     code = "unavailable"
+    retry_after_s = 2
 
 
 class StoreUnavailable(Unavailable):
     """The database does not answer."""
 
     code = "store_unavailable"
+    retry_after_s = 5
 
 
 class JournalFull(Unavailable):
@@ -185,6 +188,16 @@ def body(error: SwitchboardError) -> dict[str, Any]:
             "code": error.code,
         }
     }
+
+
+def headers(error: SwitchboardError) -> dict[str, str]:
+    """Return the headers that go with the error: how to authenticate, when to try again."""
+    found = dict(error.headers)
+    if error.status == 401:
+        found["www-authenticate"] = "Bearer"
+    if error.retry_after_s is not None:
+        found.setdefault("retry-after", str(error.retry_after_s))
+    return found
 
 
 def root_cause(message: str) -> str:

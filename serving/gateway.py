@@ -28,6 +28,7 @@ from serving.errors import (
     Unauthenticated,
     Unavailable,
 )
+from serving.health import Health
 from serving.http import (
     Disconnected,
     Headers,
@@ -91,6 +92,7 @@ class Gateway:
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
+        health: What the health page says.
         settings: The configuration.
         replica: This replica's name, stored with each interaction.
     """
@@ -107,6 +109,7 @@ class Gateway:
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
+        health: Health,
         settings: Settings,
         replica: str,
     ) -> None:
@@ -121,6 +124,7 @@ class Gateway:
         self._journal = journal
         self._prompts = prompts
         self._sampling_fields = sampling_fields
+        self._health = health
         self._settings = settings
         self._replica = replica
         self._running: set[asyncio.Task[Any]] = set()
@@ -185,7 +189,7 @@ class Gateway:
         path = scope["path"]
         headers: Headers = dict(scope["headers"])
         if path == "/health":
-            await send_json(send, 200, {"status": "live"})
+            await send_json(send, 200, self._health.page("live"))
             return
         if self._stopping and (path == "/ready" or path in INFERENCE or path in tasks.PATHS):
             raise Unavailable("The server is stopping.")

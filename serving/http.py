@@ -104,9 +104,7 @@ async def send_json(
 
 async def send_error(send: Send, error: SwitchboardError) -> None:
     """Answer with an error in OpenAI's shape."""
-    headers = [(name.encode(), value.encode()) for name, value in error.headers.items()]
-    if error.status == 401:
-        headers.append((b"www-authenticate", b"Bearer"))
+    headers = [(name.encode(), value.encode()) for name, value in errors.headers(error).items()]
     await send_json(send, error.status, errors.body(error), headers)
 
 

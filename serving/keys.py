@@ -7,16 +7,17 @@ request.
 
 import asyncio
 import hashlib
-import logging
 import re
 import secrets
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from enum import StrEnum
 
 from pydantic import ValidationError
 from sqlalchemy import insert, select, update
 
+from serving.alarm import Alarm
 from serving.errors import InvalidRequest, NotFound, Unavailable
 from serving.store import audit
 from serving.store.database import Database
@@ -30,8 +31,6 @@ PAUSE_S = 0.25
 """Between two refreshes that unknown keys ask for."""
 
 _FORM = re.compile(r"sb-[A-Za-z0-9_-]{43}")
-
-logger = logging.getLogger(__name__)
 
 
 class Role(StrEnum):
@@ -185,6 +184,7 @@ class KeyRing:
         self._background: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         self._next_at = 0.0
+        self.alarm = Alarm("the store does not answer, so the API keys stay as they were")
 
     async def start(self) -> None:
         """Read the keys, and keep them fresh from now on; raises StoreUnavailable."""
@@ -200,7 +200,12 @@ class KeyRing:
 
     async def refresh(self) -> None:
         """Read the keys now."""
-        self._keys = await load_all(self._db)
+        try:
+            self._keys = await load_all(self._db)
+        except Unavailable as exc:
+            self.alarm.on(exc)
+            raise
+        self.alarm.off()
 
     def lookup(self, plaintext: str) -> ApiKey | None:
         """Return the key in force, or None; no I/O."""
@@ -234,10 +239,8 @@ class KeyRing:
     async def _keep_fresh(self) -> None:
         while True:
             await asyncio.sleep(self._refresh_s)
-            try:
+            with suppress(Unavailable):
                 await self.refresh()
-            except Unavailable as exc:
-                logger.warning("The API keys stay as they were: %s", exc)
 
 
 def _seen(task: asyncio.Task[None]) -> None:

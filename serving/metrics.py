@@ -47,5 +47,6 @@ CAPTURE_LOST = Counter(
 JOURNAL_BACKLOG = Gauge(
     "switchboard_journal_backlog_bytes", "Captured bytes that are not in the store yet."
 )
+STORE_UP = Gauge("switchboard_store_up", "Whether the store answers this replica (1) or not (0).")
 FEEDBACK = Counter("switchboard_feedback_total", "Feedback stored.", ["lob"])
 ADAPTERS_LOADED = Gauge("switchboard_adapters_loaded", "Adapter versions loaded on this replica.")

@@ -20,6 +20,7 @@ from serving.capture import to_record
 from serving.chain import Chains
 from serving.errors import ConfigError, Unavailable
 from serving.gateway import Gateway
+from serving.health import Health
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
 from serving.priority import Priorities
@@ -100,7 +101,7 @@ async def start(
     settings = revision.settings
     engine_module = importlib.import_module("serving.engine")
     db = Database(settings.store.url)
-    await db.open()
+    await db.open_when_up()
     registry = Registry(db, settings.adapters.uri)
     journal = Journal(
         settings.journal.dir,
@@ -131,10 +132,17 @@ async def start(
     adapters.set_lobs(_fallbacks(settings))
     chains = Chains(engine.app, engine.check, adapters, settings)
     await engine.ready()
+    health = Health(
+        name,
+        store=(keys.alarm, drainer.alarm),
+        journal=journal,
+        drainer=drainer,
+        limit_bytes=settings.journal.limit_bytes,
+    )
     own = api.build(
         db=db,
         registry=registry,
-        drainer=drainer,
+        health=health,
         adapters=adapters,
         base=settings.served_name,
         ready=engine.ready,
@@ -161,6 +169,7 @@ async def start(
         journal=journal,
         prompts=prompts.parse(revision.prompts, settings.lobs),
         sampling_fields=engine_module.chat_fields(),
+        health=health,
         settings=settings,
         replica=name,
     )

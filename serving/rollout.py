@@ -14,14 +14,17 @@ Commands reach replicas by long poll (`members.py`); nothing here knows of Ray o
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from serving.errors import Conflict, NotFound, RolloutFailed, SwitchboardError
+from serving.errors import Conflict, NotFound, RolloutFailed, StoreUnavailable, SwitchboardError
 from serving.members import CHECK_S, POLL_S, Command, Kind, Members
 from serving.registry import Registry
 from serving.revision import Revision
 from serving.store.records import AdapterVersion, Route
+
+RESOLVE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Coordinator:
         self._routes: dict[str, Route] | None = None
         self._revision = revision
         self._lock = asyncio.Lock()
+        self._resolving: asyncio.Task[None] | None = None
 
     # What replicas call.
 
@@ -240,19 +244,25 @@ class Coordinator:
             if version is not None:
                 await self._prepare(version)
             before = (await self.routes_by_lob()).get(lob)
-            route = await self._registry.switch(
-                lob,
-                live=live,
-                canary=canary,
-                share=share,
-                action=action,
-                key_id=key_id,
-                force=force,
-            )
+            try:
+                route = await self._registry.switch(
+                    lob,
+                    live=live,
+                    canary=canary,
+                    share=share,
+                    action=action,
+                    key_id=key_id,
+                    force=force,
+                )
+            except StoreUnavailable:
+                # It may have committed before the connection broke, so what is live is unknown.
+                self._resolving = asyncio.create_task(self._resolve())
+                raise
             self._routes = {**await self.routes_by_lob(), lob: route}
             replicas = await self._activate((route,))
             seconds = time.perf_counter() - started
-            await self._registry.record_seconds(lob, route.epoch, seconds)
+            with suppress(StoreUnavailable):  # the switch is done; only its duration is not noted
+                await self._registry.record_seconds(lob, route.epoch, seconds)
             return Rollout(
                 action,
                 lob,
@@ -267,6 +277,16 @@ class Coordinator:
     async def routes_by_lob(self) -> dict[str, Route]:
         """The current routes by line of business."""
         return {route.lob: route for route in await self.routes()}
+
+    async def _resolve(self) -> None:
+        """Follow the store as soon as it answers, whether it took the last switch or not."""
+        while True:
+            await asyncio.sleep(RESOLVE_S)
+            async with self._lock:
+                with suppress(StoreUnavailable):
+                    await self._catch_up()
+                    await self._activate(())  # lets replicas drop what they loaded for nothing
+                    return
 
     async def _catch_up(self) -> None:
         """Flip to what the database holds, should a commit have outlived its coordinator."""
@@ -313,4 +333,4 @@ class Coordinator:
         errors = await self._members.gather(futures, self._lost_after_s)
         for replica in errors:  # it may still answer by the old one
             await self._members.replace(replica)
-        return len(futures) - len(errors)
+        return sum(replica in self._members.names() for replica in futures)

@@ -52,8 +52,8 @@ class Http(Section):
     affinity: bool = Field(
         True,
         description=(
-            "Send the requests of a conversation (header x-conversation-id) to one replica, which "
-            "holds its prefix in the KV cache. HAProxy only."
+            "Send the requests of a conversation (header x-conversation-id, or a task's "
+            "conversation_id) to one replica, which holds its prefix in the KV cache. HAProxy only."
         ),
     )
     affinity_load_percent: int = Field(

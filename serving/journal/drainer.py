@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.alarm import Alarm
 from serving.errors import StoreUnavailable, Unavailable
 from serving.journal import segments
 from serving.journal.segments import Frame
@@ -30,6 +31,7 @@ class _Source:
     number: int | None = None
     offset: int = 0
     left_bytes: int = 0
+    left_frames: int = 0
 
 
 class Drainer:
@@ -67,7 +69,7 @@ class Drainer:
         self._adopt_at = 0.0
         self._hurry = asyncio.Event()
         self._moved = asyncio.Event()
-        self._last_error: str | None = None
+        self.alarm = Alarm("the store takes no interactions, so they wait on this disk")
 
     @property
     def backlog_bytes(self) -> int:
@@ -75,9 +77,16 @@ class Drainer:
         return self._own.backlog_bytes + sum(source.left_bytes for source in self._adopted)
 
     @property
+    def backlog_frames(self) -> int:
+        """How many payloads that is; damage may have cost some of those that were counted."""
+        if self.backlog_bytes == 0:
+            return 0
+        return self._own.backlog_frames + sum(source.left_frames for source in self._adopted)
+
+    @property
     def last_error(self) -> str | None:
         """Why nothing can be stored just now, or None."""
-        return self._last_error
+        return self.alarm.reason
 
     async def run(self) -> None:
         """Drain until cancelled; then only what was stored is forgotten."""
@@ -89,9 +98,9 @@ class Drainer:
                 except (Unavailable, OSError) as exc:
                     pause_s = self._backoff(exc, pause_s)
                 else:
-                    if self._last_error is not None:
-                        logger.info("The journal drains again")
-                    self._last_error, pause_s = None, self._interval_s
+                    if moved or self.backlog_bytes == 0:
+                        self.alarm.off()
+                    pause_s = self._interval_s
                     if moved:
                         continue
                 await self._pause(pause_s)
@@ -116,7 +125,7 @@ class Drainer:
         except TimeoutError as exc:
             raise StoreUnavailable(
                 f"{target - self._own.drained_bytes} bytes of the journal are not in the store "
-                f"after {timeout_s:g} s: {self._last_error or 'it is slow'}"
+                f"after {timeout_s:g} s: {self.last_error or 'it is slow'}"
             ) from exc
 
     async def _step_all(self) -> bool:
@@ -156,9 +165,10 @@ class Drainer:
             await asyncio.to_thread(path.unlink)
             source.number = None
         if source.lock is None:
-            self._own.drained(size)
+            self._own.drained(size, len(found.frames))
         else:
             source.left_bytes -= size
+            source.left_frames -= len(found.frames)
         self._moved.set()
         self._moved = asyncio.Event()
         return size > 0 or found.done
@@ -209,15 +219,15 @@ class Drainer:
                 continue
             paths = [segments.segment_path(folder, n) for n in segments.segment_numbers(folder)]
             size = sum(path.stat().st_size for path in paths)
+            frames = sum(map(segments.count, paths))
             logger.info("The journal %s has no writer: %d bytes are drained", folder, size)
-            claimed.append(_Source(folder, lock, left_bytes=size))
+            claimed.append(_Source(folder, lock, left_bytes=size, left_frames=frames))
         return claimed
 
     def _backoff(self, error: Exception, pause_s: float) -> float:
-        if self._last_error is None:
-            logger.warning("The journal cannot be drained and waits: %s", error)
+        if self.alarm.since is None:
             pause_s = BACKOFF_S[0] / 2
-        self._last_error = str(error)
+        self.alarm.on(error)
         return min(2 * pause_s, BACKOFF_S[1])
 
     async def _pause(self, pause_s: float) -> None:

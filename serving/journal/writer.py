@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import logging
 import os
 import re
 import threading
@@ -13,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from serving.alarm import Alarm
 from serving.errors import InvalidRequest, JournalFull
 from serving.journal import segments
 
@@ -20,8 +20,6 @@ _WRITER = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 REJECTED = "rejected"
-
-logger = logging.getLogger(__name__)
 
 
 class Journal:
@@ -58,7 +56,13 @@ class Journal:
         numbers = segments.segment_numbers(self.folder)
         paths = [segments.segment_path(self.folder, number) for number in numbers]
         self._appended = sum(path.stat().st_size for path in paths)
-        self._drained = 0
+        self._appended_frames = sum(map(segments.count, paths))
+        self._drained = self._drained_frames = 0
+        self.lost = 0
+        """How many payloads could not be written since the start."""
+        self._writing = Alarm(f"interactions are lost, as the journal {self.folder} takes none")
+        self._syncing = Alarm(f"a power cut may lose the newest interactions of {self.folder}")
+        self.alarms = (self._writing, self._syncing)
         self._number = max(numbers, default=0) + 1  # what is there is a dead writer's, and sealed
         self._size = 0
         self._descriptor: int | None = None
@@ -88,13 +92,19 @@ class Journal:
         return self._appended - self._drained
 
     @property
+    def backlog_frames(self) -> int:
+        """How many payloads are not in the store yet."""
+        return max(0, self._appended_frames - self._drained_frames)
+
+    @property
     def segment(self) -> int:
         """The number of the segment that is being written; those before it are sealed."""
         return self._number
 
-    def drained(self, size: int) -> None:
-        """Note that `size` more bytes are in the store."""
+    def drained(self, size: int, frames: int = 0) -> None:
+        """Note that `size` more bytes, `frames` payloads, are in the store."""
         self._drained += size
+        self._drained_frames += frames
 
     def append(self, payload: bytes) -> None:
         """Write one payload; when this returns, `kill -9` cannot lose it.
@@ -107,19 +117,13 @@ class Journal:
             raise InvalidRequest("an empty payload cannot be journalled")
         header = segments.header(payload)
         size = len(header) + len(payload)
-        with self._guard:
-            if self.backlog_bytes + size > self._limit_bytes:
-                raise JournalFull(
-                    f"the journal {self.folder} holds {self.backlog_bytes} bytes that are not in "
-                    f"the store yet, and its limit is {self._limit_bytes}"
-                )
-            try:
-                self._write(header, payload, size)
-            except OSError as exc:
-                if exc.errno in _FULL:
-                    raise JournalFull(f"the disk of {self.folder} is full: {exc}") from exc
-                raise
-            self._appended += size
+        try:
+            self._append(header, payload, size)
+        except (JournalFull, OSError) as exc:
+            self.lost += 1
+            self._writing.on(exc)
+            raise
+        self._writing.off()
         if not self._dirty.is_set():
             self._dirty.set()
 
@@ -156,6 +160,22 @@ class Journal:
                 segments.segment_path(self.folder, number).unlink()
         segments.disown(self.folder, self._lock)
         _journals.discard(self)
+
+    def _append(self, header: bytes, payload: bytes, size: int) -> None:
+        with self._guard:
+            if self.backlog_bytes + size > self._limit_bytes:
+                raise JournalFull(
+                    f"the journal {self.folder} holds {self.backlog_bytes} bytes that are not in "
+                    f"the store yet, and its limit is {self._limit_bytes}"
+                )
+            try:
+                self._write(header, payload, size)
+            except OSError as exc:
+                if exc.errno in _FULL:
+                    raise JournalFull(f"the disk of {self.folder} is full: {exc}") from exc
+                raise
+            self._appended += size
+            self._appended_frames += 1
 
     def _write(self, header: bytes, payload: bytes, size: int) -> None:
         if self._closed:
@@ -210,10 +230,9 @@ class Journal:
                 os.fdatasync(descriptor)
             if folder_dirty:
                 _fsync(self.folder)
+            self._syncing.off()
         except OSError as exc:
-            logger.exception(
-                "The disk of %s fails: its newest frames may not be on it", self.folder
-            )
+            self._syncing.on(exc)
             error = exc
         for descriptor in sealed:
             os.close(descriptor)

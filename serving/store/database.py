@@ -25,12 +25,14 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from serving.alarm import Alarm
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
 from serving.store.models import Base
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
 COMMAND_TIMEOUT_S = 60
+RETRY_S = 1.0
 SQLITE_MINIMUM = (3, 35, 0)
 """The first with RETURNING."""
 DATA_EXCEPTION = "22"
@@ -88,6 +90,23 @@ class Database:
             )
         with _mapped_errors(self.url):
             await asyncio.to_thread(upgrade, self.url)
+
+    async def open_when_up(self) -> None:
+        """`open`, however long the database is down; the log says that this waits.
+
+        Raises:
+            ConfigError: This Python's SQLite is too old.
+        """
+        alarm = Alarm("this start waits for the store")
+        while True:
+            try:
+                await self.open()
+            except StoreUnavailable as exc:
+                alarm.on(exc)
+                await asyncio.sleep(RETRY_S)
+            else:
+                alarm.off()
+                return
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncConnection]:

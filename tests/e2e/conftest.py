@@ -80,7 +80,7 @@ class Server:
 
     def tree(self) -> list[psutil.Process]:
         """The server's processes: driver, Ray, proxy, replicas, engines."""
-        if self.process is None:
+        if self.process is None or self.process.poll() is not None:
             return []
         root = psutil.Process(self.process.pid)
         return [root, *root.children(recursive=True)]

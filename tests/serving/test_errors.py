@@ -4,7 +4,14 @@ import pickle
 import traceback
 
 from serving import errors
-from serving.errors import AdapterRefused, ConfigError, RateLimited
+from serving.errors import (
+    AdapterRefused,
+    ConfigError,
+    JournalFull,
+    RateLimited,
+    StoreUnavailable,
+    Unauthenticated,
+)
 
 
 def test_body_has_openais_shape() -> None:
@@ -16,6 +23,13 @@ def test_body_has_openais_shape() -> None:
             "code": "adapter_refused",
         }
     }
+
+
+def test_headers_say_when_to_try_again_and_how_to_authenticate() -> None:
+    assert errors.headers(AdapterRefused("no")) == {}
+    assert errors.headers(Unauthenticated("no")) == {"www-authenticate": "Bearer"}
+    assert errors.headers(StoreUnavailable("down")) == {"retry-after": "5"}
+    assert errors.headers(JournalFull("full")) == {"retry-after": "2"}
 
 
 def test_errors_survive_pickling() -> None:

@@ -149,9 +149,11 @@ async def test_the_ring_outlives_an_outage(sqlite_db: Database, monkeypatch) -> 
         patch.setattr(keys, "load_all", down)
         await asyncio.sleep(0.05)
         assert ring.lookup(plaintext) == key
+        assert ring.alarm.since is not None
         with pytest.raises(StoreUnavailable):
             await ring.find("sb-" + "x" * 43)
     other, _ = await keys.create(sqlite_db, name="y", roles=["agent"], lobs=["*"])
     await asyncio.sleep(0.1)
     assert ring.lookup(other)
+    assert ring.alarm.since is None
     await ring.stop()

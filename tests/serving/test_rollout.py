@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import AdapterRefused, Conflict, NotFound, RolloutFailed, SwitchboardError
+from serving.errors import (
+    AdapterRefused,
+    Conflict,
+    NotFound,
+    RolloutFailed,
+    StoreUnavailable,
+    SwitchboardError,
+)
 from serving.registry import Registry
 from serving.rollout import Coordinator
 from serving.routing import Table
@@ -303,6 +310,55 @@ async def test_restarted_coordinator_waits_for_replicas_that_ran_before(
     assert not promotion.done()
     replica.coordinator = fresh  # its poll fails over to the new actor
     await promotion
+    assert replica.version() == name
+
+
+@pytest.mark.parametrize("committed", [True, False])
+async def test_a_switch_whose_commit_nobody_confirmed_is_followed_once_the_store_answers(
+    cluster: Cluster, register: Register, monkeypatch: pytest.MonkeyPatch, committed: bool
+) -> None:
+    replicas = [await cluster.join(f"r{i}") for i in range(2)]
+    first, second = await register("care"), await register("care")
+    await cluster.coordinator.promote(first)
+    switch, routes = cluster.registry.switch, cluster.registry.routes
+    down = False
+
+    async def broken_switch(*args: object, **options: object) -> object:
+        nonlocal down
+        down = True
+        if committed:
+            await switch(*args, **options)  # type: ignore[arg-type]
+        raise StoreUnavailable("the connection broke")
+
+    async def broken_routes() -> object:
+        if down:
+            raise StoreUnavailable("down")
+        return await routes()
+
+    monkeypatch.setattr(cluster.registry, "switch", broken_switch)
+    monkeypatch.setattr(cluster.registry, "routes", broken_routes)
+    monkeypatch.setattr("serving.rollout.RESOLVE_S", 0.01)
+    with pytest.raises(StoreUnavailable):
+        await cluster.coordinator.promote(second)
+    await asyncio.sleep(0.1)
+    assert [replica.version() for replica in replicas] == [first] * 2
+    down = False
+    async with asyncio.timeout(5):
+        await cluster.coordinator._resolving
+    assert [replica.version() for replica in replicas] == [second if committed else first] * 2
+
+
+async def test_a_switch_counts_although_its_duration_cannot_be_noted(
+    cluster: Cluster, register: Register, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replica = await cluster.join("r0")
+    name = await register("care")
+
+    async def down(*_: object) -> None:
+        raise StoreUnavailable("down")
+
+    monkeypatch.setattr(cluster.registry, "record_seconds", down)
+    assert (await cluster.coordinator.promote(name)).to_version == name
     assert replica.version() == name
 
 

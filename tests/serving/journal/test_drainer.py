@@ -124,10 +124,12 @@ async def test_an_outage_keeps_everything_and_then_drains_in_order(
         await until(lambda: sink.calls > 2)
         assert drainer.last_error == str(error)
         assert drainer.backlog_bytes == journal.appended_bytes
+        assert drainer.backlog_frames == len(written)
         sink.error = None
         await drainer.flush(10)
         assert sink.payloads == written
         assert drainer.last_error is None
+        assert drainer.backlog_frames == 0
     journal.close()
 
 
@@ -166,6 +168,7 @@ async def test_a_poison_payload_is_set_aside_and_can_be_drained_later(
         (tmp_path / "again").mkdir()
         os.rename(rejected / "00000001.log", tmp_path / "again" / "00000001.log")
         await until(lambda: b"payload 5" in sink.payloads)
+        await until(lambda: not (tmp_path / "again").exists())
     journal.close()
     assert folders(tmp_path) == {"rejected"}
 
@@ -212,7 +215,7 @@ async def test_a_cancelled_drainer_lets_go_of_the_dead(tmp_path: Path, sink: Sin
     drainer = Drainer(tmp_path, own, sink)
     async with draining(drainer):
         await until(lambda: drainer.last_error is not None)
-        assert drainer.backlog_bytes == 9
+        assert (drainer.backlog_bytes, drainer.backlog_frames) == (9, 1)
         assert segments.own(tmp_path / "dead") is None
     lock = segments.own(tmp_path / "dead")
     assert lock is not None

@@ -48,6 +48,12 @@ def test_a_frame_knows_where_it_begins(path: Path) -> None:
     assert segments.read(path, 0, 9, sealed=True).frames == [Frame(b"one", 0), Frame(b"two", 11)]
 
 
+@pytest.mark.parametrize("tail", [b"", b"half a header"[:7], segments.header(b"cut") + b"cu"])
+def test_frames_are_counted_without_reading_them(path: Path, tail: bytes) -> None:
+    write(path, [b"one", b"two" * 1000, b"three"], tail)
+    assert segments.count(path) == 3
+
+
 def test_an_empty_segment_is_done_once_sealed(path: Path) -> None:
     path.touch()
     assert segments.read(path, 0, 9, sealed=True).done

@@ -185,3 +185,22 @@ async def test_postgresql_may_restart(copied_postgres_url: str, postgres: str) -
         await lose_the_connection()
     assert await interactions.count(db) == 0
     await db.close()
+
+
+async def test_a_start_may_wait_for_the_store(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    tries = 0
+
+    async def open_third_time() -> None:
+        nonlocal tries
+        tries += 1
+        if tries < 3:
+            raise StoreUnavailable("starting up")
+
+    monkeypatch.setattr(sqlite_db, "open", open_third_time)
+    monkeypatch.setattr("serving.store.database.RETRY_S", 0.01)
+    await sqlite_db.open_when_up()
+    assert tries == 3
+    assert "ALARM: this start waits for the store" in caplog.text
+    assert "Over: this start waits for the store" in caplog.text

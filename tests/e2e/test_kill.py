@@ -1,0 +1,93 @@
+"""`kill -9` of a replica or its engine: the other one answers, and a new one comes back alike."""
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from tests.e2e.conftest import Server
+
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
+CONVERSATION = [{"role": "customer", "text": "Where is my order?"}]
+BODY = {"lob": "care", "conversation": CONVERSATION, "max_tokens": 8}
+TITLES = {"replica": "ray::ServeReplica:", "engine core": "VLLM::EngineCore"}
+
+
+def replicas(server: Server) -> set[str]:
+    """The replicas that answer now; a connection each, since HAProxy spreads them."""
+    names = set()
+    for _ in range(8):
+        with contextlib.suppress(httpx.TransportError):
+            page = httpx.get(f"{server.url}/health", timeout=10)
+            if page.status_code == 200:
+                names.add(page.json()["replica"])
+    return names
+
+
+def wait_for(condition: Callable[[], bool], what: str) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def load(server: Server, stop: threading.Event, seen: list[tuple[int, str]]) -> None:
+    """Ask without a pause and note the status and the version of each answer."""
+    with server.http() as http:
+        while not stop.is_set():
+            answer = http.post("/v1/suggestions", json=BODY)
+            seen.append((answer.status_code, answer.headers.get("x-switchboard-version", "")))
+
+
+@pytest.mark.parametrize("victim", ["replica", "engine core"])
+def test_the_other_replica_answers_and_a_new_one_has_the_same_live_version(
+    server: Server, register: Callable[..., str], victim: str
+) -> None:
+    live = register(server, "care")
+    assert server.cli("adapters", "promote", live).returncode == 0
+    wait_for(lambda: len(replicas(server)) == 2, "two replicas do not answer")
+    before = replicas(server)
+    stop, seen = threading.Event(), []
+    threads = [threading.Thread(target=load, args=(server, stop, seen)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    try:
+        time.sleep(2)
+        kill_one(server, TITLES[victim])
+        wait_for(lambda: len(replicas(server) - before) == 1, "no new replica answers")
+        time.sleep(1)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join(60)
+    # HAProxy passes requests of the dead replica that had no answer yet on to the other one.
+    assert {status for status, _ in seen} == {200}
+    assert {version for _, version in seen} == {live}
+
+    def both_answer_with_the_live_version() -> bool:
+        with ThreadPoolExecutor(8) as threads:  # at once, since HAProxy takes the least busy one
+            answered_by = set(threads.map(lambda _: replica_of_an_answer(server, live), range(16)))
+        return len(answered_by) == 2 and len(answered_by & before) == 1
+
+    wait_for(both_answer_with_the_live_version, "the two replicas do not share the requests")
+
+
+def replica_of_an_answer(server: Server, live: str) -> str:
+    with server.http() as http:
+        answer = http.post("/v1/suggestions", json=BODY)
+        assert answer.headers["x-switchboard-version"] == live
+        return str(http.get(f"/v1/interactions/{answer.json()['id']}").json()["replica"])
+
+
+def kill_one(server: Server, title: str) -> None:
+    for process in server.tree():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if " ".join(process.cmdline()).startswith(title):
+                process.kill()
+                return
+    raise AssertionError(f"no process is called {title}")

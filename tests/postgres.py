@@ -1,0 +1,99 @@
+"""A PostgreSQL server of one's own, which can be stopped, killed and started again."""
+
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+import psycopg
+
+
+def binaries() -> Path | None:
+    """Return the folder of the newest server's programs, or None where there is none."""
+    folders = sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        shown = subprocess.run(["pg_config", "--bindir"], capture_output=True, check=True)
+        folders.insert(0, Path(shown.stdout.decode().strip()))
+    both = (folder for folder in folders if (folder / "initdb").exists())
+    return next((folder for folder in both if (folder / "postgres").exists()), None)
+
+
+class Postgres:
+    """A server with its own data folder; it refuses to run as root, so root runs it as `postgres`.
+
+    Args:
+        folder: The folder of its programs, as `binaries` finds it.
+        durable: Sync to the disk, as a real server does; off makes tests faster.
+    """
+
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        self._binaries = folder
+        self._durable = durable
+        self._user = "postgres" if os.getuid() == 0 else None
+        self._home = Path(tempfile.mkdtemp(prefix="sb-postgres-"))
+        if self._user is not None:
+            os.chown(self._home, pwd.getpwnam(self._user).pw_uid, -1)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self._port = free.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        command: list[str | Path] = [folder / "initdb", "-D", self._home / "data"]
+        command += ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
+        self._run(command)
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        command: list[str | Path] = [self._binaries / "postgres", "-D", self._home / "data"]
+        command += ["-k", self._home, "-p", str(self._port), "-c", "listen_addresses=127.0.0.1"]
+        command += ["-c", f"fsync={'on' if self._durable else 'off'}"]
+        with (self._home / "log").open("a") as log:
+            self._process = subprocess.Popen(
+                command, user=self._user, cwd=self._home, stdout=log, stderr=log
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                psycopg.connect(self.url).close()
+                return
+            except psycopg.OperationalError:
+                if self._process.poll() is not None or time.monotonic() > deadline:
+                    log_text = (self._home / "log").read_text()
+                    raise RuntimeError(f"PostgreSQL did not start:\n{log_text}") from None
+                time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Stop it with the "fast" shutdown: SIGTERM would wait for clients."""
+        self._signal(signal.SIGINT)
+
+    def crash(self) -> None:
+        """Stop it as `pg_ctl stop -m immediate` does: nothing is written out, clients are cut."""
+        self._run([self._binaries / "pg_ctl", "stop", "-m", "immediate", "-D", self._home / "data"])
+        self._signal(None)
+
+    def kill(self) -> None:
+        """`kill -9` its first process; the kernel or the others' watch ends the rest."""
+        self._signal(signal.SIGKILL)
+
+    def remove(self) -> None:
+        """Stop it and delete its data."""
+        self.stop()
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def _signal(self, number: signal.Signals | None) -> None:
+        if self._process is not None:
+            if number is not None:
+                self._process.send_signal(number)
+            self._process.wait(60)
+            self._process = None
+
+    def _run(self, command: list[str | Path]) -> None:
+        subprocess.run(
+            command, user=self._user, cwd=self._home, check=True, stdout=subprocess.DEVNULL
+        )
