@@ -12,7 +12,7 @@ from itertools import groupby
 
 from serving.store.records import Action, FeedbackRecord, Rollout, Route, Served, Status
 from training.canary_rules import Canary
-from training.curation import verdict
+from training.examples import verdict
 from training.metrics import Metric, edit_similarity
 
 METRICS = {

@@ -142,6 +142,13 @@ def _whole(text: str, key: str) -> str:
 
 
 def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "an empty list" if value == [] else "a list", str: "a text"}
-    names |= {bool: "true or false", int: "a number", float: "a number", type(None): "null"}
+    names: dict[type, str] = {
+        dict: "an object",
+        list: "an empty list" if value == [] else "a list",
+        str: "a text",
+        bool: "true or false",
+        int: "a number",
+        float: "a number",
+        type(None): "null",
+    }
     return names[type(value)]

@@ -42,7 +42,6 @@ async def client(tmp_path: Path, alarm: Alarm) -> AsyncIterator[Client]:
             ),
             adapters=None,  # type: ignore[arg-type]  # not asked here
             base="base",
-            lobs=["care"],
             ready=nothing,
             rollouts=nothing,
         )

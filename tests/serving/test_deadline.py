@@ -113,7 +113,7 @@ async def test_deadline_before_the_first_byte_raises_and_aborts(tmp_path: Path) 
     given.close()
     assert app.aborted
     assert client.got == [], "what the app says to a client that left must not reach it"
-    assert statuses(tmp_path) == []
+    assert statuses(tmp_path) == ["error"]
 
 
 @pytest.mark.parametrize(

@@ -10,16 +10,19 @@ import httpx
 import pytest
 
 from serving.adapters import Adapters
+from serving.admission import Admission
 from serving.capture import to_record
 from serving.chain import Chains
 from serving.errors import Unavailable
 from serving.gateway import Gateway
+from serving.health import Health
 from serving.http import Receive, Scope, Send
 from serving.journal import Journal
 from serving.keys import KeyRing
+from serving.priority import Priorities
 from serving.prompts import load
 from serving.routing import Table
-from serving.settings import Settings
+from serving.settings import LobLimits, Settings
 from serving.store.database import Database
 from serving.store.records import Route
 
@@ -61,6 +64,13 @@ class Replica:
             api_app=self._engine,
             keys=KeyRing(db),
             adapters=registry_adapters,
+            admission=Admission(
+                settings.limits,
+                {"": LobLimits(), "care": LobLimits(), "sales": LobLimits()},
+                places=4,
+                levels=Priorities(settings.limits.priorities).levels,
+            ),
+            health=cast(Health, None),  # not asked here
             chains=self.chains,
             journal=cast(Journal, self.journal),
             prompts=load(PROMPTS, ["care", "sales"]),
