@@ -97,19 +97,19 @@ def test_flood_gets_429_while_accepted_requests_and_the_other_line_are_answered(
     refused: list[openai.APIStatusError] = []
 
     def flood() -> None:
-        client = small.client()
-        while not stop.is_set():
-            try:
-                answer = client.chat.completions.create(
-                    model="care",
-                    messages=[{"role": "user", "content": "customer: hello"}],
-                    max_tokens=64,
-                    extra_body={"ignore_eos": True},
-                )
-                accepted.append(answer.choices[0].finish_reason)
-            except openai.APIStatusError as exc:
-                refused.append(exc)
-                time.sleep(0.05)
+        with small.client() as client:
+            while not stop.is_set():
+                try:
+                    answer = client.chat.completions.create(
+                        model="care",
+                        messages=[{"role": "user", "content": "customer: hello"}],
+                        max_tokens=64,
+                        extra_body={"ignore_eos": True},
+                    )
+                    accepted.append(answer.choices[0].finish_reason)
+                except openai.APIStatusError as exc:
+                    refused.append(exc)
+                    time.sleep(0.05)
 
     threads = [threading.Thread(target=flood) for _ in range(24)]
     for thread in threads:
