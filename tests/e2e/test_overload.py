@@ -165,8 +165,8 @@ def test_callers_cannot_raise_their_priority(small: Server) -> None:
 def test_deadline_is_504_and_stops_the_engine(
     small: Server, generated: Callable[[], float]
 ) -> None:
-    with pytest.raises(openai.InternalServerError) as late:
-        small.client().chat.completions.create(
+    with small.client() as client, pytest.raises(openai.InternalServerError) as late:
+        client.chat.completions.create(
             model="base", messages=LONG["messages"], max_tokens=TOKENS, extra_body=IGNORE_EOS
         )
     assert (late.value.status_code, late.value.code) == (504, "deadline_exceeded")
@@ -177,15 +177,16 @@ def test_stream_past_its_deadline_ends_with_an_error_and_is_recorded_as_aborted(
     small: Server, generated: Callable[[], float]
 ) -> None:
     chunks: list[Any] = []
-    stream = small.client().chat.completions.create(
-        model="base",
-        messages=LONG["messages"],
-        max_tokens=TOKENS,
-        stream=True,
-        extra_body=IGNORE_EOS,
-    )
-    with pytest.raises(openai.APIError, match="within 2 s") as late:
-        chunks.extend(stream)
+    with small.client() as client:
+        stream = client.chat.completions.create(
+            model="base",
+            messages=LONG["messages"],
+            max_tokens=TOKENS,
+            stream=True,
+            extra_body=IGNORE_EOS,
+        )
+        with pytest.raises(openai.APIError, match="within 2 s") as late:
+            chunks.extend(stream)
     assert late.value.code == "deadline_exceeded"
     assert len(chunks) > 3
     assert generated() < TOKENS
