@@ -18,19 +18,20 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import httpx
 import targets
-import yaml
-from targets import ROOT
+from drive import prepare
+from target import ROOT
 
 sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 
 RESULTS = Path(__file__).parents[1] / "results"
+DETAILS = {"enable_prompt_tokens_details": True}
 WORDS = "order refund parcel invoice address card plan upgrade delay return check please".split()
 
 
@@ -119,16 +120,12 @@ def main() -> None:
     options = parser.parse_args()
     from serving import ports
 
-    config = yaml.safe_load(options.config.read_text())
-    config["model"] = str((ROOT / config["model"]).absolute())
-    config["prompts"] = str(ROOT / config["prompts"])
-    config["replicas"] = 2
-    config["engine"] |= {"max_model_len": 2048, "enable_prompt_tokens_details": True}
     runs = []
     with tempfile.TemporaryDirectory() as name:
-        server = targets.switchboard(
-            config, Path(name) / "haproxy", ports.free(), "haproxy", role="admin"
-        )
+        setting = prepare(options.config, Path(name), count=0)
+        two = {"replicas": 2, "engine": setting.config["engine"] | DETAILS}
+        setting = replace(setting, config=setting.config | two)
+        server = targets.switchboard(setting, ports.free(), role="admin")
         try:
             server.start(Path(name) / "server.log")
             for number in range(options.rounds):
