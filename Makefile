@@ -10,7 +10,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast lint format bench-setup bench-serving bench-growth bench-kernels \
+.PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth bench-kernels \
         bench-canary chaos plots clean
 
 # Make the environment (15 s with a warm cache).
@@ -34,7 +34,11 @@ test: $(READY)
 
 # Only what needs no engine: under a minute.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not e2e and not slow" $(ARGS)
+	$(BIN)/python -m pytest -m "not e2e and not slow and not drill" $(ARGS)
+
+# Rolling restarts and a stop under load: four engines at once, on 8 cores or more.
+drills: $(READY)
+	$(BIN)/python -m pytest -m drill $(ARGS)
 
 # ruff and mypy.
 lint: $(READY)
