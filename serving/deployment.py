@@ -42,6 +42,7 @@ COORDINATOR = "switchboard-coordinator"
 SERVE_NAMESPACE = "serve"
 REPLICA_PREFIX = "SERVE_REPLICA::"
 RETRY_S = 0.3
+RAY_STARTS = 3
 STOP_CHECK_S = 0.5
 WATCH_S = 0.05
 KEPT = "switchboard-config"  # key in Ray's store: the revision in force, and one being applied
@@ -269,7 +270,7 @@ def start(revision: Revision) -> None:
     address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
     environment = _environment(settings, local=address == "local")
     if not ray.is_initialized():
-        ray.init(
+        _start_ray(
             address=address,
             namespace=APP,
             include_dashboard=False,
@@ -299,6 +300,20 @@ def start(revision: Revision) -> None:
         serve.run(_bound(revision), name=APP, route_prefix="/")
     except RuntimeError as exc:
         raise ConfigError("The server could not start.\n" + _messages()) from exc
+
+
+def _start_ray(**options: Any) -> None:
+    """Start Ray or join it. It gives a node thirty seconds, which a busy machine may exceed."""
+    for attempt in range(RAY_STARTS):
+        try:
+            ray.init(**options)
+        except Exception as exc:  # Ray raises no narrower one
+            if attempt == RAY_STARTS - 1 or "timed out during startup" not in str(exc):
+                raise
+            logger.warning("Ray did not start in time; trying again")
+            ray.shutdown()
+        else:
+            return
 
 
 def _bound(revision: Revision) -> serve.Application:
