@@ -11,9 +11,13 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import settings
 
 from serving.store.database import Database
 from tests.postgres import Postgres, binaries
+
+settings.register_profile("shared machine", deadline=None)  # speed is no matter of tests
+settings.load_profile("shared machine")
 
 
 @pytest.fixture(autouse=True)
