@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
 
+from fastapi import Request
+from fastapi.responses import JSONResponse
 from vllm.engine.arg_utils import AsyncEngineArgs
 from vllm.entrypoints.launchers.api_server.app_state import init_app_state
 from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
@@ -29,9 +31,10 @@ from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionReque
 from vllm.lora.request import LoRARequest
 from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from serving import engine_keys, engine_process
-from serving.errors import ConfigError, Unavailable
+from serving import engine_keys, engine_process, errors
+from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.settings import Settings
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank accepts
@@ -130,6 +133,8 @@ class Engine:
             raise ConfigError(f"engine: {exc}", param="engine") from exc
         tasks = await client.get_supported_tasks()
         app = build_app(args, tasks, client.model_config)
+        for kind in (EngineDeadError, EngineGenerateError):
+            app.exception_handler(kind)(_engine_failed)
         await init_app_state(client, app.state, args, tasks)
         return cls(client, app, stack)
 
@@ -144,10 +149,16 @@ class Engine:
             adapter_id: Unique and never reused: vLLM keys weights and prefix caches by it.
             name: What requests call it.
             path: A PEFT folder on local disk.
+
+        Raises:
+            Unavailable: The engine has died.
         """
         request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
-        await self._client.add_lora(request)
-        await self._answer_one_token(request)
+        try:
+            await self._client.add_lora(request)
+            await self._answer_one_token(request)
+        except EngineDeadError as exc:
+            raise Unavailable("The engine has failed. Try again.") from exc
         self._models.lora_requests[name] = request
 
     async def unload(self, adapter_id: int, name: str) -> None:
@@ -182,6 +193,18 @@ class Engine:
         )
         async for _ in stream:
             pass
+
+
+async def _engine_failed(_: Request, exc: Exception) -> JSONResponse:
+    """Answer for a dead engine with a 503, upon which HAProxy asks another replica.
+
+    vLLM's own handler would stop a server of vLLM's, of which there is none here.
+    """
+    if isinstance(exc, EngineDeadError):
+        error: SwitchboardError = Unavailable("The engine has failed. Try again.")
+    else:
+        error = SwitchboardError("The engine could not answer this request.")
+    return JSONResponse(errors.body(error), error.status, errors.headers(error))
 
 
 def main() -> None:

@@ -2,9 +2,9 @@
 
 Ray starts HAProxy through a program of ours, a few lines of shell, which
 
-- lets HAProxy ask another replica where one died before its answer began, but only for requests
-  that may be asked twice: inference, and feedback, which is stored once. Ray's own setting would
-  also repeat a rollback, which goes one step further each time;
+- lets HAProxy ask another replica where one died, or could not answer, before its answer began,
+  but only for requests that may be asked twice: inference, and feedback, which is stored once.
+  Ray's own setting would also repeat a rollback, which goes one step further each time;
 - answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);
 - makes HAProxy die with the actor that watches it, so that an orphan does not hold the port.
 """
@@ -26,8 +26,9 @@ REPEATABLE = (
     "/v1/summaries",
     "/v1/feedback",
 )
-RETRY_ON = "conn-failure empty-response"
-"""HAProxy's `retry-on`: a replica that refuses, or hangs up before it says anything."""
+RETRY_ON = "conn-failure empty-response 503"
+"""HAProxy's `retry-on`: a replica that refuses, hangs up before it says anything, or cannot answer
+now: its engine has died, or it is stopping."""
 BUFFER_BYTES = 64 << 10
 """HAProxy's buffer, 16 KiB by default; a larger request is not sent again."""
 BODY_S = 10

@@ -1,6 +1,6 @@
 """A conversation's requests go to the replica that holds its prefix."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 
 import pytest
 
@@ -22,13 +22,16 @@ def replica_of(server: Server, conversation: str | None, turn: int) -> str:
 
 
 def test_a_conversation_stays_on_one_replica_and_conversations_spread(server: Server) -> None:
-    replicas = defaultdict(set)
+    replicas: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for turn in range(TURNS):
         for number in range(CONVERSATIONS):
             name = f"affinity-{number}"
-            replicas[name].add(replica_of(server, name, turn))
-    assert all(len(seen) == 1 for seen in replicas.values()), dict(replicas)
-    assert len(set.union(*replicas.values())) == 2
+            replicas[name][replica_of(server, name, turn)] += 1
+    homes = {name: seen.most_common(1)[0] for name, seen in replicas.items()}
+    # Affinity yields to load, and a request that HAProxy has not yet written off is load; by
+    # chance alone 69 % would be at home, with a deviation of 4.
+    assert sum(count for _, count in homes.values()) >= 0.85 * TURNS * CONVERSATIONS, replicas
+    assert len({replica for replica, _ in homes.values()}) == 2
 
 
 def test_requests_of_no_conversation_spread(server: Server) -> None:

