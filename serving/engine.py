@@ -135,6 +135,7 @@ class Engine:
         app = build_app(args, tasks, client.model_config)
         for kind in (EngineDeadError, EngineGenerateError):
             app.exception_handler(kind)(_engine_failed)
+        app.middleware_stack = None  # build_app has built it, with vLLM's handlers
         await init_app_state(client, app.state, args, tasks)
         return cls(client, app, stack)
 
