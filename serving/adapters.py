@@ -47,8 +47,6 @@ class Adapters:
         base_folder: Its files, where they lie on this machine, to compare shapes with.
         max_rank: Largest LoRA rank that the engine has room for.
         cache_dir: Where remote artifacts are copied.
-        with_fallback: Lines of business that answer even if a version cannot be loaded.
-        with_previous: Lines of business whose previous version stays loaded.
     """
 
     def __init__(

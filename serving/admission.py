@@ -64,8 +64,7 @@ class Line:
         """Take what the configuration says of the line."""
         self.weight = limits.weight
         self.max_queue = places if limits.max_queue is None else limits.max_queue
-        rate = limits.requests_per_minute
-        self.bucket = Bucket(rate / replicas) if rate else None
+        self.bucket = _bucket(limits, replicas)
 
     def head(self) -> "Claim":
         """The waiting request that goes first."""
@@ -84,8 +83,7 @@ class Key:
     def __init__(self, name: str, limits: KeyLimits, replicas: int) -> None:
         self.name = name
         self.max_queue = limits.max_queue
-        rate = limits.requests_per_minute
-        self.bucket = Bucket(rate / replicas) if rate else None
+        self.bucket = _bucket(limits, replicas)
         self.waiting = 0
 
 
@@ -177,12 +175,7 @@ class Admission:
         if key is None:
             limits = self._limits.keys.get(key_name, self._limits.default_key)
             key = self._keys[key_id] = Key(key_name, limits, self._replicas)
-        if key.bucket is not None and (wait_s := key.bucket.take(self._clock())):
-            metrics.REJECTED.labels("", "key_rate").inc()
-            raise RateLimited(
-                f"The key {key.name} sends more requests than its rate allows.",
-                headers=self._retry_after(wait_s),
-            )
+        self._take_token(key.bucket, self._clock(), "", "key_rate", f"The key {key.name}")
         return key
 
     def claim(self, lob: str, key: Key, level: int = 0, cost: int = 1) -> Claim:
@@ -200,12 +193,7 @@ class Admission:
         """
         now = self._clock()
         line = self.lines[lob]
-        if line.bucket is not None and (wait_s := line.bucket.take(now)):
-            metrics.REJECTED.labels(lob, "lob_rate").inc()
-            raise RateLimited(
-                f"{lob or 'The base model'} gets more requests than its rate allows.",
-                headers=self._retry_after(wait_s),
-            )
+        self._take_token(line.bucket, now, lob, "lob_rate", lob or "The base model")
         if not line.present or now >= self._stale_at:
             self._update_caps(line, now)
         claim = Claim(line, key, level, min(cost, line.cap), now)
@@ -232,6 +220,16 @@ class Admission:
         self._note_if_left(line, now)
         if self.waiting:
             self._dispatch(now)
+
+    def _take_token(
+        self, bucket: Bucket | None, now: float, lob: str, reason: str, whose: str
+    ) -> None:
+        if bucket is not None and (wait_s := bucket.take(now)):
+            metrics.REJECTED.labels(lob, reason).inc()
+            raise RateLimited(
+                f"{whose} has more requests than its rate allows.",
+                headers=self._retry_after(wait_s),
+            )
 
     def _note_if_left(self, line: Line, now: float) -> None:
         if not line.inflight and not line.waiting:
@@ -328,6 +326,11 @@ class Admission:
     def _retry_after(self, wait_s: float) -> dict[str, str]:
         low, high = self._limits.retry_after_min_s, self._limits.retry_after_max_s
         return {"retry-after": str(max(low, min(high, math.ceil(wait_s))))}
+
+
+def _bucket(limits: LobLimits | KeyLimits, replicas: int) -> Bucket | None:
+    rate = limits.requests_per_minute
+    return Bucket(rate / replicas) if rate else None
 
 
 def _rank(line: Line) -> tuple[float, int]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from serving import deadline, metrics, shape, tasks
+from serving import deadline, inquiry, metrics, shape, tasks
 from serving.adapters import Adapters
 from serving.admission import Admission
 from serving.answer import Answer, ask_for_usage
@@ -43,6 +43,7 @@ from serving.http import (
     send_error,
     send_json,
 )
+from serving.inquiry import Inquiry
 from serving.journal import Journal
 from serving.keys import ApiKey, KeyRing, Role
 from serving.priority import Priorities, sequences
@@ -53,13 +54,6 @@ from serving.visit import Visit
 
 logger = logging.getLogger(__name__)
 
-# Path, name of the task in the store, prefix that vLLM gives the response id.
-INFERENCE = {
-    "/v1/chat/completions": ("chat", "chatcmpl-"),
-    "/v1/completions": ("completion", "cmpl-"),
-    "/v1/responses": ("response", "resp_"),
-}
-_CHAT = "/v1/chat/completions"
 DRAIN_CHECK_S = 0.05
 CUT_S = 2.0
 _REPLACED_HEADERS = frozenset(
@@ -191,13 +185,13 @@ class Gateway:
         if path == "/health":
             await send_json(send, 200, self._health.page("live"))
             return
-        if self._stopping and (path == "/ready" or path in INFERENCE or path in tasks.PATHS):
+        if self._stopping and (path == "/ready" or path in inquiry.PATHS):
             raise Unavailable("The server is stopping.")
         if path == "/ready" or (path == "/metrics" and self._settings.auth.metrics_public):
             await self._pass(scope, receive, send, path, _ANYONE)
             return
         key = await self._authenticate(headers)
-        if path in INFERENCE or path in tasks.PATHS:
+        if path in inquiry.PATHS:
             if scope["method"] != "POST":
                 raise InvalidRequest(f"{path} takes POST.")
             if not any(key.allows(role) for role in _CALLERS):
@@ -250,70 +244,56 @@ class Gateway:
         visit: Visit,
     ) -> None:
         clock = time.perf_counter()
-        body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
-        sent = json_object(body)
+        settings = self._settings
+        sent = json_object(await read_body(headers, receive, settings.http.body_limit_bytes))
         shape.check(sent)
-        path: str = scope["path"]
-        conversation_id = _header(headers, b"x-conversation-id")
+        asked = inquiry.read(
+            scope["path"],
+            sent,
+            conversation_id=_header(headers, b"x-conversation-id"),
+            base=settings.served_name,
+            lobs=settings.lobs,
+            sampling_fields=self._sampling_fields,
+        )
         request_id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-        prompt: Prompt | None = None
-        turn: int | None = None
-        if path in tasks.PATHS:
-            task = tasks.PATHS[path]
-            asked = tasks.parse(sent, self._settings.lobs, self._sampling_fields)
-            model, lob, name = asked.model, asked.lob, str(task)
-            conversation_id = asked.conversation_id or conversation_id
-            turn = len(asked.turns)
-            inner, prefix = _CHAT, INFERENCE[_CHAT][1]
-        else:
-            name, prefix = INFERENCE[path]
-            inner, lob = path, None
-            model = sent.get("model") or self._settings.served_name
-            if not isinstance(model, str):
-                raise InvalidRequest("`model` must be a string.", param="model")
-            messages = sent.get("messages")
-            if isinstance(messages, list):
-                turn = len(messages)
-        target = self._adapters.table.resolve(model, conversation_id or request_id)
-        lob = lob or target.lob
+        unit = asked.conversation_id or request_id  # what a canary's share is drawn by
+        target = self._adapters.table.resolve(asked.model, unit)
+        lob = asked.lob or target.lob
         if lob and not key.allows_lob(lob):
             raise PermissionDenied(f"This key does not cover {lob}.", param="model")
-        priority = self._priorities.of(name, sent.get("priority"), trusted=key.allows(Role.TRAINER))
-        level = self._priorities.level(priority)
-        limits = self._settings.lobs[lob].limits if lob else self._settings.limits.base
+        priority = self._priorities.of(
+            asked.task, sent.get("priority"), trusted=key.allows(Role.TRAINER)
+        )
+        limits = settings.lobs[lob].limits if lob else settings.limits.base
         until = Deadline(limits.timeout_s, clock)
+        level = self._priorities.level(priority)
         if await visit.enter(lob or "", level, sequences(sent), until):
             # A rollout may have moved the route meanwhile.
-            target = self._adapters.table.resolve(model, conversation_id or request_id)
-        if path in tasks.PATHS:
-            prompt = self._prompts[asked.lob, task]
-            request = tasks.chat_body(task, asked, prompt, self._settings.lobs[asked.lob])
-        else:
-            request = sent
+            target = self._adapters.table.resolve(asked.model, unit)
+        prompt, request = self._engine_request(asked)
         if self._schedules and (priority or "priority" in request):
             request["priority"] = priority
         if target.pinned and target.lob:
             await self._check_pinned(target, key)
         request["model"] = target.version
         stream = request.get("stream") is True
-        hide_usage = stream and ask_for_usage(inner, request)
-        if inner == "/v1/responses":
-            request["request_id"] = f"{prefix}{request_id}"
-        body = orjson.dumps(request)
+        hide_usage = stream and ask_for_usage(asked.engine_path, request)
+        if asked.engine_path == inquiry.RESPONSES:
+            request["request_id"] = f"{asked.id_prefix}{request_id}"
         capture = Capture(
-            id=f"{prefix}{request_id}",
-            endpoint=path,
-            task=name,
+            id=f"{asked.id_prefix}{request_id}",
+            endpoint=asked.endpoint,
+            task=asked.task,
             lob=lob,
-            model=model,
+            model=asked.model,
             version=target.version,
-            base=self._settings.served_name,
+            base=settings.served_name,
             key_id=key.id or None,
             replica=self._replica,
-            request=body,
+            request=orjson.dumps(request),
             stream=stream,
-            conversation_id=conversation_id,
-            turn=turn,
+            conversation_id=asked.conversation_id,
+            turn=asked.turn,
             prompt=(prompt.name, prompt.hash) if prompt else None,
             clock=clock,
         )
@@ -324,35 +304,55 @@ class Gateway:
         def inner_scope(body: bytes) -> Scope:
             return {
                 **scope,
-                "path": inner,
-                "raw_path": inner.encode(),
+                "path": asked.engine_path,
+                "raw_path": asked.engine_path.encode(),
                 "headers": _inner_headers(headers, request_id, len(body)),
             }
 
-        steps = self._chains.steps(target, inner)
         self._adapters.acquire(target.version)
         metrics.INFLIGHT.inc()
         if (running := asyncio.current_task()) is not None:
             self._running.add(running)
         try:
-            if steps:
-
-                async def chained(_: Scope, receive: Receive, send: Send) -> None:
-                    await self._chains.answer(
-                        steps, inner, request, inner_scope, receive, send, capture
-                    )
-
-                await deadline.run(chained, scope, None, receive, answer, until)
-                return
-            if target.version not in self._adapters.loaded and "@" in target.version:
-                await self._adapters.ensure(await self._adapters.describe(target.version))
-            await deadline.run(self._engine_app, inner_scope(body), body, receive, answer, until)
+            await self._ask(target, asked, request, inner_scope, receive, answer, capture, until)
         finally:
             answer.close()
             if running is not None:
                 self._running.discard(running)
             metrics.INFLIGHT.dec()
             self._adapters.release(target.version)
+
+    def _engine_request(self, asked: Inquiry) -> tuple[Prompt | None, dict[str, Any]]:
+        """The body that vLLM gets but for what is ours to set, and the prompt that made it."""
+        if asked.of_task is None:
+            return None, asked.sent
+        task, lob = tasks.PATHS[asked.endpoint], asked.of_task.lob
+        prompt = self._prompts[lob, task]
+        return prompt, tasks.chat_body(task, asked.of_task, prompt, self._settings.lobs[lob])
+
+    async def _ask(
+        self,
+        target: Target,
+        asked: Inquiry,
+        request: dict[str, Any],
+        inner_scope: Callable[[bytes], Scope],
+        receive: Receive,
+        answer: Answer,
+        capture: Capture,
+        until: Deadline,
+    ) -> None:
+        """Have the version answer, or the line's fallback chain where it has one."""
+        path, body = asked.engine_path, capture.request
+        if steps := self._chains.steps(target, path):
+
+            async def chained(_: Scope, receive: Receive, send: Send) -> None:
+                await self._chains.answer(steps, path, request, inner_scope, receive, send, capture)
+
+            await deadline.run(chained, inner_scope(body), None, receive, answer, until)
+            return
+        if "@" in target.version and target.version not in self._adapters.loaded:
+            await self._adapters.ensure(await self._adapters.describe(target.version))
+        await deadline.run(self._engine_app, inner_scope(body), body, receive, answer, until)
 
     async def _check_pinned(self, target: Target, key: ApiKey) -> None:
         """Versions that the gate has not passed answer only those who train and administer."""

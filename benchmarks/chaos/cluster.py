@@ -22,10 +22,11 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from environment import commit, environment, now  # noqa: E402
 
-from serving import adapter_check, artifacts, ports  # noqa: E402
+from serving import ports  # noqa: E402
 from serving.registry import Registry  # noqa: E402
 from tests.e2e.conftest import Server, with_registry  # noqa: E402
 from tests.postgres import Postgres, binaries  # noqa: E402
+from tests.versions import register_random  # noqa: E402
 
 RESULTS = ROOT / "benchmarks" / "results" / "chaos"
 LOB = "care"
@@ -166,26 +167,9 @@ def _server(folder: Path, store: str, replicas: int, base: Path, changes: dict[s
 
 
 def _register(server: Server, base: Path, number: int, folder: Path) -> str:
-    from switchboard_kernels.tiny_checkpoint import make_adapter
-
     made = folder / f"adapter-{number}-{random.randrange(1 << 30)}"
-    make_adapter(made, base, rank=8, strength=1.0, seed=number)
-    base_hash = artifacts.model_hash(base)
-    adapter_check.stamp(made, base_model="base", base_hash=base_hash)
 
     async def run(registry: Registry) -> str:
-        version = await registry.register(
-            LOB,
-            await registry.reserve(LOB),
-            made,
-            parent=None,
-            base_model="base",
-            base_hash=base_hash,
-            dataset_id=None,
-            recipe={"seed": number},
-            metrics={},
-            rank=8,
-        )
-        return version.name
+        return await register_random(registry, made, base, LOB, seed=number)
 
     return with_registry(server, run)

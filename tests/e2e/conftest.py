@@ -18,9 +18,10 @@ import psutil
 import pytest
 import yaml
 
-from serving import adapter_check, artifacts, ports
+from serving import ports
 from serving.registry import Registry
 from serving.store.database import Database
+from tests import versions
 
 ROOT = Path(__file__).parent.parent.parent
 BASE = ROOT / ".cache" / "switchboard" / "demo-base"
@@ -186,30 +187,16 @@ def server(
 @pytest.fixture(scope="session")
 def register(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
     """A function that registers a random adapter as a candidate and returns its name."""
-    from switchboard_kernels.tiny_checkpoint import make_adapter
-
     seeds = iter(range(1000))
 
     def make(server: Server, lob: str, *, rank: int = 8, strength: float = 1.0) -> str:
         folder = tmp_path_factory.mktemp("adapter")
-        make_adapter(folder, base_model, rank=rank, strength=strength, seed=next(seeds))
-        base_hash = artifacts.model_hash(base_model)
-        adapter_check.stamp(folder, base_model="base", base_hash=base_hash)
+        seed = next(seeds)
 
         async def run(registry: Registry) -> str:
-            version = await registry.register(
-                lob,
-                await registry.reserve(lob),
-                folder,
-                parent=None,
-                base_model="base",
-                base_hash=base_hash,
-                dataset_id=None,
-                recipe={"seed": 0},
-                metrics={},
-                rank=rank,
+            return await versions.register_random(
+                registry, folder, base_model, lob, seed=seed, rank=rank, strength=strength
             )
-            return version.name
 
         return with_registry(server, run)
 

@@ -11,6 +11,7 @@ from serving.errors import AdapterRefused
 from serving.registry import Registry
 from serving.routing import Table
 from serving.store.database import Database
+from tests import versions
 
 Register = Callable[[], Awaitable[str]]
 
@@ -39,19 +40,7 @@ def registry(sqlite_db: Database, tmp_path: Path) -> Registry:
 @pytest.fixture
 def register(registry: Registry, adapter: Callable[[], Path]) -> Register:
     async def make() -> str:
-        version = await registry.register(
-            "care",
-            await registry.reserve("care"),
-            adapter(),
-            parent=None,
-            base_model="base",
-            base_hash="base-hash",
-            dataset_id=None,
-            recipe={},
-            metrics={},
-            rank=4,
-        )
-        return version.name
+        return await versions.register(registry, adapter(), base_hash="base-hash", rank=4)
 
     return make
 

@@ -9,6 +9,7 @@ from serving.errors import StoreUnavailable
 from serving.registry import Registry
 from serving.routing import Table
 from serving.store.database import Database
+from tests import versions
 
 
 @pytest.fixture
@@ -16,29 +17,12 @@ def registry(sqlite_db: Database, tmp_path: Path) -> Registry:
     return Registry(sqlite_db, str(tmp_path / "adapters"))
 
 
-async def registered(registry: Registry, folder: Path) -> str:
-    """Register a version whose files nothing here reads."""
-    version = await registry.register(
-        "care",
-        await registry.reserve("care"),
-        folder,
-        parent=None,
-        base_model="base",
-        base_hash="b",
-        dataset_id=None,
-        recipe={},
-        metrics={},
-        rank=8,
-    )
-    return version.name
-
-
 async def test_a_version_stays_known_while_the_store_is_down(
     registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "adapter_config.json").write_text("{}")
-    known, unknown = [await registered(registry, tmp_path / "files") for _ in range(2)]
+    known, unknown = [await versions.register(registry, tmp_path / "files") for _ in range(2)]
     adapters = Adapters(
         None,  # type: ignore[arg-type]  # nothing is loaded here
         registry,

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -19,6 +20,7 @@ from serving.registry import Registry
 from serving.rollout import Coordinator
 from serving.routing import Table
 from serving.store.database import Database
+from tests import versions
 
 Register = Callable[[str], "asyncio.Future[str]"]
 
@@ -126,23 +128,9 @@ def register(registry: Registry, tmp_path: Path) -> Callable[..., object]:
     """Register a version; the coordinator does not look into its files, replicas do."""
 
     async def make(lob: str = "care") -> str:
-        number = await registry.reserve(lob)
-        folder = tmp_path / f"{lob}-{number}"
-        folder.mkdir()
+        folder = Path(mkdtemp(dir=tmp_path))
         (folder / "adapter_config.json").write_text("{}")
-        version = await registry.register(
-            lob,
-            number,
-            folder,
-            parent=None,
-            base_model="base",
-            base_hash="b",
-            dataset_id=None,
-            recipe={},
-            metrics={},
-            rank=8,
-        )
-        return version.name
+        return await versions.register(registry, folder, lob)
 
     return make
 
