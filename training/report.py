@@ -17,9 +17,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from training.bootstrap import Interval
 from training.evaluation import Scores
+from training.job import Result
 from training.metrics import METRICS, edit_similarity
 from training.outcome import Outcome
-from training.sft import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -31,8 +31,8 @@ from training.errors import (
     RecipeError,
     TooLittleData,
 )
+from training.job import Job, Result
 from training.settings import Recipe
-from training.sft import Job, Result
 from training.worker import Worker
 
 KEY = "sb-trainer"

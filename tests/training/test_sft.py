@@ -14,8 +14,8 @@ import pytest_asyncio
 from serving.adapter_check import check_adapter
 from tests.training.conftest import make_base
 from training.errors import FineTuneFailed
+from training.job import Job
 from training.settings import Recipe
-from training.sft import Job
 from training.worker import Worker
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
