@@ -4,6 +4,7 @@ Whatever the method, what serves is one plain PEFT adapter on the base, the same
 """
 
 import json
+import os
 import shutil
 from importlib.util import find_spec
 from pathlib import Path
@@ -23,7 +24,7 @@ def policy(
     *,
     start: Path | None,
     half: bool,
-    cuda: bool,
+    device: str,
     gradient_checkpointing: bool,
 ) -> dict[str, Any]:
     """Return what a TRL trainer takes as the model.
@@ -38,7 +39,7 @@ def policy(
         lora: The adapter's shape.
         start: The PEFT folder to go on from, None for a fresh adapter.
         half: Whether the base is held in bfloat16.
-        cuda: Whether to train on a GPU.
+        device: The recipe's: auto, cpu or cuda.
         gradient_checkpointing: Whether activations are computed twice.
 
     Raises:
@@ -52,7 +53,7 @@ def policy(
     if lora.quantization == "none":
         model = AutoModelForCausalLM.from_pretrained(base_model, dtype=dtype)
     else:
-        model = _quantized(base_model, cuda, gradient_checkpointing)
+        model = _quantized(base_model, device, gradient_checkpointing)
     if start is None:
         return {"model": model, "peft_config": lora_config(lora)}
     model = get_peft_model(model, lora_config(lora))
@@ -123,25 +124,26 @@ def _finish(job: Job, folder: Path) -> None:
     )
 
 
-def _quantized(base_model: str, cuda: bool, gradient_checkpointing: bool) -> Any:
+def _quantized(base_model: str, device: str, gradient_checkpointing: bool) -> Any:
     """Load a base in 4 bits as QLoRA does: NormalFloat, its scales quantized again."""
     if find_spec("bitsandbytes") is None:
         raise FineTuneFailed(
-            "lora.quantization nf4 needs bitsandbytes, which is not installed: "
-            "pip install 'switchboard[qlora]', or set it to none"
-        )
-    if not cuda:
-        raise FineTuneFailed(
-            "lora.quantization nf4 needs a CUDA GPU, and there is none here or the recipe's device "
-            "is cpu: set it to none"
+            "lora.quantization nf4 needs bitsandbytes, which is not installed. "
+            "Fix: pip install 'switchboard[qlora]', or quantization: none"
         )
     import torch
     from peft import prepare_model_for_kbit_training
     from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 
+    if device != "cpu" and not torch.cuda.is_available():
+        raise FineTuneFailed(
+            "lora.quantization nf4 needs a CUDA GPU, and there is none here. "
+            "Fix: quantization: none, or device: cpu to try it slowly"
+        )
     model = AutoModelForCausalLM.from_pretrained(
         base_model,
         dtype=torch.bfloat16,
+        device_map={"": "cpu" if device == "cpu" else int(os.environ.get("LOCAL_RANK", "0"))},
         quantization_config=BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",

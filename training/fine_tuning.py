@@ -60,7 +60,7 @@ class Setting:
             self.recipe.lora,
             start=self.start,
             half=self.half,
-            cuda=self.cuda,
+            device=self.rules.device,
             gradient_checkpointing=self.rules.gradient_checkpointing,
         )
 

@@ -27,7 +27,8 @@ class Lora(Rules):
     quantization: Literal["none", "nf4"] = Field(
         "none",
         description="nf4 holds the frozen base in 4 bits while training (QLoRA, Dettmers et al. "
-        "2023, arXiv:2305.14314): about a quarter of the memory; needs bitsandbytes and a GPU.",
+        "2023, arXiv:2305.14314): about a quarter of the memory. Needs bitsandbytes and a GPU, or "
+        "device: cpu to try it slowly.",
     )
 
     @field_validator("variant")

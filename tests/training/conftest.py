@@ -1,11 +1,14 @@
 """A base model small enough to fine-tune in seconds, with random weights, and a dataset for it."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from training.settings import Lora, Recipe, Sft
+from training.worker import Worker
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -48,6 +51,13 @@ def make_base(folder: Path, template: str = TEMPLATE) -> Path:
     return folder
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def worker() -> AsyncIterator[Worker]:
+    """Return the real training process; its imports take longer than any of its jobs."""
+    async with Worker() as process:
+        yield process
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("base"))
@@ -62,9 +72,9 @@ def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "prompt": [{"role": "user", "content": prompt}],
             "completion": [{"role": "assistant", "content": completion}],
-            "interaction_id": "i",
+            "interaction_id": f"i{n}",
         }
-        for prompt, completion in rows
+        for n, (prompt, completion) in enumerate(rows)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path

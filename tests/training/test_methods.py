@@ -3,12 +3,11 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from serving.adapter_check import check_adapter
 from tests.training.test_sft import content, wait_for_checkpoint
@@ -18,7 +17,7 @@ from training.methods import joined
 from training.settings import Recipe
 from training.worker import Worker
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 STAGE = {
     "epochs": 2,
@@ -29,12 +28,6 @@ STAGE = {
     "threads": 1,
 }
 MakeJob = Callable[..., Job]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def worker() -> AsyncIterator[Worker]:
-    async with Worker() as process:
-        yield process
 
 
 @pytest.fixture(scope="module")
@@ -67,33 +60,32 @@ def make_job(tiny_base: Path, train_file: Path, preference_file: Path, kto_file:
     return make
 
 
-def advantage(base: Path, adapter: str, pairs: Path) -> float:
-    """Return how much the adapter raises log p(chosen) - log p(rejected), in nats a pair.
-
-    Computed with PEFT alone, from what the server would load.
-    """
+def advantage(base: Path, adapter: str | None, pairs: Path) -> float:
+    """Return the mean of log p(chosen) - log p(rejected) in nats; the adapter is merged by hand."""
     import torch
-    from peft import PeftModel
+    from safetensors.torch import load_file
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(base)
-    model = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), adapter).eval()
+    model = AutoModelForCausalLM.from_pretrained(base).eval()
+    weights = load_file(Path(adapter) / "adapter_model.safetensors") if adapter else {}
+    for name in weights:
+        if name.endswith("lora_A.weight"):
+            layer = name.removeprefix("base_model.model.").removesuffix(".lora_A.weight")
+            update = weights[name.replace("lora_A", "lora_B")] @ weights[name]
+            model.get_submodule(layer).weight.data += 8 / 4 * update  # alpha / rank
 
     def log_p(prompt: list[dict[str, str]], answer: list[dict[str, str]]) -> float:
         begin = tokenizer.apply_chat_template(prompt, add_generation_prompt=True, return_dict=True)
         ids = tokenizer.apply_chat_template(prompt + answer, return_dict=True)["input_ids"]
         logits = model(torch.tensor([ids])).logits[0, :-1].log_softmax(-1)
-        chosen = logits.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
-        return float(chosen[len(begin["input_ids"]) - 1 :].sum())
+        taken = logits.gather(1, torch.tensor(ids[1:])[:, None])[:, 0]
+        return float(taken[len(begin["input_ids"]) - 1 :].sum())
 
     rows = [json.loads(line) for line in pairs.read_text().splitlines()[:4]]
     with torch.no_grad():
-        after = [log_p(r["prompt"], r["chosen"]) - log_p(r["prompt"], r["rejected"]) for r in rows]
-        with model.disable_adapter():
-            before = [
-                log_p(r["prompt"], r["chosen"]) - log_p(r["prompt"], r["rejected"]) for r in rows
-            ]
-    return sum(a - b for a, b in zip(after, before, strict=True)) / len(rows)
+        gains = [log_p(r["prompt"], r["chosen"]) - log_p(r["prompt"], r["rejected"]) for r in rows]
+    return sum(gains) / len(gains)
 
 
 @pytest.mark.parametrize("method", ["dpo", "kto"])
@@ -110,7 +102,8 @@ async def test_a_method_raises_what_is_wanted_and_gives_the_same_servable_bytes_
     assert (first.examples, first.too_long, first.steps) == (16, too_long, 8)
     assert first.margins[0][1] == pytest.approx(0, abs=1e-6)  # the policy begins as the reference
     assert first.margins[-1][1] > 0
-    assert advantage(tiny_base, first.adapter, preference_file) > 1
+    before = advantage(tiny_base, None, preference_file)
+    assert advantage(tiny_base, first.adapter, preference_file) > before + 1
     assert check_adapter(Path(first.adapter), base_hash="hash", max_rank=8) == 4
     files = content(first.adapter)
     assert set(files) == {"adapter_config.json", "adapter_model.safetensors", "switchboard.json"}
@@ -191,11 +184,27 @@ async def test_too_little_of_what_a_method_learns_from_names_the_counts(
         await worker.train(make_job("kto", tmp_path / "b", kto={"min_each": 7}))
 
 
-async def test_four_bits_without_a_gpu_are_refused(
+async def test_an_adapter_is_trained_on_a_base_in_four_bits_and_fits_the_whole_one(
+    worker: Worker, make_job: MakeJob, tiny_base: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("bitsandbytes", reason="comes with the extra qlora")
+    job = make_job("sft", tmp_path, lora={"quantization": "nf4"}, sft={"epochs": 4})
+    result = await worker.train(job)
+    assert result.losses[-1][1] < result.losses[0][1] - 0.2
+    rank = check_adapter(Path(result.adapter), base_hash="hash", max_rank=8, base_folder=tiny_base)
+    assert rank == 4
+
+
+async def test_four_bits_where_there_is_no_gpu_are_refused_unless_the_cpu_is_asked_for(
     worker: Worker, make_job: MakeJob, tmp_path: Path
 ) -> None:
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    job = make_job("sft", tmp_path, lora={"quantization": "nf4"}, sft={"device": "auto"})
     with pytest.raises(FineTuneFailed, match="nf4 needs"):
-        await worker.train(make_job("sft", tmp_path, lora={"quantization": "nf4"}))
+        await worker.train(job)
 
 
 @pytest.mark.slow
@@ -203,7 +212,7 @@ async def test_a_killed_job_of_each_method_resumes_to_the_same_bytes(
     worker: Worker, make_job: MakeJob, tmp_path: Path
 ) -> None:
     """The second stage of SFT then DPO with validation, and KTO, are killed side by side."""
-    long = {"epochs": 40, "scheduler": "linear"}
+    long = {"epochs": 20, "scheduler": "linear"}
     sections = {
         "sft_dpo": {"dpo": long, "validation": {"share": 0.3, "steps": 5, "patience": 50}},
         "kto": {"kto": {**long, "checkpoint_steps": 5}},
@@ -213,7 +222,11 @@ async def test_a_killed_job_of_each_method_resumes_to_the_same_bytes(
         job = make_job(method, tmp_path / f"{method}-killed", **sections[method])
         async with Worker() as victim:
             running = asyncio.create_task(victim.train(job))
-            await asyncio.to_thread(wait_for_checkpoint, Path(job.out) / "checkpoints")
+            reached = asyncio.to_thread(wait_for_checkpoint, Path(job.out) / "checkpoints")
+            await asyncio.wait(
+                {running, asyncio.create_task(reached)}, return_when="FIRST_COMPLETED"
+            )
+            assert not running.done(), running.result()
             assert victim.pid is not None
             os.kill(victim.pid, 9)
             with pytest.raises(FineTuneFailed, match="was killed by signal 9"):
