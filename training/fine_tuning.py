@@ -180,7 +180,7 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
     """Train, from the last checkpoint if there is one, and write the adapter.
 
     Raises:
-        FineTuneFailed: The loss is not finite.
+        FineTuneFailed: The loss is not finite, or training ended before the first look.
     """
     from transformers import EarlyStoppingCallback
 
@@ -197,11 +197,16 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
             f"{job.lob}: the loss became infinite or not a number; "
             f"lower {setting.stage}.learning_rate"
         )
+    watched = _logged(trainer, "eval_loss")
+    if given.watched and not watched:
+        raise FineTuneFailed(
+            f"{job.lob}: the {trainer.state.global_step} steps were over before the first look at "
+            "the validation conversations; lower validation.steps"
+        )
     folder = adapter_model.save(trainer, job, setting.out / ADAPTER)
     if trainer.args.should_save:
         shutil.rmtree(checkpoints, ignore_errors=True)
     trainer.accelerator.wait_for_everyone()  # of several processes, only the first has written
-    watched = _logged(trainer, "eval_loss")
     return Result(
         adapter=str(folder),
         examples=len(given.learned),
@@ -215,7 +220,7 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
         losses=losses,
         validation_loss=min((loss for _, loss in watched), default=None),
         validation_losses=watched,
-        margins=_logged(trainer, "rewards/margins"),
+        margins=[m for m in _logged(trainer, "rewards/margins") if math.isfinite(m[1])],
     )
 
 
