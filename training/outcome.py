@@ -9,8 +9,8 @@ from training.bootstrap import Interval
 from training.dataset import Dataset
 from training.evaluation import Scores
 from training.gate import Decision
+from training.job import Result
 from training.settings import Recipe
-from training.sft import Result
 
 
 @dataclass(frozen=True)

@@ -24,13 +24,23 @@ from serving.errors import Conflict, NotFound
 from serving.registry import Registry
 from serving.settings import Settings
 from serving.store.database import Database
-from training import dataset, dataset_store, endpoint, evaluation, gate, generation, report
+from training import (
+    dataset,
+    dataset_store,
+    endpoint,
+    evaluation,
+    gate,
+    generation,
+    preference_data,
+    report,
+    warm_start,
+)
 from training.dataset import Dataset
 from training.errors import DatasetError, RecipeError
 from training.evaluation import Scores
+from training.job import Job
 from training.outcome import Outcome
 from training.settings import Recipe
-from training.sft import Job
 from training.worker import Worker
 
 API_KEY = "SWITCHBOARD_API_KEY"
@@ -92,6 +102,7 @@ async def run(
             built = await dataset_store.build(db, lob, recipe.curation, out / "datasets")
         else:
             built = await _found(db, lob, dataset_id)
+        preference_data.require(lob, recipe, built.folder)
         trainer = Worker() if worker is None else worker
         if worker is None:
             await stack.enter_async_context(trainer)
@@ -104,7 +115,13 @@ async def run(
         base_hash = artifacts.model_hash(settings.model)
         route = (await registry.routes()).get(lob)
         live_name = route.live if route else None
-        work = stack.enter_context(_work_folder(out, lob, built.id, base_hash, recipe))
+        start = None
+        if recipe.start == "live" and live_name is not None:
+            cache = settings.adapters.cache_dir
+            start = await warm_start.fetch(registry, live_name, base_hash, recipe.lora, cache)
+            say(f"{lob}: goes on from {live_name}")
+        inputs = [built.id, base_hash, live_name if start else None]
+        work = stack.enter_context(_work_folder(out, lob, inputs, recipe))
         trained = await trainer.train(
             Job(
                 lob=lob,
@@ -114,6 +131,10 @@ async def run(
                 train_file=str((built.folder / dataset.TRAIN).absolute()),
                 out=str(work),
                 recipe=recipe.model_dump(mode="json"),
+                preference_file=str((built.folder / dataset.PREFERENCE).absolute()),
+                kto_file=str((built.folder / dataset.KTO).absolute()),
+                start=str(start) if start else None,
+                start_version=live_name if start else None,
             )
         )
         say(f"{lob}: {trained.steps} steps in {trained.seconds:.0f} s on {trained.device}")
@@ -201,15 +222,14 @@ async def _found(db: Database, lob: str, dataset_id: str) -> Dataset:
 
 
 @contextmanager
-def _work_folder(
-    out: Path, lob: str, dataset_id: str, base_hash: str, recipe: Recipe
-) -> Iterator[Path]:
+def _work_folder(out: Path, lob: str, inputs: list[str | None], recipe: Recipe) -> Iterator[Path]:
     """Hold the folder of one training job; it is removed when the run is over.
 
     It is named by what goes in, so a run that repeats a killed one finds its checkpoints.
     """
-    inputs = [dataset_id, base_hash, recipe.lora.model_dump_json(), recipe.sft.model_dump_json()]
-    name = f"{lob}-{hashlib.sha256(json.dumps(inputs).encode()).hexdigest()[:16]}"
+    content = recipe.model_dump_json(exclude={"curation", "evaluation", "gate", "canary"})
+    digest = hashlib.sha256(json.dumps([*inputs, content]).encode()).hexdigest()
+    name = f"{lob}-{digest[:16]}"
     folder = (out / "work" / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
     with (folder.parent / f"{name}.lock").open("w") as lock:

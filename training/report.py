@@ -17,9 +17,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from training.bootstrap import Interval
 from training.evaluation import Scores
+from training.job import Result
 from training.metrics import METRICS, edit_similarity
 from training.outcome import Outcome
-from training.sft import Result
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -199,8 +199,12 @@ def _loss_plot(result: Result) -> bytes:
     figure = _figure(width=6, height=3)
     axis = figure.subplots()
     axis.plot([step for step, _ in result.losses], [loss for _, loss in result.losses])
+    if result.validation_losses:
+        steps, losses = zip(*result.validation_losses, strict=True)
+        axis.plot(steps, losses, "o-", label="validation conversations")
+        axis.legend()
     axis.set_xlabel("optimizer step")
-    axis.set_ylabel("loss, nats per token")
+    axis.set_ylabel("loss, nats" if result.margins else "loss, nats per token")
     axis.grid(alpha=0.3)
     return _png(figure)
 

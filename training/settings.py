@@ -12,8 +12,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from training.canary_rules import Canary
 from training.errors import RecipeError
+from training.method_rules import Dpo, Kto, Launch, Lora, Optimization, Sft, Validation
 from training.rules import Rules
 
+Stage = Literal["sft", "dpo", "kto"]
 METRICS = Literal[
     "edit_similarity",
     "length_deviation",
@@ -134,62 +136,6 @@ class Curation(Rules):
         return self
 
 
-class Lora(Rules):
-    """The adapter's shape."""
-
-    rank: int = Field(16, ge=1, le=512, description="Rank; at most the server's adapters.max_rank.")
-    alpha: float = Field(32, gt=0, description="Scale; the update is multiplied by alpha / rank.")
-    dropout: float = Field(0.0, ge=0, lt=1, description="Dropout on the adapter's input.")
-    target_modules: Literal["all-linear"] | tuple[str, ...] = Field(
-        "all-linear",
-        description="Layers that get an adapter: all-linear, or names such as q_proj.",
-    )
-
-
-class Sft(Rules):
-    """Supervised fine-tuning."""
-
-    epochs: float = Field(3, gt=0, description="Passes over the training examples.")
-    max_steps: int | None = Field(
-        None, ge=1, description="Stop after this many optimizer steps, whatever epochs says."
-    )
-    batch_size: int = Field(8, ge=1, description="Examples per device and forward pass.")
-    gradient_accumulation: int = Field(
-        1, ge=1, description="Forward passes per optimizer step: saves memory, costs nothing else."
-    )
-    learning_rate: float = Field(2e-4, gt=0, description="Peak learning rate.")
-    scheduler: Literal["linear", "cosine", "constant"] = Field(
-        "cosine", description="How the learning rate falls."
-    )
-    warmup_share: float = Field(
-        0.05, ge=0, lt=1, description="Share of the steps over which the learning rate rises."
-    )
-    weight_decay: float = Field(0.0, ge=0, description="AdamW's weight decay.")
-    max_length: int = Field(
-        2048,
-        ge=16,
-        description="Longest example in tokens; longer ones are left out, never cut, and counted.",
-    )
-    seed: int = Field(
-        42, ge=0, description="The same seed on the same data gives the same adapter."
-    )
-    device: Literal["auto", "cpu", "cuda"] = Field(
-        "auto", description="Where to train; auto takes a GPU if there is one."
-    )
-    dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Weights of the frozen base; auto is bfloat16 on a GPU, else float32."
-    )
-    gradient_checkpointing: bool = Field(
-        False, description="Less memory for about a fifth more time."
-    )
-    checkpoint_steps: int | None = Field(
-        None, ge=1, description="Save a checkpoint every so many steps; none by default."
-    )
-    threads: int | None = Field(
-        None, ge=1, description="CPU threads; all by default. Leave some to a server beside it."
-    )
-
-
 class Evaluation(Rules):
     """How base, live and candidate answer the held-out conversations: all three the same way."""
 
@@ -257,13 +203,43 @@ class Gate(Rules):
 class Recipe(Rules):
     """How one line of business is trained and judged."""
 
-    method: Literal["sft"] = Field("sft", description="The training method.")
+    method: Literal["sft", "dpo", "kto", "sft_dpo"] = Field(
+        "sft", description="The training method; sft_dpo goes on from SFT's adapter with DPO."
+    )
+    start: Literal["fresh", "live"] = Field(
+        "fresh",
+        description="fresh trains a new adapter; live goes on from the one that serves, which "
+        "must have the same shape. Where none serves yet, live is fresh.",
+    )
     curation: Curation = Field(Curation(), description="Which feedback becomes examples.")
     lora: Lora = Field(Lora(), description="The adapter's shape.")
     sft: Sft = Field(Sft(), description="Supervised fine-tuning.")
+    dpo: Dpo = Field(Dpo(), description="Direct preference optimisation.")
+    kto: Kto = Field(Kto(), description="Kahneman-Tversky optimisation.")
+    validation: Validation = Field(
+        Validation(), description="Early stopping on conversations kept back from training."
+    )
+    launch: Launch = Field(Launch(), description="How the trainer's process is started.")
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
     canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
+
+    @property
+    def stages(self) -> tuple[tuple[Stage, Optimization], ...]:
+        """Return the method's stages in their order, each with its section."""
+        sections: dict[Stage, Optimization] = {"sft": self.sft, "dpo": self.dpo, "kto": self.kto}
+        names: tuple[Stage, ...] = ("sft", "dpo") if self.method == "sft_dpo" else (self.method,)
+        return tuple((name, sections[name]) for name in names)
+
+    @model_validator(mode="after")
+    def _checkpoints_once(self) -> Self:
+        for name, rules in self.stages:
+            if self.validation.share and rules.checkpoint_steps:
+                raise ValueError(
+                    f"{name}.checkpoint_steps ({rules.checkpoint_steps}) and validation: with "
+                    "validation a checkpoint is saved at each look; leave checkpoint_steps out"
+                )
+        return self
 
 
 def load(path: Path) -> Recipe:

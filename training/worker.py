@@ -15,7 +15,6 @@ import json
 import os
 import sys
 import threading
-import traceback
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -23,9 +22,9 @@ from types import TracebackType
 from typing import Any, Self
 
 import training
-from training import sft
-from training.errors import FineTuneFailed
-from training.sft import Job, Result
+from training import launched, methods
+from training.errors import FineTuneFailed, TooLittleData
+from training.job import Job, Result
 
 MODULE = (sys.executable, "-m", "training.worker")
 _LINE_LIMIT_BYTES = 1 << 26
@@ -80,6 +79,7 @@ class Worker:
 
         Raises:
             FineTuneFailed: The job failed, or the process died.
+            TooLittleData: There is too little for the job's method.
         """
         async with self._turn:
             await self.start()
@@ -99,7 +99,8 @@ class Worker:
                 raise FineTuneFailed(f"{job.lob}: the training process {how}")
         answer = json.loads(line)
         if "error" in answer:
-            raise FineTuneFailed(answer["error"])
+            kind = TooLittleData if answer.get("too_little_data") else FineTuneFailed
+            raise kind(answer["error"])
         return Result(**answer["result"])
 
     async def close(self) -> None:
@@ -158,15 +159,10 @@ def _serve() -> None:
 
 
 def _do(path: Path) -> dict[str, Any]:
-    """Do one job; whatever goes wrong with it is the answer, and the process lives on."""
-    try:
-        job = Job(**json.loads(path.read_text(encoding="utf-8")))
-        return {"result": asdict(sft.train(job))}
-    except FineTuneFailed as exc:
-        return {"error": exc.message}
-    except Exception as exc:
-        traceback.print_exc()
-        return {"error": f"the trainer stopped: {type(exc).__name__}: {exc}"}
+    """Do one job, in this process or in several."""
+    launch = json.loads(path.read_text(encoding="utf-8"))["recipe"].get("launch") or {}
+    config = launch.get("accelerate_config")
+    return launched.run(path, config) if config else methods.answer(path)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,14 @@
 """A base model small enough to fine-tune in seconds, with random weights, and a dataset for it."""
 
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from training.settings import Lora, Recipe, Sft
+from training.worker import Worker
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"
@@ -48,6 +51,13 @@ def make_base(folder: Path, template: str = TEMPLATE) -> Path:
     return folder
 
 
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def worker() -> AsyncIterator[Worker]:
+    """Return the real training process; its imports take longer than any of its jobs."""
+    async with Worker() as process:
+        yield process
+
+
 @pytest.fixture(scope="session")
 def tiny_base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_base(tmp_path_factory.mktemp("base"))
@@ -62,9 +72,9 @@ def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "prompt": [{"role": "user", "content": prompt}],
             "completion": [{"role": "assistant", "content": completion}],
-            "interaction_id": "i",
+            "interaction_id": f"i{n}",
         }
-        for prompt, completion in rows
+        for n, (prompt, completion) in enumerate(rows)
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
@@ -79,3 +89,42 @@ def tiny_recipe() -> Recipe:
             epochs=2, batch_size=4, learning_rate=1e-2, max_length=128, device="cpu", threads=1
         ),
     )
+
+
+def message(role: str, content: str) -> list[dict[str, str]]:
+    return [{"role": role, "content": content}]
+
+
+def _write(path: Path, rows: list[dict[str, object]]) -> Path:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="session")
+def preference_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 16 pairs of as many conversations, and one of 300 tokens."""
+    rows: list[dict[str, object]] = [
+        {
+            "prompt": message("user", prompt),
+            "chosen": message("assistant", f"yes {n}"),
+            "rejected": message("assistant", f"no way {n}"),
+            "conversation_id": f"c{n}",
+        }
+        for n, prompt in enumerate(["x" * (10 + n) for n in range(16)] + ["y" * 300])
+    ]
+    return _write(tmp_path_factory.mktemp("data") / "preference.jsonl", rows)
+
+
+@pytest.fixture(scope="session")
+def kto_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return 10 good and 6 bad answers of as many conversations."""
+    rows: list[dict[str, object]] = [
+        {
+            "prompt": message("user", "x" * (10 + n)),
+            "completion": message("assistant", f"yes {n}" if n < 10 else f"no way {n}"),
+            "label": n < 10,
+            "conversation_id": f"c{n}",
+        }
+        for n in range(16)
+    ]
+    return _write(tmp_path_factory.mktemp("data") / "kto.jsonl", rows)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from serving.errors import Conflict, NotFound
+from serving.errors import AdapterRefused, Conflict, NotFound
 from serving.registry import Registry
 from serving.settings import Settings
 from serving.store import datasets, feedback, interactions
@@ -31,8 +31,8 @@ from training.errors import (
     RecipeError,
     TooLittleData,
 )
+from training.job import Job, Result
 from training.settings import Recipe
-from training.sft import Job, Result
 from training.worker import Worker
 
 KEY = "sb-trainer"
@@ -75,7 +75,9 @@ class StandIn(Worker):
             },
             folder / "adapter_model.safetensors",
         )
-        (folder / "adapter_config.json").write_text('{"peft_type": "LORA", "r": 4}')
+        (folder / "adapter_config.json").write_text(
+            '{"peft_type": "LORA", "r": 4, "lora_alpha": 8}'
+        )
         (folder / "switchboard.json").write_text(json.dumps({"base_hash": job.base_hash}))
         return Result(str(folder), 16, 0, 500, 8, 1.0, "cpu", 256, 1 << 20, [(1, 2.0), (2, 1.0)])
 
@@ -111,6 +113,10 @@ async def store(settings: Settings) -> AsyncIterator[Database]:
 def recipe(**curation: int) -> Recipe:
     rules = {"min_examples": 10, "min_conversations": 8, **curation}
     return Recipe.model_validate({"curation": rules, "lora": {"rank": 4}, "sft": {"device": "cpu"}})
+
+
+def changed(**sections: object) -> Recipe:
+    return Recipe.model_validate({**recipe().model_dump(), **sections})
 
 
 @pytest.fixture
@@ -250,6 +256,45 @@ async def test_the_candidate_is_compared_with_what_is_live(
     assert (second.parent, outcome.decision.against) == ("care@1", "care@1")
     assert not outcome.decision.accepted  # as good as live is not better
     assert set(good.models) == {"base", "care@1", "care@2"}
+
+
+async def test_a_warm_start_goes_on_from_what_is_live_verified_and_of_the_same_shape(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    registry = Registry(store, settings.adapters.uri)
+    trainer = StandIn()
+    warm = changed(start="live", lora={"rank": 4, "alpha": 8})
+    await run(settings, good, tmp_path, worker=trainer, chosen=warm)  # nothing is live yet
+    assert (trainer.jobs[0].start, trainer.jobs[0].start_version) == (None, None)
+    await registry.switch("care", live="care@1", action="promote")
+    await run(settings, good, tmp_path, worker=trainer, chosen=warm)
+    first, second = await registry.get("care@1"), await registry.get("care@2")
+    assert first is not None
+    assert second is not None
+    assert (trainer.jobs[1].start, trainer.jobs[1].start_version) == (first.uri, "care@1")
+    assert second.parent == "care@1"
+    other = changed(start="live", lora={"rank": 2, "alpha": 32, "variant": "rslora"})
+    with pytest.raises(RecipeError, match=r"lora\.rank is 2, its own 4; lora\.alpha is 32\.0"):
+        await run(settings, good, tmp_path, worker=trainer, chosen=other)
+    (Path(first.uri) / "adapter_config.json").write_text("{}")
+    with pytest.raises(AdapterRefused, match="was changed"):
+        await run(settings, good, tmp_path, worker=trainer, chosen=warm)
+    assert len(trainer.jobs) == 2
+
+
+async def test_too_few_pairs_are_refused_before_training(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    trainer = StandIn()
+    with pytest.raises(TooLittleData, match=r"care: \d+ preference pairs, and dpo"):
+        await run(settings, good, tmp_path, worker=trainer, chosen=changed(method="dpo"))
+    assert trainer.jobs == []
+    enough = changed(method="dpo", dpo={"min_pairs": 5})
+    outcome = await run(settings, good, tmp_path, worker=trainer, chosen=enough)
+    pairs = outcome.dataset.folder / "preference.jsonl"
+    assert trainer.jobs[0].preference_file == str(pairs)
+    assert trainer.jobs[0].kto_file == str(outcome.dataset.folder / "kto.jsonl")
+    assert len(pairs.read_text().splitlines()) >= 5
 
 
 async def test_a_refused_promotion_leaves_a_candidate_and_says_how_to_go_on(

@@ -12,7 +12,9 @@ CONFIGS = Path(__file__).parents[2] / "configs" / "training"
 
 def test_every_recipe_in_configs_loads() -> None:
     recipes = {path.stem: settings.load(path) for path in CONFIGS.glob("*.yaml")}
-    assert sorted(recipes) == ["care", "default", "sales"]
+    assert sorted(recipes) == ["care", "default", "example-dpo", "example-kto", "sales"]
+    assert recipes["example-dpo"].method == "sft_dpo"
+    assert recipes["example-kto"].method == "kto"
 
 
 def test_every_recipe_says_how_to_launch_it() -> None:
@@ -67,6 +69,26 @@ def test_a_recipe_that_would_hold_everything_out_is_refused(tmp_path: Path) -> N
     (tmp_path / "r.yaml").write_text("curation: {min_conversations: 5, min_holdout: 5}")
     with pytest.raises(RecipeError, match="nothing would be left to train on"):
         settings.load(tmp_path / "r.yaml")
+
+
+def test_dora_is_refused_with_the_reason(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("lora: {variant: dora}")
+    with pytest.raises(RecipeError, match=r"lora\.variant: .*vLLM does not serve DoRA"):
+        settings.load(tmp_path / "r.yaml")
+
+
+def test_checkpoints_are_not_saved_by_two_rules(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text("{validation: {share: 0.1}, sft: {checkpoint_steps: 5}}")
+    with pytest.raises(RecipeError, match=r"sft\.checkpoint_steps \(5\) and validation"):
+        settings.load(tmp_path / "r.yaml")
+
+
+@pytest.mark.parametrize(
+    ("method", "stages"), [("kto", ["kto"]), ("dpo", ["dpo"]), ("sft_dpo", ["sft", "dpo"])]
+)
+def test_a_method_is_one_stage_or_two(method: str, stages: list[str]) -> None:
+    recipe = settings.Recipe.model_validate({"method": method})
+    assert [name for name, _ in recipe.stages] == stages
 
 
 def test_a_recipe_is_frozen() -> None:

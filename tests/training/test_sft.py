@@ -4,27 +4,19 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from serving.adapter_check import check_adapter
 from tests.training.conftest import make_base
 from training.errors import FineTuneFailed
+from training.job import Job
 from training.settings import Recipe
-from training.sft import Job
 from training.worker import Worker
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def worker() -> AsyncIterator[Worker]:
-    async with Worker() as process:
-        yield process
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def make_job(base: Path, data: Path, out: Path, recipe: Recipe, **sft: Any) -> Job:

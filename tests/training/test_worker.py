@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from training.errors import FineTuneFailed
-from training.sft import Job
+from training.job import Job
 from training.worker import Worker
 
 
