@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training import adapter_model, validation
+from training import adapter_model, tracking, validation
 from training.errors import FineTuneFailed
 from training.job import Job, Result
 from training.method_rules import Optimization
@@ -41,6 +41,7 @@ class Setting:
         cuda: Whether on a GPU.
         half: Whether in bfloat16.
         began: time.monotonic() at its start.
+        began_cpu: time.process_time() at its start.
     """
 
     job: Job
@@ -52,6 +53,7 @@ class Setting:
     cuda: bool
     half: bool
     began: float = field(default_factory=time.monotonic)
+    began_cpu: float = field(default_factory=time.process_time)
 
     def policy(self) -> dict[str, Any]:
         """Return what the trainer takes as the model; see `adapter_model.policy`."""
@@ -187,6 +189,9 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
     job, checkpoints = setting.job, setting.out / CHECKPOINTS
     if given.watched:
         trainer.add_callback(EarlyStoppingCallback(setting.recipe.validation.patience))
+    run = f"{Path(job.out).name}-{setting.stage}"
+    for callback in tracking.callbacks(setting.recipe.tracking, job.lob, run):
+        trainer.add_callback(callback)
     show_progress(trainer, f"{job.lob}: {setting.stage}")
     parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
@@ -214,6 +219,7 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
         tokens=given.tokens,
         steps=trainer.state.global_step,
         seconds=time.monotonic() - setting.began,
+        cpu_seconds=time.process_time() - setting.began_cpu,
         device="cuda" if setting.cuda else "cpu",
         parameters=parameters,
         peak_memory_bytes=_peak_memory_bytes(setting.cuda),
