@@ -11,6 +11,7 @@ from training.dataset import Dataset
 from training.evaluation import Scores
 from training.gate import Decision
 from training.job import Result
+from training.search import Trial
 from training.settings import Recipe
 
 
@@ -33,6 +34,7 @@ class Outcome:
         folder: The report's folder: report.md, report.html, report.json and plots.
         seconds: Wall time of the whole run.
         cost: The same by step, and the processors' seconds.
+        search: The trials of a search, if there was one; `recipe` is then the best one's.
     """
 
     lob: str
@@ -49,3 +51,4 @@ class Outcome:
     folder: Path
     seconds: float
     cost: Cost = field(default_factory=Cost)
+    search: tuple[Trial, ...] = ()
