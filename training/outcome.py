@@ -9,6 +9,7 @@ from training.bootstrap import Interval
 from training.dataset import Dataset
 from training.evaluation import Scores
 from training.gate import Decision
+from training.guards import Findings
 from training.settings import Recipe
 from training.sft import Result
 
@@ -30,6 +31,7 @@ class Outcome:
         training: The fine-tuning's figures.
         rollout: The promotion, if there was one.
         folder: The report's folder: report.md, report.html, report.json and plots.
+        guards: What the judge said and what was forgotten, as far as the recipe asked.
         seconds: Wall time of the whole run.
     """
 
@@ -45,4 +47,5 @@ class Outcome:
     training: Result
     rollout: dict[str, Any] | None
     folder: Path
+    guards: Findings
     seconds: float

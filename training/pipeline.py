@@ -24,7 +24,7 @@ from serving.errors import Conflict, NotFound
 from serving.registry import Registry
 from serving.settings import Settings
 from serving.store.database import Database
-from training import dataset, dataset_store, endpoint, evaluation, gate, generation, report
+from training import dataset, dataset_store, endpoint, evaluation, gate, generation, guards, report
 from training.dataset import Dataset
 from training.errors import DatasetError, RecipeError
 from training.evaluation import Scores
@@ -70,13 +70,14 @@ async def run(
     Raises:
         NotFound: The line of business is not configured, or there is no such dataset.
         DatasetError: The dataset belongs elsewhere, or its files are gone or changed.
-        RecipeError: The server has no room for the recipe's rank.
+        RecipeError: The server has no room for the recipe's rank, or a guard's file is wrong.
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
     """
     begin = time.monotonic()
     api_key = api_key or os.environ.get(API_KEY) or None
     _check(lob, settings, recipe)
+    guarded = guards.prepare(recipe, lob)
 
     async with AsyncExitStack() as stack:
         db = Database(settings.store.url)
@@ -156,7 +157,9 @@ async def run(
         )
         differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
         decision = gate.decide(recipe.gate, differences, against=live_model, rates=candidate.rates)
-        figures = report.figures(trained, base, live, candidate)
+        found = await guarded.run(client, built, base=base, live=live, candidate=candidate)
+        decision = decision.also(found.reasons)
+        figures = report.figures(trained, base, live, candidate) | found.as_json()
         await registry.set_metrics(version.name, figures, decision.as_json())
         if not decision.accepted:
             await registry.reject(version.name, decision.as_json())
@@ -182,6 +185,7 @@ async def run(
             training=trained,
             rollout=rollout,
             folder=out / version.name,
+            guards=found,
             seconds=time.monotonic() - begin,
         )
         report.write(outcome)
