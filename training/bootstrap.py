@@ -11,7 +11,7 @@ Examples of one conversation resemble each other, so conversations are resampled
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -95,6 +95,43 @@ def mean(
     tail = _tail(len(sums), confidence)
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(x.mean()), float(low), float(high), confidence, int(x.size))
+
+
+def statistic(
+    sums: ArrayLike,
+    of: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    *,
+    resamples: int = 10_000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Interval:
+    """Return the interval of what is computed from sums over groups, such as of counts.
+
+    Args:
+        sums: (groups, width) each group's own sums.
+        of: (n, width) sums over all groups to (n,) values of the statistic.
+        resamples: Number of bootstrap resamples.
+        confidence: Coverage aimed at, in (0, 1).
+        seed: The same seed gives the same interval.
+
+    Raises:
+        ValueError: There are fewer than two groups.
+    """
+    x = np.asarray(sums, dtype=float)
+    count, width = x.shape
+    if count < 2:
+        raise ValueError("an interval needs at least two groups")
+    rng = np.random.default_rng(seed)
+    found = np.empty(resamples)
+    step = max(1, _BLOCK // (count * width))
+    for start in range(0, resamples, step):
+        stop = min(resamples, start + step)
+        drawn = rng.integers(0, count, size=(stop - start, count))
+        found[start:stop] = of(x[drawn].sum(axis=1))
+    tail = _tail(count, confidence)
+    low, high = np.quantile(found, [tail, 1 - tail])
+    value = float(of(x.sum(axis=0, keepdims=True))[0])
+    return Interval(value, float(low), float(high), confidence, count)
 
 
 def _tail(count: int, confidence: float) -> float:

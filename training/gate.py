@@ -5,7 +5,7 @@ than a margin everywhere else; ceilings hold however bad live is. It is the inte
 not the mean: what the data cannot show is not granted.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -35,6 +35,11 @@ class Decision:
     def as_json(self) -> dict[str, Any]:
         """Return what the registry keeps."""
         return asdict(self)
+
+    def also(self, more: Sequence[Reason]) -> "Decision":
+        """Return the decision with more rules' outcomes, all of which must have passed too."""
+        reasons = (*self.reasons, *more)
+        return Decision(all(reason.passed for reason in reasons), self.against, reasons)
 
 
 def decide(

@@ -10,6 +10,7 @@ from training.cost import Cost
 from training.dataset import Dataset
 from training.evaluation import Scores
 from training.gate import Decision
+from training.guards import Findings
 from training.job import Result
 from training.search import Trial
 from training.settings import Recipe
@@ -32,6 +33,7 @@ class Outcome:
         training: The fine-tuning's figures.
         rollout: The promotion, if there was one.
         folder: The report's folder: report.md, report.html, report.json and plots.
+        guards: What the judge said and what was forgotten, as far as the recipe asked.
         seconds: Wall time of the whole run.
         cost: The same by step, and the processors' seconds.
         search: The trials of a search, if there was one; `recipe` is then the best one's.
@@ -49,6 +51,7 @@ class Outcome:
     training: Result
     rollout: dict[str, Any] | None
     folder: Path
+    guards: Findings
     seconds: float
     cost: Cost = field(default_factory=Cost)
     search: tuple[Trial, ...] = ()

@@ -31,6 +31,7 @@ from training import (
     evaluation,
     gate,
     generation,
+    guards,
     preference_data,
     report,
     search,
@@ -84,7 +85,7 @@ async def run(
     Raises:
         NotFound: The line of business is not configured, or there is no such dataset.
         DatasetError: The dataset belongs elsewhere, or its files are gone or changed.
-        RecipeError: The server has no room for the recipe's rank.
+        RecipeError: The server has no room for the recipe's rank, or a guard's file is wrong.
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
     """
@@ -93,6 +94,7 @@ async def run(
     _check(lob, settings, recipe)
     if trials:
         search.check(recipe, settings.adapters.max_rank)
+    guarded = guards.prepare(recipe, lob)
 
     async with AsyncExitStack() as stack:
         db = Database(settings.store.url)
@@ -144,8 +146,8 @@ async def run(
         )
         tried: tuple[search.Trial, ...] = ()
         if trials:
-            found = await search.run(trainer, job, recipe, trials, say)
-            recipe, trained, tried = found.recipe, found.result, found.trials
+            best = await search.run(trainer, job, recipe, trials, say)
+            recipe, trained, tried = best.recipe, best.result, best.trials
         else:
             trained = await trainer.train(job)
         say(f"{lob}: {trained.steps} steps in {trained.seconds:.0f} s on {trained.device}")
@@ -190,7 +192,9 @@ async def run(
         )
         differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
         decision = gate.decide(recipe.gate, differences, against=live_model, rates=candidate.rates)
-        figures = report.figures(trained, base, live, candidate)
+        found = await guarded.run(client, built, base=base, live=live, candidate=candidate)
+        decision = decision.also(found.reasons)
+        figures = report.figures(trained, base, live, candidate) | found.as_json()
         await registry.set_metrics(version.name, figures, decision.as_json())
         if not decision.accepted:
             await registry.reject(version.name, decision.as_json())
@@ -217,6 +221,7 @@ async def run(
             training=trained,
             rollout=rollout,
             folder=out / version.name,
+            guards=found,
             seconds=time.monotonic() - begin,
             cost=meter.cost(trained),
             search=tried,

@@ -169,6 +169,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "differences": {name: asdict(value) for name, value in outcome.differences.items()},
         "dataset_id": outcome.dataset.id,
         **figures(outcome.training, outcome.base, outcome.live, outcome.candidate),
+        **outcome.guards.as_json(),
         "rollout": outcome.rollout,
         "seconds": outcome.seconds,
         "cost": asdict(outcome.cost),

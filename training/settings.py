@@ -12,6 +12,8 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from training.canary_rules import Canary
 from training.errors import RecipeError
+from training.forgetting_rules import Forgetting
+from training.judge_rules import Judge
 from training.method_rules import Dpo, Kto, Launch, Lora, Optimization, Sft, Validation
 from training.resources import Resources
 from training.rules import Rules
@@ -228,6 +230,8 @@ class Recipe(Rules):
     tracking: Tracking = Field(Tracking(), description="Where the steps' figures are written.")
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
+    judge: Judge = Field(Judge(), description="A model that compares candidate and live.")
+    forgetting: Forgetting = Field(Forgetting(), description="What of the base must stay.")
     canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
     search: Search = Field(Search(), description="What `switchboard train --search N` tries.")
     resources: Resources = Field(

@@ -84,3 +84,13 @@ def test_too_few_values_are_refused(values: list[float], groups: list[str] | Non
 def test_pairs_of_different_lengths_are_refused() -> None:
     with pytest.raises(ValueError, match="differ in number"):
         bootstrap.paired([1.0, 2.0], [1.0])
+
+
+def test_a_statistic_of_sums_agrees_with_the_mean_that_it_is() -> None:
+    values = np.random.default_rng(5).normal(size=30)
+    sums = np.stack([values, np.ones(30)], axis=1)
+    ratio = bootstrap.statistic(sums, lambda s: s[:, 0] / s[:, 1])
+    plain = bootstrap.mean(values)
+    assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((plain.mean, plain.low, plain.high))
+    with pytest.raises(ValueError, match="at least two groups"):
+        bootstrap.statistic(sums[:1], lambda s: s[:, 0])

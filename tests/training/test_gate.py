@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.bootstrap import Interval
-from training.gate import decide
+from training.gate import Reason, decide
 from training.intervals import clopper_pearson
 from training.settings import Ceiling, Gate, NonInferiority, Superiority
 
@@ -93,3 +93,14 @@ def test_a_ceiling_holds_however_bad_live_is(
             "Unsupported facts: the share of conversations with any is not shown to stay below "
             "20.0%: 0.0%, 95% interval 0.0% to 26.5%, 12 conversations."
         )
+
+
+@pytest.mark.parametrize("passed", [True, False])
+def test_more_rules_can_only_refuse(passed: bool) -> None:
+    good = {"edit_similarity": interval(0.1, 0.3), "unsupported_facts": interval(-0.9, -0.5)}
+    more = Reason("forgetting", "non_inferiority", passed, "words")
+    decision = decide(RULES, good, against="care@1").also([more])
+    assert decision.accepted is passed
+    assert decision.reasons[-1] is more
+    bad = decide(RULES, {**good, "edit_similarity": interval(-1, 0)}, against="care@1")
+    assert not bad.also([more]).accepted

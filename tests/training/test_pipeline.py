@@ -33,6 +33,7 @@ from training.errors import (
     TooLittleData,
 )
 from training.job import Job, Result
+from training.judge_rules import Judge
 from training.settings import Recipe
 from training.worker import Worker
 
@@ -375,6 +376,34 @@ async def test_reports_show_the_decision_and_samples_side_by_side(
     assert content["edit_similarity"] == 1.0
     for name in ("metrics.png", "loss.png"):
         assert files[name].read_bytes().startswith(b"\x89PNG")
+
+
+async def test_a_judge_that_nobody_should_trust_decides_nothing_and_the_report_says_so(
+    settings: Settings, store: Database, tmp_path: Path
+) -> None:
+    def answer(model: str, prompt: str) -> str:
+        if "text B" in prompt:  # the judge's question: it looks at the position only
+            return "A"
+        return "something else entirely" if model == "base" else wanted(prompt)
+
+    rules = Judge(enabled=True, win_rate_above=0.5)
+    with serving(Stub(answer)) as stub:
+        outcome = await run(
+            settings, stub, tmp_path, chosen=recipe().model_copy(update={"judge": rules})
+        )
+    version = await Registry(store, settings.adapters.uri).get("care@1")
+    assert version is not None
+    assert version.state is State.REJECTED
+    assert version.metrics["judge"]["comparison"]["position_bias"]["mean"] == 1.0
+    *others, last = outcome.decision.reasons
+    assert all(reason.passed for reason in others)
+    assert "may not decide" in last.text
+    for name in ("report.md", "report.html"):
+        text = (outcome.folder / name).read_text()
+        assert "Do not trust this judge" in text
+        assert "Verdict flips with the order, of pairs" in text
+    content = json.loads((outcome.folder / "report.json").read_text())
+    assert content["judge"]["agreement"]["trusted"] is False
 
 
 async def test_hostile_text_stays_text_in_the_reports(
