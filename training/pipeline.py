@@ -24,7 +24,16 @@ from serving.errors import Conflict, NotFound
 from serving.registry import Registry
 from serving.settings import Settings
 from serving.store.database import Database
-from training import dataset, dataset_store, endpoint, evaluation, gate, generation, report
+from training import (
+    dataset,
+    dataset_store,
+    endpoint,
+    evaluation,
+    gate,
+    generation,
+    report,
+    student,
+)
 from training.dataset import Dataset
 from training.errors import DatasetError, RecipeError
 from training.evaluation import Scores
@@ -88,10 +97,13 @@ async def run(
             await endpoint.require(url, config)
 
         # Curate: feedback to examples, the newest conversations and the golden set held out.
-        if dataset_id is None:
-            built = await dataset_store.build(db, lob, recipe.curation, out / "datasets")
-        else:
+        if dataset_id is not None:
             built = await _found(db, lob, dataset_id)
+        elif recipe.student is not None:
+            root = out / "datasets"
+            built = await student.build(db, lob, recipe.curation, recipe.student, root)
+        else:
+            built = await dataset_store.build(db, lob, recipe.curation, out / "datasets")
         trainer = Worker() if worker is None else worker
         if worker is None:
             await stack.enter_async_context(trainer)

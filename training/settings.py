@@ -13,6 +13,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from training.canary_rules import Canary
 from training.errors import RecipeError
 from training.rules import Rules
+from training.student_rules import Student
 
 METRICS = Literal[
     "edit_similarity",
@@ -264,6 +265,7 @@ class Recipe(Rules):
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
     canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
+    student: Student | None = Field(None, description="Learn a larger model's outputs instead.")
 
 
 def load(path: Path) -> Recipe:
