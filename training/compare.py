@@ -181,7 +181,8 @@ def assumptions(runs: Sequence[Run], examples: Sequence[Example], rules: Evaluat
         f"{len(examples)} held-out answers of {conversations} conversations, so a conversation has "
         f"{len(examples) / conversations:.1f} answers; temperature {rules.temperature:g}.",
         f"Times: streamed, {rules.concurrency} requests at once, after one to warm up, as the "
-        "client sees them; one model after another, so other load on the machine shows.",
+        "client sees them; one model after another, so other load on the machine shows, "
+        "and so does a prefix cache in which one model's prompts lie and another's do not.",
         f"Brackets: {rules.confidence:.0%} intervals by the bootstrap over conversations; gain is "
         f"paired with {runs[0].model}.",
     ]

@@ -95,12 +95,17 @@ def _rows(report: Report) -> list[list[str]]:
 
 
 def _plot(report: Report) -> str:
+    several = len({line.server for line in report.lines}) > 1
+    names = [f"{line.model}\n{line.server}" if several else line.model for line in report.lines]
+
     def times(kind: str) -> dict[str, Interval | None]:
-        spans = {line.model: getattr(line, kind) for line in report.lines}
+        lines = zip(names, report.lines, strict=True)
+        spans = {name: getattr(line, kind) for name, line in lines}
         return {model: Interval(t.p50, t.p50, t.p95, 0.95, 1) for model, t in spans.items()}
 
     quality: dict[str, Interval | None] = {
-        line.model: line.scores.means["edit_similarity"] for line in report.lines
+        name: line.scores.means["edit_similarity"]
+        for name, line in zip(names, report.lines, strict=True)
     }
     return plots.intervals(
         [

@@ -22,7 +22,6 @@ from training.curation import Curated, FilterCount
 from training.dataset import Dataset
 from training.errors import DatasetError, RecipeError, TooLittleData
 from training.examples import (
-    Example,
     Source,
     Verdict,
     contradicts_itself,
@@ -148,33 +147,20 @@ def curate(
     redactions: dict[str, int] = {}
     if rules.redact:
         examples, redactions = redacted(examples)
-    for title, after in (
-        (
-            "no near-duplicate",
-            lambda some: near_duplicates.first_of_each(
-                some, held.holdout, rules.near_duplicate_similarity
-            ),
-        ),
-        (
-            "a share of greetings and closings",
-            lambda some: sampling.fewer_greetings(some, rules.greeting_share),
-        ),
-        (
-            "a share of each agent",
-            lambda some: sampling.capped(some, rules.agent_share, rules.min_examples),
-        ),
-    ):
-        kept: list[Example] = after(examples)
-        keep(title, len(examples), len(kept))
-        examples = kept
-    conversations = len({e.conversation_id for e in examples})
-    if len(examples) < rules.min_examples or conversations < rules.min_conversations:
+    new = near_duplicates.first_of_each(examples, held.holdout, rules.near_duplicate_similarity)
+    keep("no near-duplicate", len(examples), len(new))
+    fewer = sampling.fewer_greetings(new, rules.greeting_share)
+    keep("a share of greetings and closings", len(new), len(fewer))
+    learned = sampling.capped(fewer, rules.agent_share, rules.min_examples)
+    keep("a share of each agent", len(fewer), len(learned))
+    conversations = len({e.conversation_id for e in learned})
+    if len(learned) < rules.min_examples or conversations < rules.min_conversations:
         raise TooLittleData(
-            f"{lob}: {len(examples)} well-rated outputs of {student.teacher or 'any version'} in "
+            f"{lob}: {len(learned)} well-rated outputs of {student.teacher or 'any version'} in "
             f"{conversations} conversations; {rules.min_examples} in {rules.min_conversations} are "
             "needed"
         )
-    return Curated(tuple(examples), (), held.holdout, (), tuple(counts), redactions, mark)
+    return Curated(tuple(learned), (), held.holdout, (), tuple(counts), redactions, mark)
 
 
 def well_rated(output: str, said: Verdict, rules: Curation, student: Student) -> Source | None:
