@@ -92,7 +92,7 @@ def mean(
     if len(sums) < 2:
         raise ValueError("an interval needs at least two values from different groups")
     means = _resampled(sums, sizes, resamples, seed)
-    tail = _tail(len(sums), confidence)
+    tail = tail_share(len(sums), confidence)
     low, high = np.quantile(means, [tail, 1 - tail])
     return Interval(float(x.mean()), float(low), float(high), confidence, int(x.size))
 
@@ -128,28 +128,31 @@ def statistic(
         stop = min(resamples, start + step)
         drawn = rng.integers(0, count, size=(stop - start, count))
         found[start:stop] = of(x[drawn].sum(axis=1))
-    tail = _tail(count, confidence)
+    tail = tail_share(count, confidence)
     low, high = np.quantile(found, [tail, 1 - tail])
     value = float(of(x.sum(axis=0, keepdims=True))[0])
     return Interval(value, float(low), float(high), confidence, count)
 
 
-def _tail(count: int, confidence: float) -> float:
-    """Return the share of resamples beyond each end: (1 - confidence) / 2 for many groups.
+def tail_share(count: int, confidence: float) -> float:
+    """Return the share of resamples beyond each end: (1 - confidence) / 2 for many groups."""
+    t = student_quantile(count - 1, confidence)
+    return NormalDist().cdf(-t * math.sqrt(count / (count - 1)))
 
-    Student's quantile comes from the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5). At
-    95 % it is within 1 % from five groups on; with fewer it is too small, and no interval is worth
-    much there.
+
+def student_quantile(v: int, confidence: float) -> float:
+    """Return the two-sided quantile of Student's distribution with `v` degrees of freedom.
+
+    It comes from the Cornish-Fisher expansion (Abramowitz and Stegun 26.7.5). At 95 % it is within
+    1 % from five groups on; with fewer it is too small, and no interval is worth much there.
     """
-    normal = NormalDist()
-    z, v = normal.inv_cdf((1 + confidence) / 2), count - 1
-    t = (
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    return (
         z
         + (z**3 + z) / (4 * v)
         + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * v**2)
         + (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / (384 * v**3)
     )
-    return normal.cdf(-t * math.sqrt(count / v))
 
 
 def _resampled(

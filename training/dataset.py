@@ -32,7 +32,7 @@ GOLDEN = "golden.jsonl"
 MANIFEST = "manifest.json"
 FILES = (TRAIN, LABELS, PREFERENCE, KTO, ROLLING, GOLDEN)
 
-Kind = Literal["feedback", "golden", "import"]
+Kind = Literal["feedback", "golden", "import", "student"]
 Manifest = dict[str, Any]
 
 

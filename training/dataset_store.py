@@ -83,6 +83,8 @@ async def rebuild(db: Database, manifest: Manifest, root: Path) -> Dataset:
         )
     if kind == "import":
         raise DatasetError("an imported dataset is rebuilt by importing its file again")
+    if kind == "student":
+        raise DatasetError("a student's dataset is rebuilt from its teacher's store: train again")
     rules = Curation.model_validate(manifest["rules"])
     labelled = _named(await interactions.labelled(db, lob=lob), manifest["sources"])
     past = await _past_of(db, manifest, root)

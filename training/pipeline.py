@@ -35,6 +35,7 @@ from training import (
     preference_data,
     report,
     search,
+    student,
     warm_start,
 )
 from training.cost import Meter
@@ -106,10 +107,13 @@ async def run(
             await endpoint.require(url, config)
 
         # Curate: feedback to examples, the newest conversations and the golden set held out.
-        if dataset_id is None:
-            built = await dataset_store.build(db, lob, recipe.curation, out / "datasets")
-        else:
+        if dataset_id is not None:
             built = await _found(db, lob, dataset_id)
+        elif recipe.student is not None:
+            root = out / "datasets"
+            built = await student.build(db, lob, recipe.curation, recipe.student, root)
+        else:
+            built = await dataset_store.build(db, lob, recipe.curation, out / "datasets")
         preference_data.require(lob, recipe, built.folder)
         trainer = make(recipe.resources, settings) if worker is None else worker
         if worker is None:

@@ -50,6 +50,7 @@ class Sample:
     candidate: str
     shown_pieces: tuple[Piece, ...]
     candidate_pieces: tuple[Piece, ...]
+    final_pieces: tuple[Piece, ...]
     shown_similarity: float
     candidate_similarity: float
 
@@ -126,6 +127,7 @@ def samples(outcome: Outcome) -> list[Sample]:
                 candidate=text,
                 shown_pieces=pieces(example.shown, example.target),
                 candidate_pieces=pieces(text, example.target),
+                final_pieces=pieces(example.target, example.shown),
                 shown_similarity=edit_similarity(example.shown, example.target),
                 candidate_similarity=similarity[index],
             )

@@ -39,8 +39,13 @@ def is_greeting_or_closing(example: Example) -> bool:
     with a number or a placeholder in it says something, and a summary is never one. The words are
     English; other languages keep all they have.
     """
-    text = example.target.strip()
-    if example.task == "summary" or re.search(r"[\d\[{]", text):
+    return example.task != "summary" and is_formula(example.target)
+
+
+def is_formula(text: str) -> bool:
+    """Say whether each sentence of a reply only greets, offers help or takes leave."""
+    text = text.strip()
+    if re.search(r"[\d\[{]", text):
         return False
     if len(text.split()) > LONGEST_FORMULA_WORDS:
         return False

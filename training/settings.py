@@ -19,6 +19,7 @@ from training.resources import Resources
 from training.rules import Rules
 from training.search_rules import Search
 from training.speed import Speed
+from training.student_rules import Student
 from training.tracking import Tracking
 
 Stage = Literal["sft", "dpo", "kto"]
@@ -256,6 +257,8 @@ class Recipe(Rules):
                     "validation a checkpoint is saved at each look; leave checkpoint_steps out"
                 )
         return self
+
+    student: Student | None = Field(None, description="Learn a larger model's outputs instead.")
 
 
 def load(path: Path) -> Recipe:

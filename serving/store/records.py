@@ -132,6 +132,8 @@ class Served(Record):
     latency_ms: float
     status: Status
     output: str
+    task: Task | None = None
+    turn_position: Count | None = None
     feedback: tuple[FeedbackRecord, ...] = ()
 
 

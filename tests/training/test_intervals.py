@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.intervals import clopper_pearson, wilson
+from training.intervals import clopper_pearson, wilson, wilson_clustered
 
 # Newcombe, "Two-sided confidence intervals for the single proportion: comparison of seven methods",
 # Statistics in Medicine 17 (1998), table I: methods 3 (Wilson) and 5 (Clopper-Pearson), 95 %.
@@ -70,3 +70,57 @@ def test_what_is_no_rate_is_refused(successes: int, trials: int) -> None:
     for method in (wilson, clopper_pearson):
         with pytest.raises(ValueError, match="is not a rate"):
             method(successes, trials)
+
+
+def test_with_groups_of_one_it_is_nearly_wilson_s() -> None:
+    successes = [n < 81 for n in range(263)]
+    plain = wilson(81, 263)
+    found = wilson_clustered(successes, [str(n) for n in range(263)])
+    assert (found.mean, found.count) == (plain.mean, 263)
+    assert found.low == pytest.approx(plain.low, abs=2e-3)
+    assert found.high == pytest.approx(plain.high, abs=2e-3)
+
+
+def test_groups_that_agree_within_count_as_one_trial_each() -> None:
+    groups = [f"c{n // 5}" for n in range(200)]
+    found = wilson_clustered([n // 5 % 2 == 0 for n in range(200)], groups)
+    assert found.low == pytest.approx(wilson(20, 40).low, abs=0.01)
+    assert found.high == pytest.approx(wilson(20, 40).high, abs=0.01)
+
+
+def test_all_of_many_turns_is_no_more_than_all_of_their_conversations() -> None:
+    found = wilson_clustered([True] * 100, [f"c{n // 10}" for n in range(100)])
+    assert found.high == 1
+    assert found.low < wilson(10, 10).low
+    assert wilson_clustered([True] * 9, ["c"] * 9).low == 0
+
+
+@given(st.lists(st.tuples(st.booleans(), st.integers(0, 9)), min_size=1, max_size=80))
+def test_a_clustered_interval_holds_its_rate_and_mirrors(rows: list[tuple[bool, int]]) -> None:
+    successes, groups = [one for one, _ in rows], [str(group) for _, group in rows]
+    found = wilson_clustered(successes, groups)
+    mirror = wilson_clustered([not one for one in successes], groups)
+    assert 0 <= found.low <= found.mean <= found.high <= 1
+    assert found.low == pytest.approx(1 - mirror.high, abs=1e-9)
+    if len(set(groups)) > 1:
+        plain = wilson(sum(successes), len(successes))
+        assert found.high - found.low >= plain.high - plain.low - 1e-9
+
+
+@pytest.mark.parametrize(("rate", "alike"), [(0.5, 2.0), (0.9, 1.0)])
+def test_a_clustered_interval_covers_about_as_often_as_it_says(rate: float, alike: float) -> None:
+    """Forty conversations of one to five turns, their rates from a beta distribution."""
+    rng = np.random.default_rng(1)
+    hits = plain = 0
+    runs = 600
+    for _ in range(runs):
+        sizes = rng.integers(1, 6, 40)
+        rates = np.repeat(rng.beta(rate * alike, (1 - rate) * alike, 40), sizes)
+        successes = rng.random(sizes.sum()) < rates
+        groups = np.repeat(np.arange(40), sizes).astype(str).tolist()
+        found = wilson_clustered(successes.tolist(), groups)
+        naive = wilson(int(successes.sum()), len(groups))
+        hits += found.low <= rate <= found.high
+        plain += naive.low <= rate <= naive.high
+    assert 0.925 <= hits / runs <= 0.98
+    assert plain / runs < hits / runs

@@ -370,7 +370,8 @@ async def test_reports_show_the_decision_and_samples_side_by_side(
     assert "| Edit similarity | higher |" in markdown
     assert len(re.findall(r'src="data:image/png;base64,', page)) == 2
     assert not re.search(r'(src|href)="http', page)
-    assert "<mark>" in page
+    columns = r'class="texts">\s*<div>Shown .*?<mark>.*?final text<p>.*?<ins>.*?<div>care@1 '
+    assert re.search(columns, page, re.DOTALL)
     content = json.loads(files["report.json"].read_text())
     assert content["accepted"] is True
     assert content["edit_similarity"] == 1.0
