@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from training.canary_rules import Canary
 from training.errors import RecipeError
+from training.flywheel_rules import Flywheel
 from training.rules import Rules
 
 METRICS = Literal[
@@ -264,6 +265,7 @@ class Recipe(Rules):
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
     canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
+    flywheel: Flywheel = Field(Flywheel(), description="When training begins by itself.")
 
 
 def load(path: Path) -> Recipe:
