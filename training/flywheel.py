@@ -20,7 +20,7 @@ from typing import Any
 from serving.errors import Conflict, StoreUnavailable, SwitchboardError
 from serving.registry import Registry
 from serving.settings import Settings
-from serving.store import cycles
+from serving.store import cycles, datasets
 from serving.store.database import Database
 from serving.store.records import Action, AdapterVersion, Cycle, CycleState
 from training import (
@@ -39,6 +39,7 @@ from training.settings import Recipe
 from training.worker import Worker
 
 S = CycleState
+AGAIN = "curates again"
 BAD_ENDS = {S.REJECTED: "rejected", S.ROLLED_BACK: "rolled_back"}
 
 
@@ -191,6 +192,10 @@ class Wheel:
             return await self._on(
                 cycle, "nothing is left to learn from, or to judge by", state=S.TOO_LITTLE_DATA
             )
+        stored = await datasets.get(self.db, built.id)
+        if stored is not None and not await asyncio.to_thread(Path(stored.uri).is_dir):
+            # Another machine made the same, and its files are not here.
+            await datasets.move(self.db, built.id, str(built.folder))
         return await self._on(
             cycle,
             f"dataset {built.id[:12]}: {len(built.train)} examples to learn from, "
@@ -219,7 +224,9 @@ class Wheel:
                         say=self.say,
                     )
             except DatasetError as exc:  # made on another machine, or deleted
-                return await self._on(cycle, f"curates again: {exc.message}", state=S.CURATE)
+                if any(entry["text"].startswith(AGAIN) for entry in cycle.log):
+                    raise
+                return await self._on(cycle, f"{AGAIN}: {exc.message}", state=S.CURATE)
             name, decision = outcome.version, outcome.decision.as_json()
         else:
             name, decision = judged.name, judged.decision

@@ -30,6 +30,8 @@ async def held(db: Database, name: str, owner: str, lease_s: float) -> AsyncIter
     Raises:
         Conflict: The lease was lost while the block ran; the block was cancelled.
     """
+    clock = asyncio.get_running_loop().time
+    begin = clock()
     term = await leases.acquire(db, name, owner, lease_s)
     if term is None:
         yield None
@@ -39,8 +41,7 @@ async def held(db: Database, name: str, owner: str, lease_s: float) -> AsyncIter
 
     async def beat() -> None:
         nonlocal lost
-        clock = asyncio.get_running_loop().time
-        sure_until = clock() + lease_s
+        sure_until = begin + lease_s
         while True:
             await asyncio.sleep(lease_s / BEATS)
             asked = clock()

@@ -35,10 +35,20 @@ S = CycleState
 
 
 @pytest.fixture
-def settings(tiny_base: Path, tmp_path: Path) -> Settings:
+def base(tmp_path: Path) -> Path:
+    """Return what has a hash as a base model has; nobody loads it."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    return folder
+
+
+@pytest.fixture
+def settings(base: Path, tmp_path: Path) -> Settings:
     return Settings.model_validate(
         {
-            "model": str(tiny_base),
+            "model": str(base),
             "lobs": {"care": {}},
             "store": {"url": f"sqlite:///{tmp_path / 'store.sqlite'}"},
             "adapters": {"uri": str(tmp_path / "adapters")},
@@ -282,7 +292,7 @@ async def test_who_loses_the_lease_stops_and_writes_nothing_more(
                 stopped.set()
             raise AssertionError
 
-    chosen = recipe(lease_s=1)
+    chosen = recipe(lease_s=6)
     slow = wheel(store, settings, good, tmp_path, chosen=chosen, worker=Hanging())
     decision = await slow.turn("care")
     assert (decision.action, decision.why) == ("wait", "the lease on flywheel/care was lost")
@@ -367,7 +377,7 @@ async def test_the_loop_turns_until_it_is_stopped(
     store: Database, settings: Settings, good: Stub, tmp_path: Path
 ) -> None:
     turns = wheel(store, settings, good, tmp_path)
-    loop = asyncio.create_task(turns.run(["care"], every_s=0.02))
+    loop = asyncio.create_task(turns.run(["care"], every_s=0.1))
     deadline = time.monotonic() + 60
     while not good.promoted:
         assert time.monotonic() < deadline
@@ -381,13 +391,19 @@ async def test_the_loop_turns_until_it_is_stopped(
 
 @pytest.mark.slow
 async def test_a_scheduler_killed_while_training_is_followed_from_the_checkpoint(
-    store: Database, settings: Settings, good: Stub, tiny_recipe: Recipe, tmp_path: Path
+    store: Database,
+    settings: Settings,
+    good: Stub,
+    tiny_base: Path,
+    tiny_recipe: Recipe,
+    tmp_path: Path,
 ) -> None:
     """`kill -9` of the real command, with the real trainer; another finishes its work."""
     sft = tiny_recipe.sft.model_copy(update={"checkpoint_steps": 2, "epochs": 400})
-    chosen = recipe(lease_s=2).model_copy(update={"sft": sft})
+    chosen = recipe(lease_s=5).model_copy(update={"sft": sft})
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "care.yaml").write_text(chosen.model_dump_json())
+    settings = settings.model_copy(update={"model": str(tiny_base)})
     config = tmp_path / "config.yaml"
     config.write_text(settings.model_dump_json(exclude_unset=True))
     runs = tmp_path / "runs"
