@@ -10,8 +10,8 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth bench-kernels bench-training \
-        bench-canary chaos plots clean
+.PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth \
+        bench-kernels bench-training bench-canary bench-flywheel chaos plots clean
 
 # Make the environment (15 s with a warm cache).
 setup: $(READY)
@@ -81,6 +81,10 @@ bench-training: $(READY)
 # False alarms and power of the canary's tests, by simulation; results in benchmarks/results/.
 bench-canary: $(READY)
 	$(BIN)/python benchmarks/flywheel/canary.py $(ARGS)
+
+# Twelve days of drifting rules and one of poison: the flywheel, no retraining, no gate (10 minutes).
+bench-flywheel: $(READY)
+	$(BIN)/python benchmarks/flywheel/simulate.py $(ARGS)
 
 # Kill each process under load, then soak with swaps for ten minutes; results in benchmarks/results/.
 chaos: $(READY)

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from training.canary_rules import Canary
 from training.errors import RecipeError
+from training.flywheel_rules import Flywheel
 from training.forgetting_rules import Forgetting
 from training.judge_rules import Judge
 from training.method_rules import Dpo, Kto, Launch, Lora, Optimization, Sft, Validation
@@ -240,6 +241,8 @@ class Recipe(Rules):
         exclude=True,  # where it runs decides nothing about the version that keeps the recipe
         description="Where training runs and what it may take from what serves.",
     )
+    student: Student | None = Field(None, description="Learn a larger model's outputs instead.")
+    flywheel: Flywheel = Field(Flywheel(), description="When training begins by itself.")
 
     @property
     def stages(self) -> tuple[tuple[Stage, Optimization], ...]:
@@ -257,8 +260,6 @@ class Recipe(Rules):
                     "validation a checkpoint is saved at each look; leave checkpoint_steps out"
                 )
         return self
-
-    student: Student | None = Field(None, description="Learn a larger model's outputs instead.")
 
 
 def load(path: Path) -> Recipe:

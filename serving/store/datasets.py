@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from serving.errors import Conflict, NotFound
 from serving.store.database import Database
@@ -20,6 +20,12 @@ async def save(db: Database, record: DatasetRecord) -> bool:
     async with db.session() as connection:
         rows = await connection.execute(statement.on_conflict_do_nothing().returning(Dataset.id))
         return rows.first() is not None
+
+
+async def move(db: Database, id: str, uri: str) -> None:  # noqa: A002
+    """Note that a dataset's files lie elsewhere now; its content is its id, so it is the same."""
+    async with db.session() as connection:
+        await connection.execute(update(Dataset).where(Dataset.id == id).values(uri=uri))
 
 
 async def get(db: Database, id: str) -> DatasetRecord | None:  # noqa: A002

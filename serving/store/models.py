@@ -206,3 +206,49 @@ class AuditRow(Base):
     action: Mapped[str]
     target: Mapped[str]
     detail: Mapped[dict[str, Any]]
+
+
+class LeaseRow(Base):
+    """Who may work on a thing until when; the term grows with each change of hands."""
+
+    __tablename__ = "leases"
+
+    name: Mapped[str] = mapped_column(primary_key=True)
+    owner: Mapped[str]
+    term: Mapped[int]
+    heartbeat_at: Mapped[float]
+    expires_at: Mapped[float]
+
+
+class FlywheelRow(Base):
+    """What people told the scheduler of a line of business."""
+
+    __tablename__ = "flywheels"
+
+    lob: Mapped[str] = mapped_column(primary_key=True)
+    paused: Mapped[bool]
+    forced: Mapped[bool]
+    created_at: Mapped[float]
+
+
+class CycleRow(Base):
+    """One turn of a line of business's flywheel."""
+
+    __tablename__ = "cycles"
+    __table_args__ = (UniqueConstraint("lob", "number"),)
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    lob: Mapped[str]
+    number: Mapped[int]
+    state: Mapped[str]
+    reason: Mapped[str]
+    version: Mapped[str | None]
+    dataset_id: Mapped[str | None]
+    feedback_seen: Mapped[int] = mapped_column(BigInteger())
+    error: Mapped[str | None]
+    attempts: Mapped[int]
+    retry_at: Mapped[float | None]
+    term: Mapped[int]
+    log: Mapped[list[dict[str, Any]]]
+    created_at: Mapped[float]
+    updated_at: Mapped[float]

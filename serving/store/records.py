@@ -207,3 +207,72 @@ class AuditEntry(Record):
     action: str
     target: str
     detail: Json
+
+
+class Lease(Record):
+    """Who may work on a thing until when, by the database's clock."""
+
+    name: str
+    owner: str
+    term: int
+    heartbeat_at: float
+    expires_at: float
+
+
+class Flywheel(Record):
+    """What people told the scheduler of a line of business, and since when it is known."""
+
+    lob: str
+    paused: bool = False
+    forced: bool = False
+    created_at: float
+
+
+class CycleState(StrEnum):
+    """Where a cycle is: the first four go on, the others are its end."""
+
+    CURATE = "curate"
+    TRAIN = "train"
+    CANARY = "canary"
+    PROMOTE = "promote"
+    PROMOTED = "promoted"
+    REJECTED = "rejected"
+    ROLLED_BACK = "rolled_back"
+    TOO_LITTLE_DATA = "too_little_data"
+    FAILED = "failed"
+
+
+OPEN_CYCLES = frozenset(
+    {CycleState.CURATE, CycleState.TRAIN, CycleState.CANARY, CycleState.PROMOTE}
+)
+JUDGED_CYCLES = frozenset({CycleState.PROMOTED, CycleState.REJECTED, CycleState.ROLLED_BACK})
+
+
+class Cycle(Record):
+    """One turn of a line of business's flywheel.
+
+    `feedback_seen` is the newest feedback's id when its dataset was built; `attempts` counts the
+    failures of the present step; `term` is that of the lease under which it was last written;
+    `log` holds what happened, each entry with `at`, `state` and `text`.
+    """
+
+    id: int
+    lob: str
+    number: int
+    state: CycleState
+    reason: str
+    version: str | None = None
+    dataset_id: str | None = None
+    feedback_seen: int = 0
+    error: str | None = None
+    attempts: int = 0
+    retry_at: float | None = None
+    term: int
+    log: tuple[Json, ...] = ()
+    created_at: float
+    updated_at: float
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is more to do."""
+        return self.state in OPEN_CYCLES
