@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from serving import deadline, metrics, shape, tasks
+from serving import deadline, grammar_limits, metrics, shape, tasks
 from serving.adapters import Adapters
 from serving.admission import Admission
 from serving.answer import Answer, ask_for_usage
@@ -253,6 +253,7 @@ class Gateway:
         body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
         sent = json_object(body)
         shape.check(sent)
+        grammar_limits.check(sent, self._settings.limits.grammars)
         path: str = scope["path"]
         conversation_id = _header(headers, b"x-conversation-id")
         request_id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
