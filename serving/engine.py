@@ -73,6 +73,11 @@ def flags(settings: Settings) -> list[str]:
         "scheduling_policy": "priority",  # equal priorities go first come, first served
         **settings.engine,
     }
+    outputs = values.get("structured_outputs_config") or {}
+    if isinstance(outputs, dict):
+        # The only backend whose search is bounded: in xgrammar, one hostile expression holds the
+        # engine's step up, and all requests with it.
+        values["structured_outputs_config"] = {"backend": "guidance", **outputs}
     argv: list[str] = []
     for key, value in values.items():
         flag = key.replace("_", "-")

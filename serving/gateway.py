@@ -14,7 +14,7 @@ from typing import Any
 
 import orjson
 
-from serving import deadline, inquiry, metrics, shape, tasks
+from serving import deadline, grammar_limits, inquiry, metrics, shape, tasks
 from serving.adapters import Adapters
 from serving.admission import Admission
 from serving.answer import Answer, ask_for_usage
@@ -247,6 +247,7 @@ class Gateway:
         settings = self._settings
         sent = json_object(await read_body(headers, receive, settings.http.body_limit_bytes))
         shape.check(sent)
+        grammar_limits.check(sent, settings.limits.grammars)
         asked = inquiry.read(
             scope["path"],
             sent,

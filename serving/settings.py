@@ -221,6 +221,23 @@ class KeyLimits(Section):
     )
 
 
+class GrammarLimits(Section):
+    """What a client's schema, regular expression or grammar may come to."""
+
+    max_bytes: int = Field(65_536, ge=1024, description="Length of each.")
+    max_depth: int = Field(
+        64, ge=4, description="Nesting: lists and objects of a schema, groups of an expression."
+    )
+    max_repetitions: int = Field(
+        10_000,
+        ge=1,
+        description=(
+            "Counted repetitions, multiplied where they nest ((a{10}b){20} is 200); "
+            "minLength, maxItems and the like."
+        ),
+    )
+
+
 class Limits(Section):
     """Admission: how many requests are answered at once, and which wait or are turned away."""
 
@@ -253,6 +270,10 @@ class Limits(Section):
             "default 0: in a line's queue and in vLLM's scheduler, unless "
             "engine.scheduling_policy is fcfs."
         ),
+    )
+    grammars: GrammarLimits = Field(
+        default_factory=GrammarLimits,
+        description="What a request's structured output may ask for; else it is refused with 400.",
     )
     base: LobLimits = Field(
         default_factory=LobLimits, description="For requests on the base model by its name."

@@ -1,6 +1,7 @@
 """Whatever a client sends, the server answers in OpenAI's shape, below 500, and goes on."""
 
 import json
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -237,3 +238,23 @@ def test_junk_in_any_sampling_field_is_no_fault_of_the_server(server: Server) ->
                 answered(http.post("/v1/suggestions", json=task))
                 chat = {"model": "base", "messages": [MESSAGE], "max_tokens": 2, name: value}
                 answered(http.post("/v1/chat/completions", json=chat))
+
+
+def test_a_hostile_expression_is_refused_and_a_slow_one_holds_nobody_up(server: Server) -> None:
+    hostile = "((a{0,500}){0,500}){0,500}"
+    chat = {"model": "base", "messages": [MESSAGE], "max_tokens": 24}
+    schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": hostile}}}
+    named = {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}
+    with server.http() as http:
+        for field, value in {
+            "structured_outputs": {"regex": hostile},
+            "response_format": named,
+        }.items():
+            answer = http.post("/v1/chat/completions", json={**chat, field: value}, timeout=10)
+            refused(answer, 400)
+            assert answer.json()["error"]["param"].startswith(field)
+        slow = {**chat, "structured_outputs": {"regex": "((a{0,20}){0,20}){0,20}"}}
+        answered(http.post("/v1/chat/completions", json=slow))
+        wanted = {**chat, "structured_outputs": {"regex": "[A-Z]{2}[0-9]{6}"}}
+        text = http.post("/v1/chat/completions", json=wanted).json()["choices"][0]["message"]
+        assert re.fullmatch("[A-Z]{2}[0-9]{6}", text["content"]), text
