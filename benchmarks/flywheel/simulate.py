@@ -70,6 +70,7 @@ RECIPE: dict[str, Any] = {
         "golden_share": 0.0,
         "holdout_share": 0.02,
         "min_holdout": 16,
+        "min_conversations": 20,
     },
     "lora": {"rank": 16, "alpha": 32},
     "sft": {"epochs": 8, "learning_rate": 2e-3, "max_length": 1024, "threads": 2, "device": "cpu"},
