@@ -1,8 +1,8 @@
 """Ray Serve: the replica, the coordinator's actor, and starting both.
 
-The only module that imports Ray. A replica is one process that holds the engine's client, vLLM's
-app and our gateway (one hop from the front proxy); the coordinator is a named actor that Ray
-restarts if it dies.
+The only module of serving that imports Ray. A replica is one process that holds the engine's
+client, vLLM's app and our gateway (one hop from the front proxy); the coordinator is a named actor
+that Ray restarts if it dies.
 """
 
 import asyncio
@@ -279,6 +279,8 @@ def start(revision: Revision) -> None:
             # A cluster that runs already has read its own environment.
             runtime_env=None if address == "local" else {"env_vars": environment},
         )
+    settings.ray_address_file.parent.mkdir(parents=True, exist_ok=True)
+    settings.ray_address_file.write_text(ray.get_runtime_context().gcs_address + "\n")
     coordinator = CoordinatorActor.options(  # type: ignore[attr-defined]
         name=COORDINATOR, namespace=APP, get_if_exists=True, lifetime="detached"
     ).remote(settings)

@@ -406,6 +406,11 @@ class Settings(Section):
         return lobs
 
     @property
+    def ray_address_file(self) -> Path:
+        """Where the server writes the address of its Ray cluster, for jobs of this machine."""
+        return self.journal.dir / "ray-address"
+
+    @property
     def url(self) -> str:
         """The server's own address for clients on this machine, without /v1."""
         host = "127.0.0.1" if self.http.host in {"0.0.0.0", "::"} else self.http.host  # noqa: S104

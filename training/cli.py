@@ -5,7 +5,7 @@ The server's command line finds these functions through the entry-point group
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -47,6 +47,17 @@ def train(
         typer.Option(help="Id of a dataset to learn from. By default one is built from feedback."),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for datasets and reports.")] = Path("runs"),
+    on: Annotated[
+        Literal["local", "ray"] | None,
+        typer.Option(
+            help="Train in a process here, or as a job on the serving cluster; by default as the "
+            "recipe's resources.where says."
+        ),
+    ] = None,
+    search: Annotated[
+        int,
+        typer.Option(min=0, help="Try so many recipes, this one first, and take the best."),
+    ] = 0,
 ) -> None:
     """Fine-tune an adapter from feedback, judge it, and hot-swap it with --promote.
 
@@ -61,6 +72,9 @@ def train(
 
     settings = server_settings.load(config)
     loaded = recipes.load(recipe or recipes.find(lob, config))
+    if on is not None:
+        resources = loaded.resources.model_copy(update={"where": on})
+        loaded = loaded.model_copy(update={"resources": resources})
     outcome = asyncio.run(
         pipeline.run(
             lob,
@@ -71,6 +85,7 @@ def train(
             url=url,
             promote=promote,
             dataset_id=dataset,
+            trials=search,
             say=typer.echo,
         )
     )

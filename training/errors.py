@@ -10,6 +10,7 @@ The tree, one sentence a class::
     └── TrainingError            A training run could not finish; nothing was switched.
         ├── TooLittleData        The feedback is not enough yet; the message counts what is missing.
         ├── FineTuneFailed       The trainer stopped, or what it made cannot be used.
+        │   └── WorkerLost       The training process died; the same job may succeed on another.
         └── EvaluationFailed     The server did not answer what the comparison needs.
 
 They share the server's base class, so one place maps all of them to OpenAI's error shape.
@@ -52,6 +53,12 @@ class FineTuneFailed(TrainingError):
     """The trainer stopped, or what it made cannot be used."""
 
     code = "fine_tune_failed"
+
+
+class WorkerLost(FineTuneFailed):
+    """The training process died; the same job may succeed on another."""
+
+    code = "worker_lost"
 
 
 class EvaluationFailed(TrainingError):

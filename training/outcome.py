@@ -10,6 +10,7 @@ from training.dataset import Dataset
 from training.evaluation import Scores
 from training.gate import Decision
 from training.job import Result
+from training.search import Trial
 from training.settings import Recipe
 
 
@@ -31,6 +32,7 @@ class Outcome:
         rollout: The promotion, if there was one.
         folder: The report's folder: report.md, report.html, report.json and plots.
         seconds: Wall time of the whole run.
+        search: The trials of a search, if there was one; `recipe` is then the best one's.
     """
 
     lob: str
@@ -46,3 +48,4 @@ class Outcome:
     rollout: dict[str, Any] | None
     folder: Path
     seconds: float
+    search: tuple[Trial, ...] = ()

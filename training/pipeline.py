@@ -33,6 +33,7 @@ from training import (
     generation,
     preference_data,
     report,
+    search,
     warm_start,
 )
 from training.dataset import Dataset
@@ -41,7 +42,7 @@ from training.evaluation import Scores
 from training.job import Job
 from training.outcome import Outcome
 from training.settings import Recipe
-from training.worker import Worker
+from training.trainer import Trainer, make
 
 API_KEY = "SWITCHBOARD_API_KEY"
 
@@ -57,7 +58,8 @@ async def run(
     api_key: str | None = None,
     promote: bool = False,
     dataset_id: str | None = None,
-    worker: Worker | None = None,
+    worker: Trainer | None = None,
+    trials: int = 0,
     say: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Train, register, compare and judge an adapter.
@@ -74,7 +76,8 @@ async def run(
         promote: Whether to make the version live if it passes.
         dataset_id: A dataset to learn from, or the beginning of its id; None builds one from all
             feedback in the store.
-        worker: A training process to use; None starts one.
+        worker: A trainer to use; None starts the one that the recipe's `resources` name.
+        trials: How many recipes to try, the given one first; 0 trains that one only.
         say: Told about each step.
 
     Raises:
@@ -87,6 +90,8 @@ async def run(
     begin = time.monotonic()
     api_key = api_key or os.environ.get(API_KEY) or None
     _check(lob, settings, recipe)
+    if trials:
+        search.check(recipe, settings.adapters.max_rank)
 
     async with AsyncExitStack() as stack:
         db = Database(settings.store.url)
@@ -103,7 +108,7 @@ async def run(
         else:
             built = await _found(db, lob, dataset_id)
         preference_data.require(lob, recipe, built.folder)
-        trainer = Worker() if worker is None else worker
+        trainer = make(recipe.resources, settings) if worker is None else worker
         if worker is None:
             await stack.enter_async_context(trainer)
         say(
@@ -122,21 +127,25 @@ async def run(
             say(f"{lob}: goes on from {live_name}")
         inputs = [built.id, base_hash, live_name if start else None]
         work = stack.enter_context(_work_folder(out, lob, inputs, recipe))
-        trained = await trainer.train(
-            Job(
-                lob=lob,
-                base_model=settings.model,
-                base_hash=base_hash,
-                dataset_id=built.id,
-                train_file=str((built.folder / dataset.TRAIN).absolute()),
-                out=str(work),
-                recipe=recipe.model_dump(mode="json"),
-                preference_file=str((built.folder / dataset.PREFERENCE).absolute()),
-                kto_file=str((built.folder / dataset.KTO).absolute()),
-                start=str(start) if start else None,
-                start_version=live_name if start else None,
-            )
+        job = Job(
+            lob=lob,
+            base_model=settings.model,
+            base_hash=base_hash,
+            dataset_id=built.id,
+            train_file=str((built.folder / dataset.TRAIN).absolute()),
+            out=str(work),
+            recipe=recipe.model_dump(mode="json"),
+            preference_file=str((built.folder / dataset.PREFERENCE).absolute()),
+            kto_file=str((built.folder / dataset.KTO).absolute()),
+            start=str(start) if start else None,
+            start_version=live_name if start else None,
         )
+        tried: tuple[search.Trial, ...] = ()
+        if trials:
+            found = await search.run(trainer, job, recipe, trials, say)
+            recipe, trained, tried = found.recipe, found.result, found.trials
+        else:
+            trained = await trainer.train(job)
         say(f"{lob}: {trained.steps} steps in {trained.seconds:.0f} s on {trained.device}")
 
         # Register: from here the version exists, as a candidate.
@@ -204,6 +213,7 @@ async def run(
             rollout=rollout,
             folder=out / version.name,
             seconds=time.monotonic() - begin,
+            search=tried,
         )
         report.write(outcome)
         return outcome

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from training import search_report
 from training.bootstrap import Interval
 from training.evaluation import Scores
 from training.job import Result
@@ -73,6 +74,7 @@ def write(outcome: Outcome) -> None:
     folder = outcome.folder
     folder.mkdir(parents=True, exist_ok=True)
     plots = {"metrics.png": _metrics_plot(outcome), "loss.png": _loss_plot(outcome.training)}
+    plots |= search_report.plots(outcome.search)
     for name, png in plots.items():
         (folder / name).write_bytes(png)
     environment = Environment(
@@ -87,6 +89,7 @@ def write(outcome: Outcome) -> None:
         "metrics": METRICS,
         "columns": _columns(outcome),
         "samples": samples(outcome),
+        "trials": search_report.as_json(outcome.search),
         "recipe": yaml.safe_dump(outcome.recipe.model_dump(mode="json"), sort_keys=False),
         "images": {
             name: f"data:image/png;base64,{base64.b64encode(png).decode()}"
@@ -168,6 +171,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         **figures(outcome.training, outcome.base, outcome.live, outcome.candidate),
         "rollout": outcome.rollout,
         "seconds": outcome.seconds,
+        "search": search_report.as_json(outcome.search),
     }
 
 

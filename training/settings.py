@@ -13,7 +13,9 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from training.canary_rules import Canary
 from training.errors import RecipeError
 from training.method_rules import Dpo, Kto, Launch, Lora, Optimization, Sft, Validation
+from training.resources import Resources
 from training.rules import Rules
+from training.search_rules import Search
 
 Stage = Literal["sft", "dpo", "kto"]
 METRICS = Literal[
@@ -223,6 +225,12 @@ class Recipe(Rules):
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
     canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
+    search: Search = Field(Search(), description="What `switchboard train --search N` tries.")
+    resources: Resources = Field(
+        Resources(),
+        exclude=True,  # where it runs decides nothing about the version that keeps the recipe
+        description="Where training runs and what it may take from what serves.",
+    )
 
     @property
     def stages(self) -> tuple[tuple[Stage, Optimization], ...]:

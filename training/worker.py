@@ -23,7 +23,7 @@ from typing import Any, Self
 
 import training
 from training import launched, methods
-from training.errors import FineTuneFailed, TooLittleData
+from training.errors import FineTuneFailed, TooLittleData, WorkerLost
 from training.job import Job, Result
 
 MODULE = (sys.executable, "-m", "training.worker")
@@ -96,7 +96,7 @@ class Worker:
                 code = await process.wait()
                 self._process = None
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with status {code}"
-                raise FineTuneFailed(f"{job.lob}: the training process {how}")
+                raise WorkerLost(f"{job.lob}: the training process {how}")
         answer = json.loads(line)
         if "error" in answer:
             kind = TooLittleData if answer.get("too_little_data") else FineTuneFailed

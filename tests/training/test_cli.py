@@ -74,11 +74,13 @@ def test_the_exit_status_says_what_the_gate_said(
         f"model: {tiny_base}\nlobs: {{care: {{}}}}\nprompts: {tmp_path / 'prompts'}\n"
     )
     (tmp_path / "r.yaml").write_text("lora: {rank: 2}\n")
-    arguments = ["train", "care", "-c", str(tmp_path / "s.yaml"), "--recipe"]
-    result = CliRunner().invoke(app, [*arguments, str(tmp_path / "r.yaml"), "--promote"])
+    arguments = ["train", "care", "-c", str(tmp_path / "s.yaml"), "--promote", "--on", "ray"]
+    arguments += ["--search", "3", "--recipe", str(tmp_path / "r.yaml")]
+    result = CliRunner().invoke(app, arguments)
     assert result.exit_code == status, result.output
     assert "care@1: " + ("accepted" if accepted else "rejected") in result.output
     assert (asked["lob"], asked["promote"], asked["recipe"].lora.rank) == ("care", True, 2)
+    assert (asked["trials"], asked["recipe"].resources.where) == (3, "ray")
 
 
 def test_errors_are_ours_so_that_the_command_line_prints_them_plainly(

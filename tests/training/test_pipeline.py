@@ -7,6 +7,7 @@ import re
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -460,3 +461,48 @@ asyncio.run(
 async def test_no_step_of_curation_needs_the_clock(settings: Settings, store: Database) -> None:
     rows = await interactions.labelled(store, lob="care")
     assert curate("care", rows, recipe().curation) == curate("care", rows, recipe().curation)
+
+
+class SearchStandIn(StandIn):
+    """A trainer to which a lower learning rate is better."""
+
+    async def train(self, job: Job) -> Result:
+        Path(job.out).mkdir(parents=True)  # noqa: ASYNC240
+        result = await super().train(job)
+        return replace(result, validation_loss=job.recipe["sft"]["learning_rate"])
+
+
+async def test_a_search_registers_the_best_trial_by_its_own_recipe(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    trainer = SearchStandIn()
+    outcome = await pipeline.run(
+        "care",
+        config=tmp_path / "config.yaml",
+        settings=settings,
+        recipe=recipe(),
+        out=tmp_path / "runs",
+        url=good.url,
+        worker=trainer,
+        trials=4,
+    )
+    rates = [job.recipe["sft"]["learning_rate"] for job in trainer.jobs]
+    version = await Registry(store, settings.adapters.uri).get("care@1")
+    assert version is not None
+    assert len(set(rates)) == 4
+    assert version.recipe["sft"]["learning_rate"] == min(rates)
+    assert outcome.recipe.sft.learning_rate == min(rates)
+    report = json.loads((outcome.folder / "report.json").read_text())
+    assert [trial["loss"] for trial in report["search"]] == rates
+    assert (outcome.folder / "search.png").exists()
+    for name in ("report.md", "report.html"):
+        assert "never on the hold-out" in (outcome.folder / name).read_text()
+    assert set(good.models) == {"base", "care@1"}
+    with pytest.raises(RecipeError, match=r"search\.rank"):
+        await pipeline.run(
+            "care",
+            config=tmp_path / "config.yaml",
+            settings=settings,
+            recipe=Recipe.model_validate({"search": {"rank": [512]}}),
+            trials=2,
+        )
