@@ -182,7 +182,7 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
     """Train, from the last checkpoint if there is one, and write the adapter.
 
     Raises:
-        FineTuneFailed: The loss is not finite, or training ended before the first look.
+        FineTuneFailed: The loss is not finite.
     """
     from transformers import EarlyStoppingCallback
 
@@ -203,11 +203,6 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
             f"lower {setting.stage}.learning_rate"
         )
     watched = _logged(trainer, "eval_loss")
-    if given.watched and not watched:
-        raise FineTuneFailed(
-            f"{job.lob}: the {trainer.state.global_step} steps were over before the first look at "
-            "the validation conversations; lower validation.steps"
-        )
     folder = adapter_model.save(trainer, job, setting.out / ADAPTER)
     if trainer.args.should_save:
         shutil.rmtree(checkpoints, ignore_errors=True)

@@ -146,14 +146,6 @@ async def test_training_stops_early_and_restores_the_best_checkpoint(
     assert content(stopped.adapter)[name] == content(until_best.adapter)[name]
 
 
-async def test_training_that_ends_before_the_first_look_is_an_error(
-    worker: Worker, make_job: MakeJob, tmp_path: Path
-) -> None:
-    job = make_job("sft", tmp_path, validation={"share": 0.3, "steps": 1000})
-    with pytest.raises(FineTuneFailed, match=r"lower validation\.steps"):
-        await worker.train(job)
-
-
 async def test_training_goes_on_from_an_adapter_of_the_same_shape_only(
     worker: Worker, make_job: MakeJob, tmp_path: Path
 ) -> None:
