@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training import adapter_model, validation
+from training import adapter_model, tracking, validation
 from training.errors import FineTuneFailed
 from training.job import Job, Result
 from training.method_rules import Optimization
@@ -187,6 +187,9 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
     job, checkpoints = setting.job, setting.out / CHECKPOINTS
     if given.watched:
         trainer.add_callback(EarlyStoppingCallback(setting.recipe.validation.patience))
+    run = f"{setting.out.name}-{setting.stage}"
+    for callback in tracking.callbacks(setting.recipe.tracking, job.lob, run):
+        trainer.add_callback(callback)
     show_progress(trainer, f"{job.lob}: {setting.stage}")
     parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))

@@ -14,6 +14,8 @@ from training.canary_rules import Canary
 from training.errors import RecipeError
 from training.method_rules import Dpo, Kto, Launch, Lora, Optimization, Sft, Validation
 from training.rules import Rules
+from training.speed import Speed
+from training.tracking import Tracking
 
 Stage = Literal["sft", "dpo", "kto"]
 METRICS = Literal[
@@ -220,6 +222,8 @@ class Recipe(Rules):
         Validation(), description="Early stopping on conversations kept back from training."
     )
     launch: Launch = Field(Launch(), description="How the trainer's process is started.")
+    speed: Speed = Field(Speed(), description="How SFT's steps are computed.")
+    tracking: Tracking = Field(Tracking(), description="Where the steps' figures are written.")
     evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
     gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
     canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")

@@ -22,13 +22,15 @@ def train(setting: Setting) -> Result:
         TooLittleData: Validation leaves nothing to learn from or to look at.
     """
     from transformers import AutoTokenizer
-    from trl import SFTTrainer
     from trl.trainer.sft_config import SFTConfig
+
+    from training.packed_trainer import PackedTrainer
 
     tokenizer = AutoTokenizer.from_pretrained(setting.job.base_model)
     rows = _rows(setting, tokenizer)
-    trainer = SFTTrainer(
+    trainer = PackedTrainer(
         **setting.policy(),
+        speed=setting.recipe.speed,
         processing_class=tokenizer,
         **fine_tuning.datasets_of(rows),
         args=SFTConfig(
