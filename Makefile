@@ -10,7 +10,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth bench-kernels \
+.PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth bench-kernels bench-training \
         bench-canary chaos plots clean
 
 # Make the environment (15 s with a warm cache).
@@ -73,6 +73,10 @@ bench-growth: $(READY)
 # Kernels against vLLM's own, alternating in one run; results in benchmarks/results/.
 bench-kernels: $(READY)
 	$(BIN)/python benchmarks/kernels/run.py $(ARGS)
+
+# Fine-tuning against plain TRL, same model, data and hardware (5 minutes); ARGS="--rounds 5".
+bench-training: $(READY)
+	$(BIN)/python benchmarks/training/run.py $(ARGS)
 
 # False alarms and power of the canary's tests, by simulation; results in benchmarks/results/.
 bench-canary: $(READY)

@@ -41,6 +41,7 @@ class Setting:
         cuda: Whether on a GPU.
         half: Whether in bfloat16.
         began: time.monotonic() at its start.
+        began_cpu: time.process_time() at its start.
     """
 
     job: Job
@@ -52,6 +53,7 @@ class Setting:
     cuda: bool
     half: bool
     began: float = field(default_factory=time.monotonic)
+    began_cpu: float = field(default_factory=time.process_time)
 
     def policy(self) -> dict[str, Any]:
         """Return what the trainer takes as the model; see `adapter_model.policy`."""
@@ -212,6 +214,7 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
         tokens=given.tokens,
         steps=trainer.state.global_step,
         seconds=time.monotonic() - setting.began,
+        cpu_seconds=time.process_time() - setting.began_cpu,
         device="cuda" if setting.cuda else "cpu",
         parameters=parameters,
         peak_memory_bytes=_peak_memory_bytes(setting.cuda),

@@ -55,6 +55,7 @@ class Result:
         validation_losses: (step, loss) pairs of each look at them, of the last stage.
         margins: (step, margin) pairs of DPO and KTO: the mean implicit reward of what is wanted
             less that of what is not, in nats times beta.
+        cpu_seconds: CPU time of all threads; of several processes, the first one's.
     """
 
     adapter: str
@@ -70,3 +71,4 @@ class Result:
     validation_loss: float | None = None
     validation_losses: list[tuple[int, float]] = field(default_factory=list)
     margins: list[tuple[int, float]] = field(default_factory=list)
+    cpu_seconds: float = 0.0

@@ -72,6 +72,7 @@ def joined(first: Result, second: Result) -> Result:
         tokens=first.tokens + second.tokens,
         steps=first.steps + second.steps,
         seconds=first.seconds + second.seconds,
+        cpu_seconds=first.cpu_seconds + second.cpu_seconds,
         peak_memory_bytes=max(first.peak_memory_bytes, second.peak_memory_bytes),
         losses=[*first.losses, *later(second.losses)],
         validation_losses=later(second.validation_losses),

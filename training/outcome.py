@@ -1,11 +1,12 @@
 """What one run of the pipeline made: the value that it returns and that the report shows."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from training.bootstrap import Interval
+from training.cost import Cost
 from training.dataset import Dataset
 from training.evaluation import Scores
 from training.gate import Decision
@@ -31,6 +32,7 @@ class Outcome:
         rollout: The promotion, if there was one.
         folder: The report's folder: report.md, report.html, report.json and plots.
         seconds: Wall time of the whole run.
+        cost: The same by step, and the processors' seconds.
     """
 
     lob: str
@@ -46,3 +48,4 @@ class Outcome:
     rollout: dict[str, Any] | None
     folder: Path
     seconds: float
+    cost: Cost = field(default_factory=Cost)

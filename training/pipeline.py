@@ -35,6 +35,7 @@ from training import (
     report,
     warm_start,
 )
+from training.cost import Meter
 from training.dataset import Dataset
 from training.errors import DatasetError, RecipeError
 from training.evaluation import Scores
@@ -84,7 +85,7 @@ async def run(
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
     """
-    begin = time.monotonic()
+    begin, meter = time.monotonic(), Meter()
     api_key = api_key or os.environ.get(API_KEY) or None
     _check(lob, settings, recipe)
 
@@ -110,6 +111,7 @@ async def run(
             f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
             f"dataset {built.id[:12]}"
         )
+        meter.end("dataset")
 
         # Train: a PEFT folder, made by a process of its own.
         base_hash = artifacts.model_hash(settings.model)
@@ -138,6 +140,7 @@ async def run(
             )
         )
         say(f"{lob}: {trained.steps} steps in {trained.seconds:.0f} s on {trained.device}")
+        meter.end("training")
 
         # Register: from here the version exists, as a candidate.
         number = await registry.reserve(lob)
@@ -168,6 +171,7 @@ async def run(
                     client, model, built.holdout, recipe.evaluation, on_output=advance
                 )
             scores[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
+        meter.end("evaluation")
 
         # Judge: the candidate against what serves.
         base, live, candidate = (
@@ -189,6 +193,7 @@ async def run(
         if decision.accepted and promote:
             rollout = await endpoint.promote(address, version.name, api_key)
             say(f"{lob}: {version.name} is live")
+        meter.end("decision")
 
         outcome = Outcome(
             lob=lob,
@@ -204,6 +209,7 @@ async def run(
             rollout=rollout,
             folder=out / version.name,
             seconds=time.monotonic() - begin,
+            cost=meter.cost(trained),
         )
         report.write(outcome)
         return outcome

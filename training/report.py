@@ -168,6 +168,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         **figures(outcome.training, outcome.base, outcome.live, outcome.candidate),
         "rollout": outcome.rollout,
         "seconds": outcome.seconds,
+        "cost": asdict(outcome.cost),
     }
 
 
