@@ -97,7 +97,8 @@ def trl_lean(task: dict[str, Any]) -> None:
 
 def switchboard(task: dict[str, Any]) -> None:
     """The trainer of `switchboard train`, with the recipe's defaults."""
-    from training import sft
+    from training import methods
+    from training.job import Job
     from training.settings import Recipe
 
     lora: dict[str, Any] = {"rank": task["rank"], "alpha": task["alpha"]}
@@ -119,8 +120,8 @@ def switchboard(task: dict[str, Any]) -> None:
             "speed": task["speed"],
         }
     )
-    sft.train(
-        sft.Job(
+    methods.train(
+        Job(
             "bench",
             task["model"],
             "none",

@@ -12,9 +12,9 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MistralConfig
 
 from training import packed_attention
+from training.job import Job
 from training.packed_attention import NAME, obstacle
 from training.settings import Recipe
-from training.sft import Job
 from training.speed import Speed
 from training.tracking import Tracking
 from training.worker import Worker
