@@ -21,7 +21,7 @@ from training import packed_attention
 from training.errors import FineTuneFailed
 from training.packed_attention import PACK_LENGTHS
 from training.packing import pack
-from training.speed import Choice, Speed
+from training.speed import Speed
 
 IGNORED = -100
 _log = logging.getLogger(__name__)
@@ -81,13 +81,11 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         if self._packed:
             packed_attention.use(model)
             kwargs["data_collator"] = PackingCollator(speed.pack_length)
-        if _wanted("speed.liger", speed.liger, "liger_kernel", cuda):
+        if speed.liger == "on" or (speed.liger == "auto" and cuda and find_spec("liger_kernel")):
             _use_liger(model)
         super().__init__(model=model, **kwargs)
-        if _wanted("speed.fused_lora", speed.fused_lora, "switchboard_kernels", cuda):
-            from switchboard_kernels.fused_lora_linear import patch_peft
-
-            patch_peft(self.model)
+        if speed.fused_lora:
+            _fuse_lora(self.model)
         base = getattr(self.model, "get_base_model", lambda: self.model)()
         # TRL's own loss takes only positions with a label where Triton runs, else all of them.
         self._selects = not cuda and "logits_to_keep" in inspect.signature(base.forward).parameters
@@ -155,17 +153,20 @@ def _whole(inputs: dict[str, Any]) -> dict[str, Any]:
     return {**inputs, PACK_LENGTHS: lengths}
 
 
-def _wanted(key: str, choice: Choice, package: str, cuda: bool) -> bool:
-    found = find_spec(package) is not None
-    if choice == "on" and not found:
-        raise FineTuneFailed(f"{key} is on, but {package} is not installed")
-    return choice == "on" or (choice == "auto" and cuda and found)
+def _fuse_lora(model: Any) -> None:
+    try:
+        from switchboard_kernels.fused_lora_linear import patch_peft
+    except ImportError as exc:
+        raise FineTuneFailed(f"speed.fused_lora needs switchboard-kernels: {exc}") from exc
+    patch_peft(model)
 
 
 def _use_liger(model: Any) -> None:
     """Put Liger's norms, rotary embeddings and activations in; TRL chunks the loss itself."""
-    from liger_kernel.transformers import _apply_liger_kernel_to_instance
-
+    try:
+        from liger_kernel.transformers import _apply_liger_kernel_to_instance
+    except ImportError as exc:
+        raise FineTuneFailed(f"speed.liger needs liger-kernel: {exc}") from exc
     base = model.get_base_model() if hasattr(model, "get_base_model") else model
     _apply_liger_kernel_to_instance(
         model=base, cross_entropy=False, fused_linear_cross_entropy=False

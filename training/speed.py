@@ -9,8 +9,6 @@ from pydantic import Field
 
 from training.rules import Rules
 
-Choice = Literal["auto", "on", "off"]
-
 
 class Speed(Rules):
     """How an optimizer step is computed."""
@@ -26,12 +24,12 @@ class Speed(Rules):
         description="Most tokens in one forward pass; a step with more takes several, with the "
         "same gradient. Bounds the memory. A longer example goes alone.",
     )
-    fused_lora: Choice = Field(
-        "auto",
-        description="Run PEFT's LoRA layers by switchboard-kernels' fused_lora_linear; auto on a "
-        "GPU only, since it brings nothing on a CPU.",
+    fused_lora: bool = Field(
+        False,
+        description="Run PEFT's LoRA layers by switchboard-kernels' fused_lora_linear. Brings "
+        "nothing on a CPU, and was not measured on a GPU yet.",
     )
-    liger: Choice = Field(
+    liger: Literal["auto", "on", "off"] = Field(
         "auto",
         description="Run norms, rotary embeddings and activations by Liger's kernels; auto on a "
         "GPU with liger-kernel installed.",

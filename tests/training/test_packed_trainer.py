@@ -128,8 +128,8 @@ def uneven_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         Speed(),
         Speed(pack_length=120),
-        Speed(fused_lora="on"),
-        Speed(packing=False, fused_lora="on"),
+        Speed(fused_lora=True),
+        Speed(packing=False, fused_lora=True),
     ],
     ids=["one pack", "several packs a step", "fused", "padded and fused"],
 )
