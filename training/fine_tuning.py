@@ -189,7 +189,7 @@ def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
     job, checkpoints = setting.job, setting.out / CHECKPOINTS
     if given.watched:
         trainer.add_callback(EarlyStoppingCallback(setting.recipe.validation.patience))
-    run = f"{setting.out.name}-{setting.stage}"
+    run = f"{Path(job.out).name}-{setting.stage}"
     for callback in tracking.callbacks(setting.recipe.tracking, job.lob, run):
         trainer.add_callback(callback)
     show_progress(trainer, f"{job.lob}: {setting.stage}")

@@ -18,8 +18,8 @@ class Tracking(Rules):
     )
     folder: Path = Field(
         Path("runs/tracking"),
-        description="Folder of the event files, a folder in it for each line of business and "
-        "dataset, or of MLflow's runs.",
+        description="Folder of the event files, in it one a line of business and in that one "
+        "a run, or of MLflow's runs.",
     )
     uri: str | None = Field(None, description="MLflow's server, in place of the folder.")
 
@@ -39,10 +39,11 @@ def callbacks(tracking: Tracking, lob: str, run: str) -> list[Any]:
         return []
     try:
         if tracking.to == "tensorboard":
-            from torch.utils.tensorboard import SummaryWriter
             from transformers.integrations import TensorBoardCallback
 
-            return [TensorBoardCallback(SummaryWriter(str(tracking.folder / lob / run)))]
+            board = TensorBoardCallback()  # opens its file when training begins, in one process
+            board.logging_dir = str(tracking.folder / lob / run)
+            return [board]
         from transformers.integrations import MLflowCallback
 
         place = tracking.uri or tracking.folder.absolute().as_uri()

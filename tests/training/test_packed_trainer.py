@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, Mistra
 
 from training import packed_attention
 from training.job import Job
+from training.method_rules import Validation
 from training.packed_attention import NAME, obstacle
 from training.settings import Recipe
 from training.speed import Speed
@@ -115,6 +116,7 @@ def uneven_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
         {
             "prompt": [{"role": "user", "content": "hello " * (1 + 3 * n % 16)}],
             "completion": [{"role": "assistant", "content": f"answer {n}"}],
+            "conversation_id": f"conversation {n}",
         }
         for n in range(16)
     ]
@@ -141,16 +143,23 @@ async def test_the_loss_curve_and_the_adapter_are_those_of_padded_batches(
     tiny_recipe: Recipe,
     tmp_path: Path,
 ) -> None:
-    sft = tiny_recipe.sft.model_copy(update={"gradient_accumulation": 2})
+    changes: dict[str, Any] = {
+        "sft": tiny_recipe.sft.model_copy(update={"gradient_accumulation": 2}),
+        "validation": Validation(share=0.3),
+    }
     plain, ours = [
         await worker.train(
-            make_job(tiny_base, uneven_file, tmp_path / name, tiny_recipe, sft=sft, speed=chosen)
+            make_job(tiny_base, uneven_file, tmp_path / name, tiny_recipe, speed=chosen, **changes)
         )
         for name, chosen in (("plain", Speed(packing=False)), ("ours", speed))
     ]
-    assert ours.steps == plain.steps == 4
-    for (_, mine), (_, theirs) in zip(ours.losses, plain.losses, strict=True):
-        assert mine == pytest.approx(theirs, rel=1e-4)
+    assert ours.steps == plain.steps > 2
+    for mine, theirs in (
+        (ours.losses, plain.losses),
+        (ours.validation_losses, plain.validation_losses),
+    ):
+        assert [step for step, _ in mine] == [step for step, _ in theirs]
+        assert [loss for _, loss in mine] == pytest.approx([loss for _, loss in theirs], rel=1e-4)
     weights, expected = (
         load_file(Path(result.adapter) / "adapter_model.safetensors") for result in (ours, plain)
     )
@@ -169,7 +178,7 @@ async def test_tensorboard_holds_the_loss_of_each_step(
     result = await worker.train(job)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    events = EventAccumulator(str(tmp_path / "tracking" / "care" / "run"))
+    events = EventAccumulator(str(tmp_path / "tracking" / "care" / "run-sft"))
     events.Reload()
     read = [(event.step, event.value) for event in events.Scalars("train/loss")]
     assert read == [(step, pytest.approx(loss, rel=1e-6)) for step, loss in result.losses]
