@@ -46,7 +46,7 @@ def packed_attention(
         )
         return alone
     sizes = list(pack_lengths)
-    parts = zip(*(torch.split(tensor, sizes, 2) for tensor in (query, key, value)), strict=True)
+    parts = zip(*(torch.split(tensor, sizes, dim=2) for tensor in (query, key, value)), strict=True)
     out = [sdpa_attention_forward(module, q, k, v, None, **kwargs)[0] for q, k, v in parts]
     return torch.cat(out, dim=1), None
 

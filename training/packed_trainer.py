@@ -9,7 +9,7 @@ the same. Checkpoints and their resumption are the trainer's own.
 
 import inspect
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
@@ -97,12 +97,12 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
 
         Several processes must call the model equally often, so each takes its examples in one.
         """
+        step: Callable[..., torch.Tensor] = super().training_step
         if PACK_LENGTHS not in inputs:
-            return super().training_step(model, inputs, num_items_in_batch)
+            return step(model, inputs, num_items_in_batch)
         if num_items_in_batch is None:
             num_items_in_batch = inputs["labels"].ne(IGNORED).sum().clamp(min=1)
         packs = _packs(inputs) if self.accelerator.num_processes == 1 else [_whole(inputs)]
-        step = super().training_step
         losses = [step(model, part, num_items_in_batch) for part in packs]
         return torch.stack(losses).sum()
 

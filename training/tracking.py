@@ -16,8 +16,8 @@ class Tracking(Rules):
     to: Literal["none", "tensorboard", "mlflow"] = Field(
         "none", description="tensorboard writes event files; mlflow needs the package mlflow."
     )
-    folder: Path = Field(
-        Path("runs/tracking"),
+    folder: str = Field(
+        "runs/tracking",
         description="Folder of the event files, in it one a line of business and in that one "
         "a run, or of MLflow's runs.",
     )
@@ -42,11 +42,11 @@ def callbacks(tracking: Tracking, lob: str, run: str) -> list[Any]:
             from transformers.integrations import TensorBoardCallback
 
             board = TensorBoardCallback()  # opens its file when training begins, in one process
-            board.logging_dir = str(tracking.folder / lob / run)
+            board.logging_dir = str(Path(tracking.folder) / lob / run)
             return [board]
         from transformers.integrations import MLflowCallback
 
-        place = tracking.uri or tracking.folder.absolute().as_uri()
+        place = tracking.uri or Path(tracking.folder).absolute().as_uri()
         os.environ |= {"MLFLOW_TRACKING_URI": place, "MLFLOW_EXPERIMENT_NAME": lob}
         return [MLflowCallback()]
     except (ImportError, RuntimeError) as exc:

@@ -157,7 +157,10 @@ def unsloth(task: dict[str, Any]) -> None:
 
 
 def _same(task: dict[str, Any]) -> dict[str, Any]:
+    import torch
+
     return {
+        "use_cpu": not torch.cuda.is_available(),  # TRL's own default does not start without a GPU
         "output_dir": task["out"],
         "num_train_epochs": task["epochs"],
         "per_device_train_batch_size": task["batch_size"],

@@ -173,7 +173,7 @@ async def test_the_loss_curve_and_the_adapter_are_those_of_padded_batches(
 async def test_tensorboard_holds_the_loss_of_each_step(
     worker: Worker, tiny_base: Path, uneven_file: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    tracking = Tracking(to="tensorboard", folder=tmp_path / "tracking")
+    tracking = Tracking(to="tensorboard", folder=str(tmp_path / "tracking"))
     job = make_job(tiny_base, uneven_file, tmp_path / "run", tiny_recipe, tracking=tracking)
     result = await worker.train(job)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
