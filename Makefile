@@ -76,7 +76,7 @@ bench-kernels: $(READY)
 
 # Fine-tuning against plain TRL, same model, data and hardware (5 minutes); ARGS="--rounds 5".
 bench-training: $(READY)
-	$(BIN)/python benchmarks/training/run.py $(ARGS)
+	$(BIN)/python benchmarks/finetuning/run.py $(ARGS)
 
 # False alarms and power of the canary's tests, by simulation; results in benchmarks/results/.
 bench-canary: $(READY)

@@ -1,6 +1,6 @@
 """One fine-tuning of one trainer in a process of its own: reads a task, writes what it measured.
 
-    python benchmarks/training/target.py TASK.json ANSWER.json
+    python benchmarks/finetuning/target.py TASK.json ANSWER.json
 
 Everything that a comparison must hold equal comes from the task: model, data, LoRA, batch, learning
 rate, seed. All else is the trainer's own default. The clock runs in `Trainer.train` alone: loading

@@ -1,7 +1,7 @@
 """Fine-tuning against plain TRL, same model, data and hardware: ``make bench-training``.
 
-    python benchmarks/training/run.py [--rounds 3] [--examples 192] [--dialogs PATH]
-    python benchmarks/training/run.py --models 1b,8b --methods lora,qlora --examples 2048  # a GPU
+    python benchmarks/finetuning/run.py [--rounds 3] [--examples 192] [--dialogs PATH]
+    python benchmarks/finetuning/run.py --models 1b,8b --methods lora,qlora --examples 2048  # a GPU
 
 Each round runs every trainer once, in a process of its own, in an order that turns. Tokens are the
 data's own: padding counts for nothing. Writes ``benchmarks/results/training.json`` and fails where
