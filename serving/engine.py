@@ -142,7 +142,10 @@ class Engine:
             app.exception_handler(kind)(_engine_failed)
         app.middleware_stack = None  # build_app has built it, with vLLM's handlers
         await init_app_state(client, app.state, args, tasks)
-        return cls(client, app, stack)
+        engine = cls(client, app, stack)
+        # The first request for log probabilities compiles a kernel, while everybody else waits.
+        await engine._answer_one_token(None, logprobs=1)
+        return engine
 
     async def stop(self) -> None:
         """Shut the engine down."""
@@ -190,10 +193,14 @@ class Engine:
                 raise Unavailable(f"The engine gave no token in {PROBE_TIMEOUT_S:g} s.") from exc
             self._answered = time.monotonic()
 
-    async def _answer_one_token(self, lora: LoRARequest | None) -> None:
+    async def _answer_one_token(
+        self, lora: LoRARequest | None, logprobs: int | None = None
+    ) -> None:
         stream = self._client.generate(
             {"prompt_token_ids": [0]},
-            SamplingParams(max_tokens=1, temperature=0.0),
+            SamplingParams(
+                max_tokens=1, temperature=0.0, logprobs=logprobs, prompt_logprobs=logprobs
+            ),
             f"warm-{uuid.uuid4().hex}",
             lora_request=lora,
         )

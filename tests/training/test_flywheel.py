@@ -26,8 +26,8 @@ from tests.training.test_pipeline import StandIn, wanted
 from tests.training.webhook_receiver import Received, receiving
 from training.errors import FineTuneFailed
 from training.flywheel import Wheel
+from training.job import Job, Result
 from training.settings import Recipe
-from training.sft import Job, Result
 
 KEY = "sb-admin"
 ROOT = Path(__file__).parents[2]
