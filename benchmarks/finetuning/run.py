@@ -32,7 +32,7 @@ RESULT = ROOT / "benchmarks" / "results" / "training.json"
 OURS = "switchboard"
 # Largest difference of a step's loss, relative to TRL's. Float32 on both sides leaves rounding that
 # training amplifies; plain TRL computes in bfloat16, whose steps are 0.4 % wide.
-TOLERANCE = {"trl": 0.05, "trl_lean": 0.005, "unsloth": 0.05}
+TOLERANCE = {"trl": 0.02, "trl_lean": 0.005, "unsloth": 0.05}
 TIMEOUT_S = 3600
 
 
