@@ -418,6 +418,8 @@ def _environment(settings: Settings, *, local: bool) -> dict[str, str]:
         "RAY_process_group_cleanup_enabled": "true",
         # A dead HAProxy, or its actor, is noticed after three checks: Ray waits 10 s between two.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
+        # Three waits of 5 s, and Serve kills a proxy that a busy machine has not started yet.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
         # Several servers on one machine must not share a proxy's files and ports.
         "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run_dir / "metrics.sock"),
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
