@@ -183,7 +183,7 @@ async def check_engine(settings: Settings) -> None:
         ConfigError: vLLM refuses them.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "serving.engine"),
+        *(sys.executable, "-P", "-m", "serving.engine"),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,

@@ -202,7 +202,7 @@ def _write_config(
 
 
 def _create_key(config: Path, role: str) -> str:
-    command = [sys.executable, "-m", "serving.cli", "keys", "create", "--config", str(config)]
+    command = [sys.executable, "-P", "-m", "serving.cli", "keys", "create", "--config", str(config)]
     done = subprocess.run(
         [*command, "--name", f"demo {role}", "--role", role],
         check=True,
@@ -225,7 +225,7 @@ class _Server:
         started = time.monotonic()
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "serving.cli", "serve", str(self._config)),
+                *(sys.executable, "-P", "-m", "serving.cli", "serve", str(self._config)),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},

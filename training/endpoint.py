@@ -51,7 +51,7 @@ async def running(
     process = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-c", _DIE_WITH_PARENT, str(os.getpid()), sys.executable),
-        *("-m", "serving.cli", "serve", str(config), "--port", str(port)),
+        *("-P", "-m", "serving.cli", "serve", str(config), "--port", str(port)),
     )
     try:
         address = f"http://127.0.0.1:{port}"

@@ -21,7 +21,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import training
 from training import launched, methods
 from training.errors import FineTuneFailed, TooLittleData, WorkerLost
 from training.job import Job, Result
@@ -120,12 +119,11 @@ def _write(job: Job) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment in which the child finds this package and hashes as every run does."""
-    root = str(Path(training.__file__).resolve().parents[1])
-    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    """Return an environment in which the child hashes as every run does."""
     return {
         **os.environ,
-        "PYTHONPATH": path,
+        # Started in the repository, it would take our folder `kernels` for Hugging Face's package.
+        "PYTHONSAFEPATH": "1",
         "PYTHONHASHSEED": "0",
         "PYTHONUNBUFFERED": "1",
         "TOKENIZERS_PARALLELISM": "false",

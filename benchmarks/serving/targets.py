@@ -97,7 +97,7 @@ def switchboard(
     file.write_text(yaml.safe_dump(content))
     target = Target(
         name,
-        [[sys.executable, "-m", "serving.cli", "serve", str(file)]],
+        [[sys.executable, "-P", "-m", "serving.cli", "serve", str(file)]],
         f"http://127.0.0.1:{port}",
         next(iter(config["lobs"])),
         list(setting.adapters),

@@ -20,7 +20,12 @@ from training.worker import Worker
 
 CLUSTER = """
     import ray, sys
-    ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False)
+    for attempt in range(3):  # Ray gives a node thirty seconds, which a busy machine exceeds
+        try:
+            ray.init(address="local", num_cpus=2, num_gpus=0, include_dashboard=False)
+            break
+        except Exception:
+            ray.shutdown()
     print("address", ray.get_runtime_context().gcs_address, flush=True)
     sys.stdin.read()
     ray.shutdown()
