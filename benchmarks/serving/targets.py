@@ -189,7 +189,8 @@ def ray_llm(setting: Setting, port: int, name: str = "ray_llm_haproxy") -> Targe
         import ray.serve.llm  # noqa: F401  its own imports say what it lacks
     except ImportError as exc:
         raise Missing(f"ray.serve.llm cannot be imported: {exc}") from exc
-    folder = setting.folder / name
+    # A short name: Ray adds its node's id, and HAProxy's socket takes 97 characters.
+    folder = setting.folder / str(port)
     folder.mkdir()
     config = setting.config
     options = {
