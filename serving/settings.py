@@ -24,7 +24,7 @@ from pydantic import (
     model_validator,
 )
 
-from serving.errors import ConfigError
+from serving.errors import ConfigError, NotFound
 
 TASKS = ("suggestion", "summary", "chat", "completion", "response")
 LOB_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
@@ -436,6 +436,12 @@ class Settings(Section):
         """The server's own address for clients on this machine, without /v1."""
         host = "127.0.0.1" if self.http.host in {"0.0.0.0", "::"} else self.http.host  # noqa: S104
         return f"http://{host}:{self.http.port}"
+
+    def require_lob(self, lob: str) -> None:
+        """Raise NotFound, naming those there are, if this line of business is not configured."""
+        if lob not in self.lobs:
+            known = ", ".join(self.lobs)
+            raise NotFound(f"no line of business {lob!r} is configured; there are: {known}")
 
 
 def load(path: Path | str, *, port: int | None = None) -> Settings:

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from serving import artifacts
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict
 from serving.registry import Registry
 from serving.settings import Settings
 from serving.store.database import Database
@@ -268,10 +268,7 @@ def _work_folder(out: Path, lob: str, inputs: list[str | None], recipe: Recipe) 
 
 def _check(lob: str, settings: Settings, recipe: Recipe) -> None:
     """Refuse early what would fail late."""
-    if lob not in settings.lobs:
-        raise NotFound(
-            f"no line of business {lob!r} is configured; there are: {', '.join(settings.lobs)}"
-        )
+    settings.require_lob(lob)
     if recipe.lora.rank > settings.adapters.max_rank:
         raise RecipeError(
             f"lora.rank: {recipe.lora.rank} exceeds the server's adapters.max_rank of "
