@@ -11,7 +11,7 @@ LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth \
-        bench-kernels bench-training bench-canary bench-flywheel chaos plots clean
+        bench-flames bench-kernels bench-training bench-canary bench-flywheel chaos plots clean
 
 # Make the environment (15 s with a warm cache).
 setup: $(READY)
@@ -69,6 +69,10 @@ bench-serving: $(READY)
 # Switchboard with 1 to 1,000 registered adapters, 8 or 64 of them active (15 minutes).
 bench-growth: $(READY)
 	$(BIN)/python benchmarks/serving/growth.py $(ARGS)
+
+# Where the CPU time beside the engine goes, bare vLLM and Switchboard: flame graphs and a table.
+bench-flames: $(READY)
+	$(BIN)/python benchmarks/serving/flames.py $(ARGS)
 
 # Kernels against vLLM's own, alternating in one run; results in benchmarks/results/.
 bench-kernels: $(READY)

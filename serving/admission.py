@@ -26,8 +26,8 @@ from functools import partial
 
 from serving import metrics
 from serving.errors import Overloaded, RateLimited
+from serving.limit_settings import KeyLimits, Limits, LobLimits
 from serving.rate import Bucket
-from serving.settings import KeyLimits, Limits, LobLimits
 
 _SMOOTHING = 0.1
 

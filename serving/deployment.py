@@ -10,12 +10,10 @@ import logging
 import os
 import pickle
 import signal
-import tempfile
 import threading
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
@@ -25,7 +23,7 @@ from ray import serve
 from ray.experimental import internal_kv
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from serving import errors, haproxy, ports, serve_options
+from serving import errors, ports, ray_environment, serve_options
 from serving.apply import Applier
 from serving.errors import ConfigError, RolloutFailed, SwitchboardError, Unavailable
 from serving.members import Command
@@ -45,6 +43,7 @@ RETRY_S = 0.3
 RAY_STARTS = 5
 STOP_CHECK_S = 0.5
 WATCH_S = 0.05
+LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadOnly}
 KEPT = "switchboard-config"  # key in Ray's store: the revision in force, and one being applied
 
 
@@ -268,7 +267,9 @@ def start(revision: Revision) -> None:
     ports.check(settings.http)
     asyncio.run(_open(settings))
     address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
-    environment = _environment(settings, local=address == "local")
+    environment = ray_environment.prepare(
+        settings, local=address == "local", haproxy_binary=_haproxy_binary
+    )
     if not ray.is_initialized():
         _start_ray(
             address=address,
@@ -294,7 +295,7 @@ def start(revision: Revision) -> None:
         http_options=HTTPOptions(
             host=settings.http.host,
             port=settings.http.port,
-            location=_LOCATIONS[settings.http.proxy_on],
+            location=LOCATIONS[settings.http.proxy_on],
         ),
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
@@ -302,6 +303,12 @@ def start(revision: Revision) -> None:
         serve.run(_bound(revision), name=APP, route_prefix="/")
     except RuntimeError as exc:
         raise ConfigError("The server could not start.\n" + _messages()) from exc
+
+
+def _haproxy_binary() -> str:
+    from ray.serve._private.haproxy import get_haproxy_binary
+
+    return str(get_haproxy_binary())
 
 
 def _start_ray(**options: Any) -> None:
@@ -390,60 +397,3 @@ async def _open(settings: Settings) -> None:
     db = Database(settings.store.url)
     await db.open_when_up()
     await db.close()
-
-
-_LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadOnly}
-
-
-def _environment(settings: Settings, *, local: bool) -> dict[str, str]:
-    """Set what Ray reads from the environment, before Ray starts; return it."""
-    run_dir = Path(tempfile.mkdtemp(prefix="switchboard-"))
-    defaults = {
-        "RAY_SERVE_ENABLE_HA_PROXY": "1" if settings.http.proxy == "haproxy" else "0",
-        # One event loop for Serve, vLLM and us: a hand-over between threads per chunk is dear.
-        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
-        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
-        "RAY_SERVE_LOG_TO_STDERR": "0",
-        # HAProxy forgets a replica within a second; Serve would keep it for thirty.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": "3",
-        # Ray runs workers at nice 15: the engine would yield to anything else on its machine.
-        "RAY_worker_niceness": "0",
-        # Ten rounds a second of the controller, and a log line of HAProxy's to a Python process
-        # for each request, are dear on a small machine. Our own metrics have what the latter tell.
-        "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
-        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
-        "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
-        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
-        # What a killed worker leaves behind, Ray ends.
-        "RAY_process_group_cleanup_enabled": "true",
-        # A dead HAProxy, or its actor, is noticed after three checks: Ray waits 10 s between two.
-        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1",
-        # Three waits of 5 s, and Serve kills a proxy that a busy machine has not started yet.
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",
-        # Several servers on one machine must not share a proxy's files and ports.
-        "RAY_SERVE_HAPROXY_METRICS_SOCKET_PATH": str(run_dir / "metrics.sock"),
-        "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(run_dir / "haproxy.cfg"),
-        "RAY_SERVE_HAPROXY_SOCKET_PATH": str(run_dir / "admin.sock"),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(run_dir),
-        "RAY_SERVE_HAPROXY_SERVER_STATE_FILE": str(run_dir / "server-state"),
-        "RAY_SERVE_HAPROXY_METRICS_PORT": str(ports.free()),
-        "RAY_SERVE_HAPROXY_STATS_PORT": str(ports.free()),
-        # Ports of the replicas: another server's proxy must not find ours on one it remembers.
-        "RAY_SERVE_DIRECT_INGRESS_MIN_HTTP_PORT": str(block := ports.block()),
-        "RAY_SERVE_DIRECT_INGRESS_MAX_HTTP_PORT": str(block + ports.BLOCK),
-        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free()),
-        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(ports.free()),
-        # A proxy worker that a reload replaced keeps its streams as long as any may last.
-        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(serve_options.haproxy_hard_stop_s(settings)),
-    }
-    if settings.http.proxy == "haproxy" and settings.http.affinity:
-        balance = haproxy.balance(settings.http.affinity_load_percent, wrapped=local)
-        defaults["RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"] = balance
-    if settings.http.proxy == "haproxy" and local:  # the wrapper lies on this machine only
-        from ray.serve._private.haproxy import get_haproxy_binary
-
-        program = haproxy.wrapper(run_dir, get_haproxy_binary())
-        defaults["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
-        defaults["RAY_SERVE_HAPROXY_RETRY_ON"] = haproxy.RETRY_ON
-        defaults["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"] = str(haproxy.BUFFER_BYTES)
-    return {name: os.environ.setdefault(name, value) for name, value in defaults.items()}

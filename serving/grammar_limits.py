@@ -14,7 +14,7 @@ from typing import Any
 import orjson
 
 from serving.errors import InvalidRequest
-from serving.settings import GrammarLimits
+from serving.limit_settings import GrammarLimits
 
 _COUNTS = frozenset(
     f"{least}{what}" for least in ("min", "max") for what in ("Length", "Items", "Properties")

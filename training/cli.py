@@ -9,36 +9,28 @@ from typing import Annotated, Literal
 
 import typer
 
+from training.cli_options import (
+    DEFAULT_CONFIG,
+    DEFAULT_OUT,
+    Config,
+    Lob,
+    Out,
+    RecipePath,
+    RunningOrPrivateUrl,
+    RunningUrl,
+)
+
 REJECTED = 3
 """Exit status of a run whose candidate the gate rejected, or whose canary was rolled back."""
 
 canary = typer.Typer(no_args_is_help=True, help="Canaries: watch one, and read what was decided.")
-Lob = Annotated[str, typer.Argument(help="The line of business, such as care.")]
-Config = Annotated[
-    Path,
-    typer.Option(
-        "--config", "-c", envvar="SWITCHBOARD_CONFIG", help="The server's configuration file."
-    ),
-]
-RecipePath = Annotated[
-    Path | None,
-    typer.Option(help="Recipe; by default training/LOB.yaml or default.yaml beside --config."),
-]
-DEFAULT_CONFIG = Path("configs/demo.yaml")
 
 
 def train(
     lob: Lob,
     config: Config = DEFAULT_CONFIG,
     recipe: RecipePath = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SWITCHBOARD_URL",
-            help="Address of the running server, without /v1. By default the configured one; "
-            "if none answers, a private one is started.",
-        ),
-    ] = None,
+    url: RunningOrPrivateUrl = None,
     promote: Annotated[
         bool, typer.Option("--promote", help="Hot-swap the new version if it passes the gate.")
     ] = False,
@@ -46,7 +38,7 @@ def train(
         str | None,
         typer.Option(help="Id of a dataset to learn from. By default one is built from feedback."),
     ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for datasets and reports.")] = Path("runs"),
+    out: Out = DEFAULT_OUT,
     on: Annotated[
         Literal["local", "ray"] | None,
         typer.Option(
@@ -109,13 +101,7 @@ def canary_run(
     ] = None,
     config: Config = DEFAULT_CONFIG,
     recipe: RecipePath = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SWITCHBOARD_URL",
-            help="Address of the running server, without /v1. By default the configured one.",
-        ),
-    ] = None,
+    url: RunningUrl = None,
     once: Annotated[bool, typer.Option("--once", help="Look and act once, as from cron.")] = False,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between looks.")] = 60.0,
 ) -> None:

@@ -1,11 +1,18 @@
 """`switchboard compare`: models side by side, so that choosing one is reading a table."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from training.cli import DEFAULT_CONFIG, Config, Lob, RecipePath
+from training.cli_options import (
+    DEFAULT_CONFIG,
+    DEFAULT_OUT,
+    Config,
+    Lob,
+    Out,
+    RecipePath,
+    RunningOrPrivateUrl,
+)
 
 
 def compare(
@@ -48,15 +55,8 @@ def compare(
     ] = None,
     config: Config = DEFAULT_CONFIG,
     recipe: RecipePath = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SWITCHBOARD_URL",
-            help="Address of our server, without /v1. By default the configured one; if none "
-            "answers, a private one is started.",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("runs"),
+    url: RunningOrPrivateUrl = None,
+    out: Out = DEFAULT_OUT,
 ) -> None:
     """Let models answer the same held-out examples: quality, latency, cost per 1000 conversations.
 

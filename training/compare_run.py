@@ -8,7 +8,6 @@ from pathlib import Path
 
 import openai
 
-from serving.errors import NotFound
 from serving.registry import Registry
 from serving.settings import Settings
 from serving.store import datasets
@@ -74,9 +73,7 @@ async def run(
         DatasetError: The dataset is another line's, or holds out less than two conversations.
         EvaluationFailed: A server does not answer, or with another model.
     """
-    if lob not in settings.lobs:
-        known = ", ".join(settings.lobs)
-        raise NotFound(f"no line of business {lob!r} is configured; there are: {known}")
+    settings.require_lob(lob)
     async with AsyncExitStack() as stack:
         db = Database(settings.store.url)
         await db.open()

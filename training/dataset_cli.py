@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 import typer
 
+from training.cli_options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Lob, Out, RecipePath
+
 if TYPE_CHECKING:
     from serving.settings import Settings
     from serving.store.database import Database
@@ -16,23 +18,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Datasets: build, show, list, export, import your own."
 )
 
-Config = Annotated[
-    Path,
-    typer.Option(
-        "--config", "-c", envvar="SWITCHBOARD_CONFIG", help="The server's configuration file."
-    ),
-]
-RecipeFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--recipe", help="Recipe; by default training/LOB.yaml or default.yaml beside --config."
-    ),
-]
-Out = Annotated[Path, typer.Option(help="Folder for runs; datasets lie in datasets/ in it.")]
-Lob = Annotated[str, typer.Argument(help="The line of business, such as care.")]
 Id = Annotated[str, typer.Argument(metavar="ID", help="The dataset's id, or its beginning.")]
-DEFAULT_CONFIG = Path("configs/demo.yaml")
-DEFAULT_OUT = Path("runs")
 
 
 @app.command()
@@ -43,7 +29,7 @@ def build(
         typer.Option(help="Make the dataset of this manifest again, byte for byte."),
     ] = None,
     config: Config = DEFAULT_CONFIG,
-    recipe: RecipeFile = None,
+    recipe: RecipePath = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Build a dataset from the feedback in the store, as `switchboard train` does."""
@@ -56,7 +42,7 @@ def build(
     root = out / "datasets"
 
     async def work(db: "Database", settings: "Settings") -> "Dataset":
-        _known(lob, settings)
+        settings.require_lob(lob)
         if from_manifest is None:
             rules = recipes.load(recipe or recipes.find(lob, config)).curation
             return await dataset_store.build(db, lob, rules, root)
@@ -76,7 +62,7 @@ def import_(
     lob: Lob,
     file: Annotated[Path, typer.Argument(help="JSON Lines in one of TRL's formats.")],
     config: Config = DEFAULT_CONFIG,
-    recipe: RecipeFile = None,
+    recipe: RecipePath = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Make a dataset of your own data, for `switchboard train LOB --dataset ID`."""
@@ -87,7 +73,7 @@ def import_(
     root = out / "datasets"
 
     async def work(db: "Database", settings: "Settings") -> "Dataset":
-        _known(lob, settings)
+        settings.require_lob(lob)
         rules = recipes.load(recipe or recipes.find(lob, config)).curation
         rules = rules.model_copy(update={"golden_share": 0.0})
         frozen = await dataset_store.golden(db, lob, root)
@@ -198,14 +184,6 @@ def _console() -> Any:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else 200)
-
-
-def _known(lob: str, settings: "Settings") -> None:
-    from serving.errors import NotFound
-
-    if lob not in settings.lobs:
-        known = ", ".join(settings.lobs)
-        raise NotFound(f"no line of business {lob!r} is configured; there are: {known}")
 
 
 def _with_store(config: Path, action: "Callable[[Database, Settings], Awaitable[T]]") -> T:

@@ -5,23 +5,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from training.cli_options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Lob, Out, RunningUrl
+
 if TYPE_CHECKING:
     from training.flywheel import Wheel
 
 app = typer.Typer(
     no_args_is_help=True, help="The flywheel: training by schedule; status, pause, resume, force."
 )
-Lob = Annotated[str, typer.Argument(help="The line of business, such as care.")]
 Lobs = Annotated[
     list[str] | None, typer.Option("--lob", help="A line of business; may be repeated.")
 ]
-Config = Annotated[
-    Path,
-    typer.Option(
-        "--config", "-c", envvar="SWITCHBOARD_CONFIG", help="The server's configuration file."
-    ),
-]
-DEFAULT_CONFIG = Path("configs/demo.yaml")
 
 
 @app.command()
@@ -33,14 +27,8 @@ def run(
         Path | None,
         typer.Option(help="One recipe for all; by default training/LOB.yaml or default.yaml."),
     ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SWITCHBOARD_URL",
-            help="Address of the running server, without /v1. By default the configured one.",
-        ),
-    ] = None,
-    out: Annotated[Path, typer.Option(help="Folder for datasets and reports.")] = Path("runs"),
+    url: RunningUrl = None,
+    out: Out = DEFAULT_OUT,
     every: Annotated[float, typer.Option(min=0.1, help="Seconds between two looks.")] = 15.0,
 ) -> None:
     """Turn every line of business by its recipe, until stopped; several schedulers may run.
@@ -126,19 +114,14 @@ def _with_wheel(
     import uuid
 
     from serving import settings as server_settings
-    from serving.errors import NotFound
     from serving.store.database import Database
     from training import settings as recipes
     from training.flywheel import Wheel
 
     settings = server_settings.load(config)
     known = list(lobs or settings.lobs)
-    unknown = [lob for lob in known if lob not in settings.lobs]
-    if unknown:
-        raise NotFound(
-            f"no line of business {unknown[0]!r} is configured; there are: "
-            f"{', '.join(settings.lobs)}"
-        )
+    for lob in known:
+        settings.require_lob(lob)
 
     async def main() -> None:
         task = asyncio.current_task()

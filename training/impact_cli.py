@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.cli import DEFAULT_CONFIG, Config
+from training.cli_options import DEFAULT_CONFIG, Config
 
 if TYPE_CHECKING:
     from training.impact_report import Report
@@ -35,13 +35,11 @@ def impact(
     import json
 
     from serving import settings as server_settings
-    from serving.errors import NotFound
     from training import impact_report
 
     settings = server_settings.load(config)
-    if lob is not None and lob not in settings.lobs:
-        known = ", ".join(settings.lobs)
-        raise NotFound(f"no line of business {lob!r} is configured; there are: {known}")
+    if lob is not None:
+        settings.require_lob(lob)
     lobs = [lob] if lob is not None else list(settings.lobs)
     reports = asyncio.run(
         impact_report.read(settings, lobs, days=days, version=version, window_s=window)

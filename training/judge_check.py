@@ -9,7 +9,6 @@ from pathlib import Path
 
 import openai
 
-from serving.errors import NotFound
 from serving.settings import Settings
 from serving.store import interactions
 from serving.store.database import Database
@@ -48,9 +47,7 @@ async def run(
         RecipeError: The prompt is wrong, the judge's key is not set, or the judge learned from
             the feedback.
     """
-    if lob not in settings.lobs:
-        known = ", ".join(settings.lobs)
-        raise NotFound(f"no line of business {lob!r} is configured; there are: {known}")
+    settings.require_lob(lob)
     rules = recipe.judge
     judge.check(rules, lob)
     template = judge.template(rules.template)

@@ -1,9 +1,10 @@
 """`switchboard judge`: may a model judge? Past feedback says, without training anything."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from training.cli_options import DEFAULT_CONFIG, Config, Lob, RecipePath, RunningOrPrivateUrl
 
 if TYPE_CHECKING:
     from training.agreement import Agreement
@@ -13,28 +14,13 @@ DISTRUSTED = 3
 
 
 def judge(
-    lob: Annotated[str, typer.Argument(help="The line of business, such as care.")],
-    config: Annotated[
-        Path,
-        typer.Option(
-            "--config", "-c", envvar="SWITCHBOARD_CONFIG", help="The server's configuration file."
-        ),
-    ] = Path("configs/demo.yaml"),
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="Recipe; by default training/LOB.yaml or default.yaml beside --config."),
-    ] = None,
+    lob: Lob,
+    config: Config = DEFAULT_CONFIG,
+    recipe: RecipePath = None,
     model: Annotated[
         str | None, typer.Option(help="The judge; by default the recipe's, else the base.")
     ] = None,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            envvar="SWITCHBOARD_URL",
-            help="Address of the running server, without /v1. By default the configured one; "
-            "if none answers, a private one is started.",
-        ),
-    ] = None,
+    url: RunningOrPrivateUrl = None,
 ) -> None:
     """Ask a judge what people decided before, and say whether to trust it.
 

@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import Progress
 
 from serving import artifacts
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict
 from serving.registry import Registry
 from serving.settings import Settings
 from serving.store.database import Database
@@ -107,13 +107,7 @@ async def run(
             await endpoint.require(url, config)
 
         # Curate: feedback to examples, the newest conversations and the golden set held out.
-        if dataset_id is not None:
-            built = await _found(db, lob, dataset_id)
-        elif recipe.student is not None:
-            root = out / "datasets"
-            built = await student.build(db, lob, recipe.curation, recipe.student, root)
-        else:
-            built = await dataset_store.build(db, lob, recipe.curation, out / "datasets")
+        built = await _dataset(db, lob, recipe, dataset_id, out / "datasets")
         preference_data.require(lob, recipe, built.folder)
         trainer = make(recipe.resources, settings) if worker is None else worker
         if worker is None:
@@ -178,22 +172,13 @@ async def run(
             base_url=f"{address}/v1", api_key=api_key or "none", max_retries=4
         )
         stack.push_async_callback(client.close)
-        scores: dict[str, Scores] = {}
         live_model = live_name or settings.served_name
-        for model in dict.fromkeys([settings.served_name, live_model, version.name]):
-            with _bar(f"{lob}: {model} answers", len(built.holdout)) as advance:
-                outputs = await generation.generate(
-                    client, model, built.holdout, recipe.evaluation, on_output=advance
-                )
-            scores[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
+        models = [settings.served_name, live_model, version.name]
+        scores = await _scores(client, models, built, recipe)
+        base, live, candidate = (scores[model] for model in models)
         meter.end("evaluation")
 
         # Judge: the candidate against what serves.
-        base, live, candidate = (
-            scores[settings.served_name],
-            scores[live_model],
-            scores[version.name],
-        )
         differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
         decision = gate.decide(recipe.gate, differences, against=live_model, rates=candidate.rates)
         found = await guarded.run(client, built, base=base, live=live, candidate=candidate)
@@ -234,6 +219,17 @@ async def run(
         return outcome
 
 
+async def _dataset(
+    db: Database, lob: str, recipe: Recipe, dataset_id: str | None, root: Path
+) -> Dataset:
+    """Return the dataset that was named, or build what the recipe asks for."""
+    if dataset_id is not None:
+        return await _found(db, lob, dataset_id)
+    if recipe.student is not None:
+        return await student.build(db, lob, recipe.curation, recipe.student, root)
+    return await dataset_store.build(db, lob, recipe.curation, root)
+
+
 async def _found(db: Database, lob: str, dataset_id: str) -> Dataset:
     found = await dataset_store.find(db, dataset_id)
     if found.manifest["lob"] != lob:
@@ -243,6 +239,20 @@ async def _found(db: Database, lob: str, dataset_id: str) -> Dataset:
             f"dataset {found.id[:16]} has {len(found.train)} examples to learn from and "
             f"{len(found.holdout)} to judge; a training run needs both"
         )
+    return found
+
+
+async def _scores(
+    client: openai.AsyncOpenAI, models: list[str], built: Dataset, recipe: Recipe
+) -> dict[str, Scores]:
+    """Let each model answer the hold-out, one that is named twice once; returns scores by name."""
+    found: dict[str, Scores] = {}
+    for model in dict.fromkeys(models):
+        with _bar(f"{built.manifest['lob']}: {model} answers", len(built.holdout)) as advance:
+            outputs = await generation.generate(
+                client, model, built.holdout, recipe.evaluation, on_output=advance
+            )
+        found[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
     return found
 
 
@@ -268,10 +278,7 @@ def _work_folder(out: Path, lob: str, inputs: list[str | None], recipe: Recipe) 
 
 def _check(lob: str, settings: Settings, recipe: Recipe) -> None:
     """Refuse early what would fail late."""
-    if lob not in settings.lobs:
-        raise NotFound(
-            f"no line of business {lob!r} is configured; there are: {', '.join(settings.lobs)}"
-        )
+    settings.require_lob(lob)
     if recipe.lora.rank > settings.adapters.max_rank:
         raise RecipeError(
             f"lora.rank: {recipe.lora.rank} exceeds the server's adapters.max_rank of "

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from serving.admission import Admission, Claim, Key
 from serving.errors import Overloaded, RateLimited
-from serving.settings import KeyLimits, Limits, LobLimits
+from serving.limit_settings import KeyLimits, Limits, LobLimits
 
 
 class Clock:

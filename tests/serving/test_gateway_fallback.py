@@ -19,10 +19,11 @@ from serving.health import Health
 from serving.http import Receive, Scope, Send
 from serving.journal import Journal
 from serving.keys import KeyRing
+from serving.limit_settings import LobLimits
 from serving.priority import Priorities
 from serving.prompts import load
 from serving.routing import Table
-from serving.settings import LobLimits, Settings
+from serving.settings import Settings
 from serving.store.database import Database
 from serving.store.records import Route
 

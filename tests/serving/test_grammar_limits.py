@@ -5,7 +5,7 @@ import pytest
 
 from serving import grammar_limits
 from serving.errors import InvalidRequest
-from serving.settings import GrammarLimits
+from serving.limit_settings import GrammarLimits
 
 LIMITS = GrammarLimits()
 HOSTILE = "((a{0,500}){0,500}){0,500}"

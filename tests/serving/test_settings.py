@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from serving import engine_keys, settings
+from serving import engine_keys, limit_settings, settings
 from serving.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent.parent
@@ -164,6 +164,6 @@ def test_every_key_is_documented() -> None:
         re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/configuration.md").read_text(), re.M)
     )
     expected = keys(settings.Settings) | keys(settings.Lob, "lobs.NAME.")
-    expected |= keys(settings.KeyLimits, "limits.keys.NAME.")
+    expected |= keys(limit_settings.KeyLimits, "limits.keys.NAME.")
     expected |= keys(settings.Upstream, "upstreams.NAME.")
     assert expected - {"lobs", "limits.keys", "upstreams"} == documented

@@ -8,7 +8,7 @@ import pytest
 from serving.admission import Admission
 from serving.deadline import Deadline
 from serving.errors import DeadlineExceeded
-from serving.settings import Limits, LobLimits
+from serving.limit_settings import Limits, LobLimits
 from serving.visit import Visit
 
 

@@ -1,12 +1,15 @@
 """A base model small enough to fine-tune in seconds, with random weights, and a dataset for it."""
 
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from serving.settings import Settings
+from tests.training.stand_in import wanted
+from tests.training.stub_server import Stub, serving
 from training.settings import Lora, Recipe, Sft
 from training.worker import Worker
 
@@ -78,6 +81,29 @@ def train_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
+
+
+@pytest.fixture
+def settings(tiny_base: Path, tmp_path: Path) -> Settings:
+    return Settings.model_validate(
+        {
+            "model": str(tiny_base),
+            "lobs": {"care": {}, "sales": {}},
+            "store": {"url": f"sqlite:///{tmp_path / 'store.sqlite'}"},
+            "adapters": {"uri": str(tmp_path / "adapters")},
+        }
+    )
+
+
+@pytest.fixture
+def good() -> Iterator[Stub]:
+    """A server whose adapters write what agents want; the base does not."""
+
+    def answer(model: str, prompt: str) -> str:
+        return "something else entirely" if model == "base" else wanted(prompt)
+
+    with serving(Stub(answer)) as stub:
+        yield stub
 
 
 @pytest.fixture

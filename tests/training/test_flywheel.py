@@ -21,8 +21,8 @@ from serving.store.database import Database
 from serving.store.models import CycleRow, LeaseRow
 from serving.store.records import Cycle, CycleState
 from tests.training.records import labelled
+from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
-from tests.training.test_pipeline import StandIn, wanted
 from tests.training.webhook_receiver import Received, receiving
 from training.errors import FineTuneFailed
 from training.flywheel import Wheel
@@ -35,45 +35,12 @@ S = CycleState
 
 
 @pytest.fixture
-def base(tmp_path: Path) -> Path:
-    """Return what has a hash as a base model has; nobody loads it."""
-    folder = tmp_path / "base"
-    folder.mkdir()
-    (folder / "config.json").write_text("{}")
-    (folder / "model.safetensors").write_bytes(b"weights")
-    return folder
-
-
-@pytest.fixture
-def settings(base: Path, tmp_path: Path) -> Settings:
-    return Settings.model_validate(
-        {
-            "model": str(base),
-            "lobs": {"care": {}},
-            "store": {"url": f"sqlite:///{tmp_path / 'store.sqlite'}"},
-            "adapters": {"uri": str(tmp_path / "adapters")},
-        }
-    )
-
-
-@pytest.fixture
 async def store(settings: Settings) -> AsyncIterator[Database]:
     db = Database(settings.store.url)
     await db.open()
     await converse(db, 0, 20)
     yield db
     await db.close()
-
-
-@pytest.fixture
-def good() -> Iterator[Stub]:
-    """A server whose adapters write what agents want; the base does not."""
-
-    def answer(model: str, prompt: str) -> str:
-        return "something else entirely" if model == "base" else wanted(prompt)
-
-    with serving(Stub(answer)) as stub:
-        yield stub
 
 
 @pytest.fixture

@@ -10,9 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
 
 from serving.errors import AdapterRefused, Conflict, NotFound
 from serving.registry import Registry
@@ -22,6 +20,7 @@ from serving.store.database import Database
 from serving.store.records import State
 from tests.training.records import feedback as said
 from tests.training.records import labelled
+from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
 from training import dataset_store, pipeline
 from training.curation import curate
@@ -48,54 +47,6 @@ def published(folder: str) -> list[str]:
     return [path.name for path in Path(folder).glob("*")]
 
 
-def wanted(prompt: str) -> str:
-    """Return the agent's final text for a prompt."""
-    return f"final text of {prompt}"
-
-
-class StandIn(Worker):
-    """A trainer that is done at once."""
-
-    jobs: list[Job]
-
-    def __init__(self, error: Exception | None = None) -> None:
-        super().__init__(("true",))
-        self.jobs = []
-        self.error = error
-
-    async def train(self, job: Job) -> Result:
-        self.jobs.append(job)
-        if self.error:
-            raise self.error
-        folder = Path(job.out) / "adapter"
-        folder.mkdir()
-        name = "base_model.model.model.layers.0.self_attn.q_proj.lora_"
-        save_file(
-            {
-                f"{name}A.weight": np.ones((4, 32), np.float32),
-                f"{name}B.weight": np.ones((32, 4), np.float32),
-            },
-            folder / "adapter_model.safetensors",
-        )
-        (folder / "adapter_config.json").write_text(
-            '{"peft_type": "LORA", "r": 4, "lora_alpha": 8}'
-        )
-        (folder / "switchboard.json").write_text(json.dumps({"base_hash": job.base_hash}))
-        return Result(str(folder), 16, 0, 500, 8, 1.0, "cpu", 256, 1 << 20, [(1, 2.0), (2, 1.0)])
-
-
-@pytest.fixture
-def settings(tiny_base: Path, tmp_path: Path) -> Settings:
-    return Settings.model_validate(
-        {
-            "model": str(tiny_base),
-            "lobs": {"care": {}, "sales": {}},
-            "store": {"url": f"sqlite:///{tmp_path / 'store.sqlite'}"},
-            "adapters": {"uri": str(tmp_path / "adapters")},
-        }
-    )
-
-
 @pytest.fixture
 async def store(settings: Settings) -> AsyncIterator[Database]:
     """Return a store with feedback from twenty conversations of care."""
@@ -119,17 +70,6 @@ def recipe(**curation: int) -> Recipe:
 
 def changed(**sections: object) -> Recipe:
     return Recipe.model_validate({**recipe().model_dump(), **sections})
-
-
-@pytest.fixture
-def good() -> Iterator[Stub]:
-    """A server whose adapters write what agents want; the base does not."""
-
-    def answer(model: str, prompt: str) -> str:
-        return "something else entirely" if model == "base" else wanted(prompt)
-
-    with serving(Stub(answer)) as stub:
-        yield stub
 
 
 @pytest.fixture

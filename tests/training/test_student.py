@@ -10,8 +10,8 @@ from serving.store import datasets, feedback, interactions, versions
 from serving.store.database import Database
 from serving.store.records import LabelledInteraction
 from tests.training.records import labelled
+from tests.training.stand_in import StandIn
 from tests.training.stub_server import Stub, serving
-from tests.training.test_pipeline import StandIn
 from training import dataset, dataset_store, pipeline, student
 from training.curation import curate
 from training.dataset import Dataset
@@ -139,7 +139,12 @@ def server() -> Iterator[Stub]:
 
 
 async def test_a_student_is_trained_on_its_own_base_and_judged_on_the_teacher_s_hold_out(
-    teacher: Database, server: Stub, tiny_base: Path, tmp_path: Path, monkeypatch: Any
+    teacher: Database,
+    server: Stub,
+    settings: Settings,
+    tiny_base: Path,
+    tmp_path: Path,
+    monkeypatch: Any,
 ) -> None:
     monkeypatch.setenv("TEACHER", f"sqlite:///{tmp_path / 'teacher.sqlite'}")
     recipe = Recipe.model_validate(
@@ -150,15 +155,7 @@ async def test_a_student_is_trained_on_its_own_base_and_judged_on_the_teacher_s_
             "student": {"store": "${TEACHER}", "teacher": "care@7"},
         }
     )
-    settings = Settings.model_validate(
-        {
-            "model": str(tiny_base),
-            "served_name": "small",
-            "lobs": {"care": {}},
-            "store": {"url": f"sqlite:///{tmp_path / 'student.sqlite'}"},
-            "adapters": {"uri": str(tmp_path / "adapters")},
-        }
-    )
+    settings = settings.model_copy(update={"served_name": "small"})
     held = await dataset_store.build(teacher, "care", RULES, tmp_path / "teacher")
     worker = StandIn()
     outcome = await pipeline.run(

@@ -1,6 +1,5 @@
 import time
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,18 +24,6 @@ RULES = Canary(
     step_conversations=5,
     non_inferiority=(CanaryRule(metric="acceptance", margin=0.3),),
 )
-
-
-@pytest.fixture
-def settings(tiny_base: Path, tmp_path: Path) -> Settings:
-    return Settings.model_validate(
-        {
-            "model": str(tiny_base),
-            "lobs": {"care": {}},
-            "store": {"url": f"sqlite:///{tmp_path / 'store.sqlite'}"},
-            "adapters": {"uri": str(tmp_path / "adapters")},
-        }
-    )
 
 
 @pytest.fixture
