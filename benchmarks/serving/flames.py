@@ -6,9 +6,11 @@
 Drives each server in turn with vLLM's own client and samples the process that handles requests
 (vLLM's API server; Switchboard's replica) with py-spy, which comes with Ray. A sample belongs to
 the innermost of the packages in `OWNERS` on its stack: the JSON that vLLM parses is vLLM's, the
-JSON that we parse is ours. Shares of samples are turned into milliseconds by the CPU time that the
-process really used, as the kernel counts it; other processes (HAProxy, Ray's controller, …) are
-counted whole. Sampling slows the process it stops, so throughput is not measured here.
+JSON that we parse is ours. Only the thread that holds Python's lock is sampled: the others may be
+waiting, which a profiler cannot tell everywhere. Shares of samples are turned into milliseconds by
+the CPU time that the process used, as the kernel counts it, so what runs without the lock (system
+calls, tokenizers) is spread over all; other processes (HAProxy, Ray's controller, …) are counted
+whole. Sampling slows the process it stops, so throughput is not measured here.
 
 Writes ``flames.json`` and ``flames-TARGET.svg``.
 """
@@ -46,8 +48,8 @@ OWNERS = {  # the path of a frame's file to who pays for it; the first match cou
     "ray": re.compile(r"/site-packages/ray/"),
     "uvicorn, starlette, fastapi": re.compile(r"/site-packages/(uvicorn|starlette|fastapi)/"),
 }
-SPY = ("--rate", "97", "--duration", "600", "--full-filenames")
-REST = "event loop and the rest"
+SPY = ("--gil", "--rate", "97", "--duration", "600", "--full-filenames")
+REST = "event loop and other Python"
 FRAME = re.compile(r"\((?P<file>[^()]*?)(:\d+)?\)$")
 
 
