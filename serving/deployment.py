@@ -91,12 +91,15 @@ class CoordinatorActor:
 
 
 def _replicas() -> list[str]:
-    return [
-        actor["name"]
-        for actor in ray.util.list_named_actors(all_namespaces=True)
-        if actor["namespace"] == SERVE_NAMESPACE
-        and actor["name"].startswith(f"{REPLICA_PREFIX}{APP}#")
-    ]
+    """The replicas that have a process.
+
+    Named actors are also those that wait for a place, after the loss of a node perhaps for ever:
+    to wait for their report would hold up every rollout.
+    """
+    from ray._private import state  # Ray's public state API needs its dashboard
+
+    names = [actor["Name"] for actor in state.actors(actor_state_name="ALIVE").values()]
+    return [name for name in names if name.startswith(f"{REPLICA_PREFIX}{APP}#")]
 
 
 async def _alive(replica: str) -> bool:

@@ -23,11 +23,12 @@ from serving.gateway import Gateway
 from serving.health import Health
 from serving.journal import Drainer, Journal
 from serving.keys import KeyRing
+from serving.limit_settings import LobLimits
 from serving.priority import Priorities
 from serving.registry import Registry
 from serving.revision import Revision, light_part
 from serving.routing import Table
-from serving.settings import LobLimits, Settings
+from serving.settings import Settings
 from serving.store import interactions
 from serving.store.database import Database
 
