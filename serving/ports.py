@@ -7,6 +7,11 @@ from serving.errors import ConfigError
 from serving.settings import Http
 
 BLOCK = 50
+# Above the ports that Ray gives to its workers, below those that Linux gives to clients: one of
+# these would be taken by anybody between our finding it free and a proxy's listening on it.
+_BLOCKS = (20_000, 30_000)
+_FREE = (30_000, 32_768)
+_RANDOM = random.SystemRandom()  # a seed of somebody else's would draw the same ports for all
 
 
 def check(http: Http) -> None:
@@ -28,16 +33,21 @@ def check(http: Http) -> None:
 
 
 def free() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A TCP port that nothing listens on now, and that Linux gives to no client later.
+
+    Raises:
+        OSError: None was found.
+    """
+    for port in _RANDOM.sample(range(*_FREE), 100):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("", port))
+            except OSError:
+                continue
+            return port
+    raise OSError(f"no free TCP port found between {_FREE[0]} and {_FREE[1]}")
 
 
 def block() -> int:
-    """The first port of a block of `BLOCK` that, most likely, no other server here uses.
-
-    Below the ports that Linux gives to clients, above those that Ray gives to its workers.
-    """
-    return random.randrange(20_000, 30_000, BLOCK)  # noqa: S311 - nothing secret
+    """The first port of a block of `BLOCK` that, most likely, no other server here uses."""
+    return _RANDOM.randrange(*_BLOCKS, BLOCK)

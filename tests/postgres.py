@@ -44,6 +44,8 @@ class Postgres:
             self._port = free.getsockname()[1]
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
+        # By a file: also reached from other network namespaces of this machine.
+        self.socket_url = f"postgresql://postgres@/postgres?host={self._home}&port={self._port}"
         command: list[str | Path] = [folder / "initdb", "-D", self._home / "data"]
         command += ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         self._run(command)

@@ -98,12 +98,15 @@ class Cluster:
 
 
 @contextmanager
-def running(versions: int = 2, replicas: int = 2, **changes: Any) -> Iterator[Cluster]:
+def running(
+    versions: int = 2, replicas: int = 2, *, socket: bool = False, **changes: Any
+) -> Iterator[Cluster]:
     """Start a server of the demo's base model with PostgreSQL, and stop it at the end.
 
     Args:
         versions: How many random adapters to register; the first is made live.
         replicas: How many replicas.
+        socket: Whether the server reaches PostgreSQL by a Unix socket instead of the loopback.
         changes: Sections of the configuration to replace.
     """
     from training.demo_model import make_base_model
@@ -117,7 +120,8 @@ def running(versions: int = 2, replicas: int = 2, **changes: Any) -> Iterator[Cl
     with tempfile.TemporaryDirectory(prefix="switchboard-chaos-") as name:
         try:
             postgres.start()
-            server = _server(Path(name), postgres.url, replicas, base, changes)
+            store = postgres.socket_url if socket else postgres.url
+            server = _server(Path(name), store, replicas, base, changes)
             server.start()
             try:
                 cluster = Cluster(server, postgres, [])
@@ -152,7 +156,7 @@ def _server(folder: Path, store: str, replicas: int, base: Path, changes: dict[s
         "model": str(base),
         "replicas": replicas,
         "prompts": str(ROOT / "configs" / "prompts"),
-        "http": {"host": "127.0.0.1", "port": port},
+        "http": {"host": "127.0.0.1", "port": port, **changes.pop("http", {})},
         "store": {"url": store},
         "journal": {"dir": str(folder / "journal")},
         "adapters": {"uri": str(folder / "adapters"), "max_rank": 16, "max_active": 4},

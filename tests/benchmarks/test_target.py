@@ -1,4 +1,5 @@
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,7 +45,10 @@ def test_a_paused_server_is_stopped_with_its_children_and_answers_again_when_res
 ):
     assert len(server.tree()) == 2
     server.pause()
-    assert statuses(server) == {psutil.STATUS_STOPPED}
+    deadline = time.monotonic() + 10  # a signal is acted on a moment after it is sent
+    while statuses(server) != {psutil.STATUS_STOPPED}:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
     with pytest.raises(httpx.TimeoutException):
         httpx.post(server.url, json={}, timeout=0.5)
     server.resume()

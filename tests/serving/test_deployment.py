@@ -1,0 +1,54 @@
+"""What the coordinator asks Ray, of a real Ray cluster in a process of its own."""
+
+import json
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+CODE = """
+    import json, time
+    import ray
+    from serving import deployment
+
+    deployment._start_ray(address="local", num_cpus=1, namespace="serve", include_dashboard=False)
+
+    @ray.remote(num_cpus=0)
+    class Actor:
+        def here(self):
+            return True
+
+    def replica(name, **options):
+        return Actor.options(name=f"{deployment.REPLICA_PREFIX}{name}", **options).remote()
+
+    up = replica(f"{deployment.APP}#replica#up")
+    other = replica("another#replica#up")
+    waiting = replica(f"{deployment.APP}#replica#waiting", resources={"no such": 1})
+    ray.get([up.here.remote(), other.here.remote()])
+    seen = [deployment._replicas()]
+    named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
+    ray.kill(up)
+    deadline = time.monotonic() + 30
+    while deployment._replicas() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    print("seen", json.dumps([named, *seen, deployment._replicas()]))
+    ray.shutdown()
+"""
+
+
+@pytest.mark.slow
+def test_a_replica_that_no_node_has_room_for_is_not_waited_for() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(CODE)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("seen ")]
+    assert lines, done.stderr[-2000:]
+    named, before, after = json.loads(lines[0].removeprefix("seen "))
+    assert "SERVE_REPLICA::switchboard#replica#waiting" in named
+    assert before == ["SERVE_REPLICA::switchboard#replica#up"]
+    assert after == []
