@@ -24,8 +24,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from training import demo_corpus, demo_dialogs
+from training import demo_corpus, demo_dialogs, demo_muon
 from training.demo_corpus import Example, Render, make_corpus, render_prompt
+from training.demo_muon import Muon
 
 SPECIAL = ("<|pad|>", "<|end|>", "<|system|>", "<|user|>", "<|assistant|>", "<|tool|>")
 PAD, EOS = SPECIAL[0], SPECIAL[1]
@@ -68,7 +69,7 @@ class Recipe:
             16 hexadecimal digits.
         """
         parts = [json.dumps(dataclasses.asdict(self), sort_keys=True), torch.__version__]
-        parts += [inspect.getsource(module) for module in (demo_dialogs, demo_corpus)]
+        parts += [inspect.getsource(module) for module in (demo_dialogs, demo_corpus, demo_muon)]
         parts.append(Path(__file__).read_text("utf-8"))
         parts.append(repr(make_corpus(40, seed=self.seed, render=render)))
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
@@ -239,7 +240,7 @@ def _optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Opt
     rest = [model.model.embed_tokens.weight, model.model.norm.weight]
     rest += [p for p in model.model.layers.parameters() if p.ndim != 2]
     return [
-        torch.optim.Muon(matrices, lr=recipe.matrix_learning_rate, weight_decay=0.0),
+        Muon(matrices, lr=recipe.matrix_learning_rate),
         torch.optim.AdamW(rest, lr=recipe.learning_rate, betas=(0.9, 0.95), weight_decay=0.0),
     ]
 
