@@ -70,4 +70,5 @@ def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
     for _ in range(_STEPS):
         gram = x @ x.mT
         x = _A * x + (_B * gram + _C * gram @ gram) @ x
-    return x.mT if tall else x
+    flat: torch.Tensor = x.mT if tall else x
+    return flat
