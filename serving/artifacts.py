@@ -3,7 +3,7 @@
 A published adapter is an ordinary PEFT folder at ``<root>/<lob>/<number>`` on local disk or any
 fsspec URL, with a ``MANIFEST.json`` that gives the sha256 of each of its files. The registry keeps
 the hash of the manifest, so a change of any byte is seen before the engine loads it. Only names
-that `valid_lob` accepts and numbers ever become part of a path.
+that `names.valid_lob` accepts and numbers ever become part of a path.
 """
 
 import hashlib
@@ -21,7 +21,8 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from serving.adapter_check import check_adapter, stamp
-from serving.errors import AdapterRefused, ConfigError, Conflict, InvalidRequest, Unavailable
+from serving.errors import AdapterRefused, ConfigError, Conflict, Unavailable
+from serving.names import version_name
 
 __all__ = [
     "MANIFEST",
@@ -31,49 +32,16 @@ __all__ = [
     "manifest",
     "manifest_hash",
     "model_hash",
-    "parse_version",
     "publish",
     "stamp",
-    "valid_lob",
-    "version_name",
 ]
 
 MANIFEST = "MANIFEST.json"
 
-_LOB = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-_VERSION = re.compile(rf"({_LOB.pattern})@([1-9][0-9]{{0,8}})")
 _FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 _SAMPLES, _SAMPLE_BYTES = 64, 64 << 10
-
-
-def valid_lob(name: str) -> bool:
-    """Whether `name` may name a line of business: ``[a-z][a-z0-9_-]{0,31}``."""
-    return _LOB.fullmatch(name) is not None
-
-
-def version_name(lob: str, number: int) -> str:
-    """Return the name of a version, such as ``care@7``.
-
-    Raises:
-        InvalidRequest: There can be no such version.
-    """
-    name = f"{lob}@{number}"
-    parse_version(name)
-    return name
-
-
-def parse_version(name: str) -> tuple[str, int]:
-    """Split ``care@7`` into the line of business and the number.
-
-    Raises:
-        InvalidRequest: `name` is not of this form.
-    """
-    match = _VERSION.fullmatch(name)
-    if match is None:
-        raise InvalidRequest(f"{name!r} is no adapter version: write it as care@7")
-    return match[1], int(match[2])
 
 
 def filesystem_of(uri: str) -> tuple[Any, str]:

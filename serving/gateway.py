@@ -20,7 +20,7 @@ from serving.admission import Admission
 from serving.answer import Answer, ask_for_usage
 from serving.capture import Capture
 from serving.chain import Chains
-from serving.deadline import Deadline
+from serving.deadlines import Deadline
 from serving.errors import (
     InvalidRequest,
     PermissionDenied,

@@ -11,7 +11,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving import artifacts
+from serving import artifacts, names
 from serving.errors import InvalidRequest
 from serving.store import routes, versions
 from serving.store.database import Database
@@ -43,7 +43,7 @@ class Registry:
         Raises:
             InvalidRequest: There can be no line of business of this name.
         """
-        if not artifacts.valid_lob(lob):
+        if not names.valid_lob(lob):
             raise InvalidRequest(
                 f"{lob!r} cannot name a line of business: use a-z, 0-9, _ and -, "
                 "32 at most, a letter first",
@@ -88,7 +88,7 @@ class Registry:
             Conflict: The number was not reserved, or is taken; or the dataset is unknown.
             Unavailable: The files or the row cannot be written now.
         """
-        name = artifacts.version_name(lob, number)
+        name = names.version_name(lob, number)
         uri, manifest_hash = await asyncio.to_thread(
             artifacts.publish, Path(folder), self._root_uri, lob, number
         )
@@ -180,7 +180,7 @@ class Registry:
         for folder in filesystem.glob(f"{root.rstrip('/')}/*/*"):
             lob, name = folder.rstrip("/").split("/")[-2:]
             match = _FOLDER.fullmatch(name)
-            if match is None or not artifacts.valid_lob(lob):
+            if match is None or not names.valid_lob(lob):
                 continue
             files = filesystem.find(folder) or [folder]
             if (match[1] and (lob, int(match[1])) in known) or any(

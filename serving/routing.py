@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from serving.artifacts import parse_version
 from serving.errors import NotFound
+from serving.names import parse_version
 from serving.store.records import Route
 
 

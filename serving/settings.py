@@ -22,12 +22,12 @@ from pydantic import (
     model_validator,
 )
 
+from serving import names
 from serving.errors import ConfigError, NotFound
 from serving.limit_settings import Limits, LobLimits
 from serving.section import Section
 
-LOB_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
-UpstreamName = Annotated[str, StringConstraints(pattern=f"^{LOB_NAME.pattern}$")]
+UpstreamName = Annotated[str, StringConstraints(pattern=f"^{names.LOB.pattern}$")]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 
 
@@ -311,7 +311,7 @@ class Settings(Section):
     @classmethod
     def _names_are_safe(cls, lobs: dict[str, Lob]) -> dict[str, Lob]:
         for name in lobs:
-            if not LOB_NAME.fullmatch(name):
+            if not names.valid_lob(name):
                 raise ValueError(
                     f"{name!r} is no name for a line of business: use a-z, 0-9, _ and -, "
                     "starting with a letter, at most 32 characters"

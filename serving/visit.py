@@ -5,7 +5,7 @@ import time
 
 from serving import metrics
 from serving.admission import Admission, Claim, Key
-from serving.deadline import Deadline
+from serving.deadlines import Deadline
 
 
 class Visit:

@@ -21,7 +21,7 @@ from training.rules import Rules
 from training.search_rules import Search
 from training.speed import Speed
 from training.student_rules import Student
-from training.tracking import Tracking
+from training.tracking_rules import Tracking
 
 Stage = Literal["sft", "dpo", "kto"]
 METRICS = Literal[

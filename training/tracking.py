@@ -1,27 +1,11 @@
-"""The recipe's section on experiment tracking, and the callbacks that write what it asks for."""
+"""The callbacks that write a fine-tuning's steps where the recipe asks for it."""
 
 import os
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import Field
+from typing import Any
 
 from training.errors import FineTuneFailed
-from training.rules import Rules
-
-
-class Tracking(Rules):
-    """Where a fine-tuning's loss, learning rate and gradient norm are written, step by step."""
-
-    to: Literal["none", "tensorboard", "mlflow"] = Field(
-        "none", description="tensorboard writes event files; mlflow needs the package mlflow."
-    )
-    folder: str = Field(
-        "runs/tracking",
-        description="Folder of the event files, in it one a line of business and in that one "
-        "a run, or of MLflow's runs.",
-    )
-    uri: str | None = Field(None, description="MLflow's server, in place of the folder.")
+from training.tracking_rules import Tracking
 
 
 def callbacks(tracking: Tracking, lob: str, run: str) -> list[Any]:

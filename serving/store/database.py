@@ -9,40 +9,28 @@ The drivers' errors become ours at this boundary, and nowhere else.
 """
 
 import asyncio
-import json
 import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
-from pathlib import Path
 from typing import Any
 
 import asyncpg  # type: ignore[import-untyped]
-import orjson
-from sqlalchemy import URL, event, make_url
+from sqlalchemy import URL
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import Connection
-from sqlalchemy.exc import ArgumentError, DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.alarm import Alarm
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
+from serving.store.connection import connect, parse_url
 from serving.store.models import Base
 
-BUSY_TIMEOUT_S = 30
-CONNECT_TIMEOUT_S = 10
-COMMAND_TIMEOUT_S = 60
 RETRY_S = 1.0
 SQLITE_MINIMUM = (3, 35, 0)
 """The first with RETURNING."""
 DATA_EXCEPTION = "22"
 """PostgreSQL's class of errors that come from the value; trying again would not help."""
-
-_DRIVERS = {
-    "sqlite": "sqlite+aiosqlite",
-    "postgres": "postgresql+asyncpg",
-    "postgresql": "postgresql+asyncpg",
-}
 
 
 class Database:
@@ -139,68 +127,6 @@ class Database:
     async def close(self) -> None:
         """Close all connections; a closed database may be used again."""
         await self._engine.dispose()
-
-
-def parse_url(url: str) -> URL:
-    """Return `url` with the driver that we use for it.
-
-    Raises:
-        ConfigError: It names no database that we know how to use.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError as exc:
-        raise ConfigError(f"store.url is no database URL: {exc}", param="store.url") from exc
-    driver = _DRIVERS.get(parsed.drivername.partition("+")[0])
-    if driver is None:
-        raise ConfigError(
-            f"store.url begins with {parsed.drivername!r}: use sqlite:///file or postgresql://…",
-            param="store.url",
-        )
-    if driver.startswith("sqlite") and parsed.database in (None, "", ":memory:"):
-        raise ConfigError(
-            "store.url names a database in memory, which processes cannot share: "
-            "use sqlite:///file",
-            param="store.url",
-        )
-    query = dict(parsed.query)
-    if "sslmode" in query:  # libpq's name for what asyncpg calls ssl
-        query["ssl"] = query.pop("sslmode")
-    return parsed.set(drivername=driver, query=query)
-
-
-def connect(url: URL, **options: Any) -> AsyncEngine:
-    """Return an engine with our connection settings; nothing is opened yet."""
-    options |= {"json_serializer": _to_json, "json_deserializer": orjson.loads}
-    if url.get_backend_name() != "sqlite":
-        timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-        return create_async_engine(url, connect_args=timeouts, pool_pre_ping=True, **options)
-    Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
-    engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # leaves BEGIN to us
-        cursor = connection.cursor()
-        cursor.execute("PRAGMA foreign_keys = ON")
-        cursor.execute("PRAGMA synchronous = FULL")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Connection) -> None:
-        writes = connection.get_execution_options().get("switchboard_write")
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
-
-    return engine
-
-
-def _to_json(value: object) -> str:
-    """Return JSON that both databases take, whatever a client sent: NaN becomes null."""
-    try:
-        return orjson.dumps(value).decode()
-    except TypeError:  # integers over 64 bits, lone surrogates
-        plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
-        return json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace").decode()
 
 
 @contextmanager

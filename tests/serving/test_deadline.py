@@ -10,7 +10,8 @@ import pytest
 
 from serving.answer import Answer
 from serving.capture import Capture
-from serving.deadline import Deadline, run
+from serving.deadline import run
+from serving.deadlines import Deadline
 from serving.errors import DeadlineExceeded
 from serving.http import Message, Receive, Scope, Send
 from serving.journal import Journal

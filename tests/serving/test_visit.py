@@ -6,7 +6,7 @@ import time
 import pytest
 
 from serving.admission import Admission
-from serving.deadline import Deadline
+from serving.deadlines import Deadline
 from serving.errors import DeadlineExceeded
 from serving.limit_settings import Limits, LobLimits
 from serving.visit import Visit

@@ -17,7 +17,7 @@ from training.method_rules import Validation
 from training.packed_attention import NAME, obstacle
 from training.settings import Recipe
 from training.speed import Speed
-from training.tracking import Tracking
+from training.tracking_rules import Tracking
 from training.worker import Worker
 
 LENGTHS = [5, 17, 1, 9]

@@ -19,7 +19,7 @@ from sqlalchemy import URL
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
-from serving.store.database import BUSY_TIMEOUT_S, connect
+from serving.store.connection import BUSY_TIMEOUT_S, connect
 
 ADVISORY_LOCK = 0x5B_0A_2D
 

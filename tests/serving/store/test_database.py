@@ -8,7 +8,8 @@ from sqlalchemy import text
 
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
 from serving.store import audit, datasets, interactions
-from serving.store.database import Database, parse_url
+from serving.store.connection import parse_url
+from serving.store.database import Database
 from serving.store.records import DatasetRecord
 
 
