@@ -8,7 +8,6 @@ noted on the interaction.
 import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
 
 import orjson
 
@@ -17,9 +16,10 @@ from serving.adapters import Adapters
 from serving.attempt import Attempt, Client
 from serving.breaker import Breaker, Permit
 from serving.capture import Capture
+from serving.engine_request import EngineRequest
 from serving.errors import Unavailable
 from serving.fallback import Reason, Step
-from serving.http import Receive, Scope, Send
+from serving.http import App, Receive, Send
 from serving.routing import Target
 from serving.settings import Settings
 from serving.store.records import UPSTREAM
@@ -27,8 +27,6 @@ from serving.upstream import FIELDS, Upstream
 
 logger = logging.getLogger(__name__)
 GRACE_S = 0.2
-
-App = Callable[[Scope, Receive, Send], Any]
 
 
 class Chains:
@@ -76,29 +74,24 @@ class Chains:
     async def answer(
         self,
         steps: Sequence[Step],
-        path: str,
-        request: dict[str, Any],
-        scope: Callable[[bytes], Scope],
+        request: EngineRequest,
         receive: Receive,
         send: Send,
-        capture: Capture,
     ) -> None:
         """Answer a request by the first step that can.
 
         Args:
             steps: What `steps` returned.
-            path: The engine's endpoint.
-            request: The engine's request; `model` is set to each version asked.
-            scope: Makes the ASGI scope for a body of the engine's request.
+            request: The engine's; its capture gets each step, and the version and the body of the
+                one that answers.
             receive: The client's side; the body has been read.
             send: The client's side, behind the capture.
-            capture: Gets each step, and the version and the request of the one that answers.
 
         Raises:
             Unavailable: No step answered.
             Disconnected: The client left first.
         """
-        client = Client(receive)
+        client, capture = Client(receive), request.capture
         failed: dict[str, Reason] = {}
         engine_down: Reason | None = None
         try:
@@ -110,7 +103,7 @@ class Chains:
                     capture.version = step.name
                     attempt = self._attempt(step, client, send, capture, permits, clock)
                     try:
-                        reason = await self._try(attempt, step, path, request, scope, capture)
+                        reason = await self._try(attempt, step, request)
                         if reason is None:
                             return
                         permits[fallback.culprit(step, reason)].failure()
@@ -148,42 +141,34 @@ class Chains:
 
         return Attempt(step, client, send, begin, stream=capture.stream)
 
-    async def _try(
-        self,
-        attempt: Attempt,
-        step: Step,
-        path: str,
-        request: dict[str, Any],
-        scope: Callable[[bytes], Scope],
-        capture: Capture,
-    ) -> Reason | None:
+    async def _try(self, attempt: Attempt, step: Step, request: EngineRequest) -> Reason | None:
         """Why the step did not answer, or None if it did."""
+        capture = request.capture
         if step.upstream:
             upstream = self._upstreams[step.upstream]
-            capture.request = upstream.body(path, request)
+            capture.request = upstream.body(request.path, request.body)
             work = upstream.answer(
-                path, capture.request, attempt.send, id=capture.id, stream=capture.stream
+                request.path, capture.request, attempt.send, id=capture.id, stream=capture.stream
             )
             return await attempt.run(work, upstream.timeout_s, 0)
-        request["model"] = step.name
-        capture.request = orjson.dumps(request)
+        request.body["model"] = step.name
+        capture.request = orjson.dumps(request.body)
         limit_s = self._limits.first_byte_s if capture.stream else self._limits.answer_s
         self._adapters.acquire(step.name)
         try:
-            work = self._ask_engine(attempt, step.name, capture.request, scope)
+            work = self._ask_engine(attempt, step.name, request)
             reason = await attempt.run(work, limit_s, GRACE_S)
         finally:
             self._adapters.release(step.name)
         return (self._dead() or reason) if reason == "error" else reason
 
-    async def _ask_engine(
-        self, attempt: Attempt, version: str, body: bytes, scope: Callable[[bytes], Scope]
-    ) -> None:
+    async def _ask_engine(self, attempt: Attempt, version: str, request: EngineRequest) -> None:
         if "@" in version and version not in self._adapters.loaded:
             attempt.loading = True
             await self._adapters.ensure(await self._adapters.describe(version))
             attempt.loading = False
-        await self._engine_app(scope(body), attempt.receive(body), attempt.send)
+        body = request.capture.request
+        await self._engine_app(request.asgi_scope(body), attempt.receive(body), attempt.send)
 
     def _dead(self) -> Reason | None:
         try:

@@ -7,14 +7,12 @@ the engine's app runs in a task that is never cancelled first: it is told that t
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from serving import metrics
 from serving.answer import Answer
 from serving.deadlines import Deadline
-from serving.http import Message, Receive, Scope, Send
+from serving.http import App, Message, Receive, Scope
 
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 CLIENT_LEFT = 499  # as nginx and HAProxy call it; only our metrics show it
 GRACE_S = 2.0
 _GONE = {"type": "http.disconnect"}

@@ -1,26 +1,17 @@
-"""The way of a request: authenticate, route, run in vLLM's app, capture.
+"""A replica's ASGI application: authenticates, and hands each request to what answers it.
 
-This is the hot path, an ASGI application around vLLM's. It does no database round trip, waits for
-no disk and takes no lock; per streamed chunk it appends one reference to a list. What it knows —
-keys, routes, loaded adapters — lies in memory and is replaced in the background.
+Inference goes to `serving.inference`, everything else to our own endpoints. Keys lie in memory;
+one that is not there yet is looked up in the store.
 """
 
 import asyncio
 import logging
-import secrets
 import time
-from collections.abc import Callable
-from typing import Any
 
-import orjson
-
-from serving import deadline, grammar_limits, inquiry, metrics, shape, tasks
+from serving import inquiry
 from serving.adapters import Adapters
 from serving.admission import Admission
-from serving.answer import Answer, ask_for_usage
-from serving.capture import Capture
 from serving.chain import Chains
-from serving.deadlines import Deadline
 from serving.errors import (
     InvalidRequest,
     PermissionDenied,
@@ -28,49 +19,35 @@ from serving.errors import (
     Unauthenticated,
     Unavailable,
 )
+from serving.exchange import Exchange
 from serving.health import Health
 from serving.http import (
+    App,
     Disconnected,
     Headers,
     Message,
     Receive,
     Scope,
     Send,
-    json_object,
     json_value,
     read_body,
     replay,
     send_error,
     send_json,
 )
-from serving.inquiry import Inquiry
+from serving.inference import Inference
 from serving.journal import Journal
 from serving.keys import ApiKey, KeyRing, Role
-from serving.priority import Priorities, sequences
 from serving.prompts import Prompt, Task
-from serving.routing import Target
 from serving.settings import Settings
-from serving.visit import Visit
 
 logger = logging.getLogger(__name__)
 
 DRAIN_CHECK_S = 0.05
 CUT_S = 2.0
-_REPLACED_HEADERS = frozenset(
-    {
-        b"x-request-id",
-        b"content-length",
-        b"content-type",
-        b"authorization",
-        b"transfer-encoding",
-        b"x-vllm-priority",  # it would go before the body's `priority`, which we check
-    }
-)
 _CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
 # Who calls where authentication is off or not needed.
 _ANYONE = ApiKey.anonymous()
-
-App = Callable[[Scope, Receive, Send], Any]
 
 
 class Gateway:
@@ -110,18 +87,19 @@ class Gateway:
         self._engine_app = engine_app
         self._api_app = api_app
         self._keys = keys
-        self._adapters = adapters
-        self._admission = admission
-        self._priorities = Priorities(settings.limits.priorities)
-        self._schedules = settings.engine.get("scheduling_policy", "priority") == "priority"
-        self._chains = chains
-        self._journal = journal
-        self._prompts = prompts
-        self._sampling_fields = sampling_fields
         self._health = health
         self._settings = settings
-        self._replica = replica
-        self._running: set[asyncio.Task[Any]] = set()
+        self._inference = Inference(
+            engine_app=engine_app,
+            adapters=adapters,
+            admission=admission,
+            chains=chains,
+            journal=journal,
+            prompts=prompts,
+            sampling_fields=sampling_fields,
+            settings=settings,
+            replica=replica,
+        )
         self._stopping = False
         self._cut = False
 
@@ -132,7 +110,8 @@ class Gateway:
 
     def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
         """Answer by other settings from the next request on; they differ in what is light."""
-        self._settings, self._prompts = settings, prompts
+        self._settings = settings
+        self._inference.configure(settings, prompts)
 
     async def drain(self, limit_s: float, *, refuse: bool) -> None:
         """Let requests in flight finish; after `limit_s` seconds cut those that have not.
@@ -141,13 +120,14 @@ class Gateway:
         """
         self._stopping = self._stopping or refuse
         deadline = time.monotonic() + limit_s
-        while self._running and time.monotonic() < deadline:
-            await asyncio.wait(self._running.copy(), timeout=DRAIN_CHECK_S)
+        running = self._inference.running
+        while running and time.monotonic() < deadline:
+            await asyncio.wait(running.copy(), timeout=DRAIN_CHECK_S)
         self._cut = True
-        for task in self._running:
+        for task in running:
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running.copy(), timeout=CUT_S)
+        if running:
+            await asyncio.wait(running.copy(), timeout=CUT_S)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is answered in OpenAI's error shape."""
@@ -196,8 +176,7 @@ class Gateway:
                 raise InvalidRequest(f"{path} takes POST.")
             if not any(key.allows(role) for role in _CALLERS):
                 raise PermissionDenied("This key's roles do not cover inference.")
-            with Visit(self._admission, self._admission.arrive(key.id, key.name)) as visit:
-                await self._infer(scope, headers, receive, send, key, visit)
+            await self._inference.answer(Exchange(scope, headers, receive, send, key))
         else:
             await self._pass(scope, receive, send, path, key)
 
@@ -233,151 +212,3 @@ class Gateway:
         if key is None:
             raise Unauthenticated("The API key is unknown, expired or revoked.")
         return key
-
-    async def _infer(
-        self,
-        scope: Scope,
-        headers: Headers,
-        receive: Receive,
-        send: Send,
-        key: ApiKey,
-        visit: Visit,
-    ) -> None:
-        clock = time.perf_counter()
-        settings = self._settings
-        sent = json_object(await read_body(headers, receive, settings.http.body_limit_bytes))
-        shape.check(sent)
-        grammar_limits.check(sent, settings.limits.grammars)
-        asked = inquiry.read(
-            scope["path"],
-            sent,
-            conversation_id=_header(headers, b"x-conversation-id"),
-            base=settings.served_name,
-            lobs=settings.lobs,
-            sampling_fields=self._sampling_fields,
-        )
-        request_id = f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
-        unit = asked.conversation_id or request_id  # what a canary's share is drawn by
-        target = self._adapters.table.resolve(asked.model, unit)
-        lob = asked.lob or target.lob
-        if lob and not key.allows_lob(lob):
-            raise PermissionDenied(f"This key does not cover {lob}.", param="model")
-        priority = self._priorities.of(
-            asked.task, sent.get("priority"), trusted=key.allows(Role.TRAINER)
-        )
-        limits = settings.lobs[lob].limits if lob else settings.limits.base
-        until = Deadline(limits.timeout_s, clock)
-        level = self._priorities.level(priority)
-        if await visit.enter(lob or "", level, sequences(sent), until):
-            # A rollout may have moved the route meanwhile.
-            target = self._adapters.table.resolve(asked.model, unit)
-        prompt, request = self._engine_request(asked)
-        if self._schedules and (priority or "priority" in request):
-            request["priority"] = priority
-        if target.pinned and target.lob:
-            await self._check_pinned(target, key)
-        request["model"] = target.version
-        stream = request.get("stream") is True
-        hide_usage = stream and ask_for_usage(asked.engine_path, request)
-        if asked.engine_path == inquiry.RESPONSES:
-            request["request_id"] = f"{asked.id_prefix}{request_id}"
-        capture = Capture(
-            id=f"{asked.id_prefix}{request_id}",
-            endpoint=asked.endpoint,
-            task=asked.task,
-            lob=lob,
-            model=asked.model,
-            version=target.version,
-            base=settings.served_name,
-            key_id=key.id or None,
-            replica=self._replica,
-            request=orjson.dumps(request),
-            stream=stream,
-            conversation_id=asked.conversation_id,
-            turn=asked.turn,
-            prompt=(prompt.name, prompt.hash) if prompt else None,
-            clock=clock,
-        )
-        answer = Answer(
-            send, capture, self._journal, hide_usage=hide_usage, waited_s=visit.waited_s
-        )
-
-        def inner_scope(body: bytes) -> Scope:
-            return {
-                **scope,
-                "path": asked.engine_path,
-                "raw_path": asked.engine_path.encode(),
-                "headers": _inner_headers(headers, request_id, len(body)),
-            }
-
-        self._adapters.acquire(target.version)
-        metrics.INFLIGHT.inc()
-        if (running := asyncio.current_task()) is not None:
-            self._running.add(running)
-        try:
-            await self._ask(target, asked, request, inner_scope, receive, answer, capture, until)
-        finally:
-            answer.close()
-            if running is not None:
-                self._running.discard(running)
-            metrics.INFLIGHT.dec()
-            self._adapters.release(target.version)
-
-    def _engine_request(self, asked: Inquiry) -> tuple[Prompt | None, dict[str, Any]]:
-        """The body that vLLM gets but for what is ours to set, and the prompt that made it."""
-        if asked.of_task is None:
-            return None, asked.sent
-        task, lob = tasks.PATHS[asked.endpoint], asked.of_task.lob
-        prompt = self._prompts[lob, task]
-        return prompt, tasks.chat_body(task, asked.of_task, prompt, self._settings.lobs[lob])
-
-    async def _ask(
-        self,
-        target: Target,
-        asked: Inquiry,
-        request: dict[str, Any],
-        inner_scope: Callable[[bytes], Scope],
-        receive: Receive,
-        answer: Answer,
-        capture: Capture,
-        until: Deadline,
-    ) -> None:
-        """Have the version answer, or the line's fallback chain where it has one."""
-        path, body = asked.engine_path, capture.request
-        if steps := self._chains.steps(target, path):
-
-            async def chained(_: Scope, receive: Receive, send: Send) -> None:
-                await self._chains.answer(steps, path, request, inner_scope, receive, send, capture)
-
-            await deadline.run(chained, inner_scope(body), None, receive, answer, until)
-            return
-        if "@" in target.version and target.version not in self._adapters.loaded:
-            await self._adapters.ensure(await self._adapters.describe(target.version))
-        await deadline.run(self._engine_app, inner_scope(body), body, receive, answer, until)
-
-    async def _check_pinned(self, target: Target, key: ApiKey) -> None:
-        """Versions that the gate has not passed answer only those who train and administer."""
-        if target.version in self._adapters.table.serving() or key.allows(Role.TRAINER):
-            return
-        version = await self._adapters.describe(target.version)
-        if version.state in {"candidate", "rejected"}:
-            raise PermissionDenied(
-                f"{target.version} is {version.state}: only trainer and admin keys may call it.",
-                param="model",
-            )
-
-
-def _header(headers: Headers, name: bytes) -> str | None:
-    value = headers.get(name)
-    return value.decode("latin-1")[:256] if value else None
-
-
-def _inner_headers(headers: Headers, request_id: str, length: int) -> list[tuple[bytes, bytes]]:
-    """The headers that vLLM sees: our request id (it becomes the response id), no credentials."""
-    kept = [(name, value) for name, value in headers.items() if name not in _REPLACED_HEADERS]
-    return [
-        *kept,
-        (b"content-type", b"application/json"),  # it was parsed; plain `curl -d` says otherwise
-        (b"x-request-id", request_id.encode()),
-        (b"content-length", str(length).encode()),
-    ]

@@ -66,6 +66,19 @@ class Table:
             f"The model `{model}` does not exist. Ask /v1/models for the names.", param="model"
         )
 
+    def lob_of(self, model: str) -> str | None:
+        """The line of business that a model belongs to; None for the base.
+
+        Raises:
+            NotFound: As `resolve`.
+            InvalidRequest: As `resolve`.
+        """
+        return self.resolve(model, "").lob
+
+    def pins(self, model: str) -> bool:
+        """Whether a model is one version of a line's adapter."""
+        return model != self.base and model not in self.lobs
+
     def _of_lob(self, lob: str, conversation_id: str) -> str:
         route = self.routes.get(lob)
         if route is None:

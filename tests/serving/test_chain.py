@@ -11,6 +11,7 @@ from prometheus_client import REGISTRY
 from serving.adapters import Adapters
 from serving.capture import DONE, Capture, to_record
 from serving.chain import Chains
+from serving.engine_request import EngineRequest
 from serving.errors import AdapterRefused, Unavailable
 from serving.http import Disconnected, Message, Receive, Scope, Send
 from serving.routing import Table
@@ -150,9 +151,8 @@ class Bench:
         steps = self.chains.steps(self.weights.table.resolve(model, "c"), CHAT)
         self.asked.clear()
         try:
-            await self.chains.answer(
-                steps, CHAT, request, lambda body: {"path": CHAT}, receive, send, capture
-            )
+            asked = EngineRequest(CHAT, request, capture, {"path": CHAT}, {}, "id")
+            await self.chains.answer(steps, asked, receive, send)
         finally:
             assert self.weights.inflight == []
             assert {t for t in asyncio.all_tasks() if not t.done()} <= {

@@ -104,3 +104,11 @@ def test_serving_lists_what_an_alias_can_lead_to() -> None:
         sales=Route(lob="sales", epoch=1),
     )
     assert routes.serving() == {"care@3", "care@4"}
+
+
+def test_a_model_s_line_and_whether_it_is_pinned_are_known_before_a_version_is_chosen() -> None:
+    table = Table("base", ["care"], {})
+    assert [table.lob_of(model) for model in ("base", "care", "care@7")] == [None, "care", "care"]
+    assert [table.pins(model) for model in ("base", "care", "care@7")] == [False, False, True]
+    with pytest.raises(NotFound):
+        table.lob_of("sales")

@@ -2,24 +2,24 @@ from typing import Any
 
 import pytest
 
-from serving import shape
+from serving import field_types
 from serving.errors import InvalidRequest
 
 
 @pytest.mark.parametrize("good", [{}, {"messages": []}, {"structured_outputs": {"regex": "a"}}])
 def test_fields_of_the_right_type_pass(good: dict[str, Any]) -> None:
-    shape.check(good | {"structured_outputs": good.get("structured_outputs")})
+    field_types.check(good | {"structured_outputs": good.get("structured_outputs")})
 
 
 @pytest.mark.parametrize("value", [True, 0, "x", 1e300])
 @pytest.mark.parametrize("name", ["messages", "structured_outputs"])
 def test_fields_of_another_type_are_named(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest) as refused:
-        shape.check({name: value})
+        field_types.check({name: value})
     assert refused.value.param == name
 
 
 @pytest.mark.parametrize(("name", "value"), [("messages", None), ("structured_outputs", [])])
 def test_null_messages_and_a_list_for_an_object_are_refused(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest):
-        shape.check({name: value})
+        field_types.check({name: value})
