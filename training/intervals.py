@@ -15,11 +15,9 @@ from collections.abc import Sequence
 from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import NDArray
+from scipy.special import betaincinv
 
 from training.bootstrap import Interval, student_quantile
-
-_HALVINGS = 60  # of [0, 1]: beyond a double's precision
 
 
 def wilson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
@@ -90,37 +88,10 @@ def _score(rate: float, size: float, trials: int, confidence: float) -> Interval
 def clopper_pearson(successes: int, trials: int, *, confidence: float = 0.95) -> Interval:
     """Return the exact interval of a rate; arguments and errors are those of `wilson`."""
     _check(successes, trials)
-    tail = (1 - confidence) / 2
-    return Interval(
-        successes / trials,
-        _lower(successes, trials, tail),
-        1 - _lower(trials - successes, trials, tail),
-        confidence,
-        trials,
-    )
-
-
-def _lower(successes: int, trials: int, tail: float) -> float:
-    """Return the rate at which `successes` or more would come up with probability `tail`."""
-    if successes == 0:
-        return 0.0
-    counts = np.arange(successes, trials + 1)
-    log_choices = _log_choose(trials, counts)
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        rate = (low + high) / 2
-        logs = log_choices + counts * math.log(rate) + (trials - counts) * math.log1p(-rate)
-        if float(np.exp(logs).sum()) < tail:
-            low = rate
-        else:
-            high = rate
-    return (low + high) / 2
-
-
-def _log_choose(trials: int, counts: NDArray[np.int_]) -> NDArray[np.float64]:
-    log_factorials = np.concatenate([[0.0], np.cumsum(np.log(np.arange(1, trials + 1)))])
-    chosen = log_factorials[trials] - log_factorials[counts] - log_factorials[trials - counts]
-    return np.asarray(chosen, dtype=np.float64)
+    tail, failures = (1 - confidence) / 2, trials - successes
+    low = float(betaincinv(successes, failures + 1, tail)) if successes else 0.0
+    high = float(betaincinv(successes + 1, failures, 1 - tail)) if failures else 1.0
+    return Interval(successes / trials, low, high, confidence, trials)
 
 
 def _check(successes: int, trials: int) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from jsonschema import Draft202012Validator
 from rapidfuzz.distance import Levenshtein
 
 from training.facts import unsupported_facts
@@ -99,7 +100,7 @@ def is_format_error(output: str, response_format: Mapping[str, Any] | None) -> b
     Args:
         output: What the model wrote.
         response_format: OpenAI's `response_format`; without one no text is wrong. JSON must be an
-            object; with a schema it has all required keys, and no others where it forbids them.
+            object; with a schema it must be valid by it (JSON Schema, draft 2020-12).
     """
     kind = (response_format or {}).get("type")
     if response_format is None or kind not in ("json_object", "json_schema"):
@@ -108,10 +109,7 @@ def is_format_error(output: str, response_format: Mapping[str, Any] | None) -> b
     if content is None:
         return True
     schema = response_format.get("json_schema", {}).get("schema", {})
-    missing = set(schema.get("required", ())) - content.keys()
-    closed = schema.get("additionalProperties") is False
-    unknown = content.keys() - schema.get("properties", {}).keys() if closed else set()
-    return bool(missing or unknown)
+    return not Draft202012Validator(schema).is_valid(content)
 
 
 def slot_recall(output: str, final: str) -> float:

@@ -5,13 +5,12 @@ asked: the best of N trials on it would be the luckiest of them too, and the gat
 counts on a candidate that was not chosen by it, would promise more than is true.
 
 The first trial is the recipe itself, so a search cannot choose worse, on that loss, than no search.
-The others are points of a Halton sequence, shifted by the seed: few points cover all dimensions
+The others are points of a Halton sequence, scrambled by the seed: few points cover all dimensions
 evenly, where a grid of as many repeats the same few values of each (Bergstra and Bengio 2012).
 """
 
 import json
 import math
-import random
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from training.job import Job, Result
 from training.settings import Recipe
 from training.trainer import Trainer
 
-BASES = (2, 3, 5, 7)  # one prime for each of what is varied
+VARIED = 4  # learning rate, epochs, rank, alpha
 DIGITS = 3  # of a learning rate
 RESULT = "result.json"
 
@@ -70,16 +69,15 @@ def recipes(recipe: Recipe, count: int) -> list[Recipe]:
         recipe: Whose `search` section says what is varied.
         count: How many at most; fewer if there are no more.
     """
+    from scipy.stats.qmc import Halton  # scipy.stats takes a second to import
+
     rules = recipe.search
     recipe = _validated(recipe)
-    shift = random.Random(rules.seed)  # noqa: S311 - nothing secret
-    shifts = [shift.random() for _ in BASES]
     found = [recipe]
-    for index in range(20 * count):  # where all is discrete, points come again
+    for point in Halton(VARIED, rng=rules.seed).random(20 * count):  # discrete points come again
         if len(found) >= count:
             break
-        point = [(_halton(index, b) + s) % 1.0 for b, s in zip(BASES, shifts, strict=True)]
-        changed = _at(recipe, point)
+        changed = _at(recipe, point.tolist())
         if changed not in found:
             found.append(changed)
     return found[:count]
@@ -213,16 +211,6 @@ def _changed(recipe: Recipe, sections: dict[str, dict[str, Any]]) -> Recipe:
 def _stage(recipe: Recipe) -> str:
     """Return the section of the stage whose loss is compared."""
     return recipe.stages[-1][0]
-
-
-def _halton(index: int, base: int) -> float:
-    """Return element `index` of the van der Corput sequence: its digits, mirrored at the point."""
-    value, weight = 0.0, 1.0
-    while index:
-        weight /= base
-        index, digit = divmod(index, base)
-        value += weight * digit
-    return value
 
 
 def _keep(folder: Path, recipe: dict[str, Any], result: Result) -> None:

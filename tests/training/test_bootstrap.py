@@ -94,3 +94,8 @@ def test_a_statistic_of_sums_agrees_with_the_mean_that_it_is() -> None:
     assert (ratio.mean, ratio.low, ratio.high) == pytest.approx((plain.mean, plain.low, plain.high))
     with pytest.raises(ValueError, match="at least two groups"):
         bootstrap.statistic(sums[:1], lambda s: s[:, 0])
+
+
+@pytest.mark.parametrize(("degrees", "quantile"), [(1, 12.706), (2, 4.303), (30, 2.042)])
+def test_student_s_quantile_is_that_of_the_tables(degrees: int, quantile: float) -> None:
+    assert bootstrap.student_quantile(degrees, 0.95) == pytest.approx(quantile, abs=5e-4)

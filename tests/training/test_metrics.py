@@ -51,6 +51,12 @@ SCHEMA = {
 }
 
 
+STRINGS = {
+    "type": "json_schema",
+    "json_schema": {"schema": {"properties": {"a": {"type": "string"}}}},
+}
+
+
 @pytest.mark.parametrize(
     ("output", "form", "wrong"),
     [
@@ -63,6 +69,8 @@ SCHEMA = {
         ('{"b": 1}', SCHEMA, True),
         ('{"a": 1, "b": 1}', SCHEMA, True),
         ('{"a": 1', SCHEMA, True),
+        ('{"a": 5}', STRINGS, True),
+        ('{"a": "5"}', STRINGS, False),
     ],
 )
 def test_a_format_error_breaks_what_the_request_demanded(
