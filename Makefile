@@ -32,11 +32,11 @@ demo: $(READY)
 
 # All tests, with the real engine; ARGS="-k routing" narrows them.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 # Only what needs no engine: under a minute.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not e2e and not slow and not drill" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e and not slow and not drill" $(ARGS)
 
 # Rolling restarts and a stop under load: four engines at once, on 8 cores or more.
 drills: $(READY)
