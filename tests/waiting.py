@@ -1,5 +1,6 @@
 """Waiting for an event, however busy the machine is; the limit only ends a test that hangs."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -25,4 +26,15 @@ def until(
     while not (found := condition()):
         assert time.monotonic() < deadline, f"{what} (after {limit_s:.0f} s)"
         time.sleep(every_s)
+    return found
+
+
+async def until_async(
+    condition: Callable[[], T], what: str, *, limit_s: float = PATIENCE_S, every_s: float = 0.02
+) -> T:
+    """Do as `until` does, and let the event loop run meanwhile."""
+    deadline = time.monotonic() + limit_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"{what} (after {limit_s:.0f} s)"
+        await asyncio.sleep(every_s)
     return found
