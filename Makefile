@@ -30,15 +30,15 @@ $(READY): pyproject.toml kernels/pyproject.toml docker/lock-cpu.txt docker/overr
 demo: $(READY)
 	$(BIN)/switchboard demo $(ARGS)
 
-# All tests, with the real engine; ARGS="-k routing" narrows them.
+# All tests but drills, with the real engine, in two workers; ARGS="-k routing" narrows them.
 test: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
-# Only what needs no engine: under a minute.
+# Only what needs no engine and is not slow.
 test-fast: $(READY)
 	$(BIN)/python -m pytest -n 2 --dist loadgroup -m "not e2e and not slow and not drill" $(ARGS)
 
-# Rolling restarts and a stop under load: four engines at once, on 8 cores or more.
+# Rolling restarts, a stop under load and more kills: four engines at once, on 8 cores or more.
 drills: $(READY)
 	$(BIN)/python -m pytest -m drill $(ARGS)
 

@@ -56,6 +56,7 @@ class Census:
     ) -> None:
         self._done.set()
         self._thread.join()
+        self.count()
 
     def count(self) -> None:
         """Look once."""

@@ -5,13 +5,13 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from pathlib import Path
 
 import psycopg
 
+from serving import ports
 from tests.waiting import PATIENCE_S, until
 
 
@@ -40,9 +40,7 @@ class Postgres:
         self._home = Path(tempfile.mkdtemp(prefix="sb-postgres-"))
         if self._user is not None:
             os.chown(self._home, pwd.getpwnam(self._user).pw_uid, -1)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = ports.free()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
         # By a file: also reached from other network namespaces of this machine.
