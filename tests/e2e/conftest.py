@@ -29,6 +29,7 @@ from tests.postgres import Postgres, binaries
 BASE = ROOT / ".cache" / "switchboard" / "demo-base"
 OTHER_BASE = os.environ.get("SWITCHBOARD_TEST_BASE")  # any other checkpoint, to test with it
 DISK = "4m"
+OWN = 10  # the place of the first file that needs neither server
 LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
 # The worker folded into the engine's process: one import of vLLM less at each start.
 ENGINE = {"distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor"}
@@ -51,16 +52,24 @@ WHO: dict[str, tuple[list[Role], list[str]]] = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files in their order, and all that uses the two servers into one worker."""
-    here = str(Path(__file__).parent)
+    """Put the files in their order; two workers share them, and one has all of the two servers.
+
+    What takes longest comes first: the servers in one worker, the demo in the other.
+    """
     items.sort(key=_place)
     for item in items:
-        if str(item.path).startswith(here) and item.path.stem not in {"test_demo", "test_rolling"}:
-            item.add_marker(pytest.mark.xdist_group("servers"))
+        if item.get_closest_marker("xdist_group") is None:
+            group = "servers" if _place(item) < OWN else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _place(item: pytest.Item) -> int:
-    return 1 + LAST.index(item.path.stem) if item.path.stem in LAST else 0
+    name = item.path.stem
+    if item.path.parent != Path(__file__).parent:
+        return OWN + (1 if name == "test_engine" else 2)
+    if name in {"test_demo", "test_rolling"}:
+        return OWN
+    return 1 + LAST.index(name) if name in LAST else 0
 
 
 @pytest.fixture(scope="session")

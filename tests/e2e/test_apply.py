@@ -13,7 +13,7 @@ import yaml
 
 from tests.e2e.server import Server
 from tests.e2e.test_hot_swap import PROMPT, Seen, client, stream_once
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CLIENTS = 4
@@ -100,7 +100,7 @@ async def test_light_change_reaches_every_replica_at_once(
     config["prompts"] = str(folder)
     seen: list[Seen] = []
     async with load(applied, seen) as http:
-        await asyncio.sleep(1)
+        await until_async(lambda: len(seen) > 2 * CLIENTS, "the load does not run")
         code, said = await apply(applied, write(applied, config))
         assert code == 0, said
         assert "on 2 replica(s)" in said
