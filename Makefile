@@ -8,7 +8,7 @@ BIN   := $(VENV)/bin
 # Wheels of torch without CUDA: from the folder that PIP_FIND_LINKS names, or found by uv.
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend $(if $(filter gpu,$(EXTRA)),auto,cpu))
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
-# Two workers: what shares the servers in one, the rest in the other; tests/e2e/conftest.py orders them.
+# Two workers: what shares the servers in one, the rest in the other (tests/e2e/conftest.py).
 TWO   := -n 2 --dist loadgroup --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 

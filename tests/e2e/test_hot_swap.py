@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from tests.e2e.server import Server, with_registry
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.e2e
 SWAPS = 20
@@ -113,7 +114,7 @@ async def test_twenty_swaps_under_load(server: Server, register: Callable[..., s
         clients = [asyncio.create_task(load()) for _ in range(CLIENTS)]
         for swap in range(1, SWAPS + 1):
             promotions.append(await timed_promotion(admin, versions[swap % 3]))
-            await asyncio.sleep(0.3)
+            await until_async(lambda: len(seen) > 5 * swap, "the load does not run")  # noqa: B023
         stop.set()
         await asyncio.gather(*clients)
 
