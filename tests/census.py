@@ -12,12 +12,12 @@ from types import TracebackType
 
 import psutil
 
-ENGINES = 9
-"""The session's server 2 and, killed, 1 and 1 more; the PostgreSQL server 1 and, killed, 1; the
-demo 1; the kernels 2."""
+ENGINES = 10
+"""The server with two replicas 2, killed 1, killed whole 1; the one of one replica 1, killed twice 2;
+the demo 1; the kernels 2."""
 
 RAYS = 6
-"""The session's server and its restart, the PostgreSQL server, the demo, two of unit tests."""
+"""The two servers 2, one killed whole 1, the demo 1, unit tests 2."""
 
 _EVERY_S = 1.0
 
