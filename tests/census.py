@@ -13,8 +13,8 @@ from types import TracebackType
 import psutil
 
 ENGINES = 10
-"""The server with two replicas 2, killed 1, killed whole 1; the one of one replica 1, killed twice 2;
-the demo 1; the kernels 2."""
+"""The server with two replicas 2, one killed 1, killed whole 1; the one of one replica 1, killed
+twice 2; the demo 1; the kernels 2."""
 
 RAYS = 6
 """The two servers 2, one killed whole 1, the demo 1, unit tests 2."""
