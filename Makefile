@@ -8,6 +8,8 @@ BIN   := $(VENV)/bin
 # Wheels of torch without CUDA: from the folder that PIP_FIND_LINKS names, or found by uv.
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend $(if $(filter gpu,$(EXTRA)),auto,cpu))
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
+# Two workers: what shares the servers in one, the rest in the other (tests/e2e/conftest.py).
+TWO   := -n 2 --dist loadgroup --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth \
@@ -30,15 +32,15 @@ $(READY): pyproject.toml kernels/pyproject.toml docker/lock-cpu.txt docker/overr
 demo: $(READY)
 	$(BIN)/switchboard demo $(ARGS)
 
-# All tests, with the real engine; ARGS="-k routing" narrows them.
+# All tests but drills, with the real engine, in two workers; ARGS="-k routing" narrows them.
 test: $(READY)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(TWO) $(ARGS)
 
-# Only what needs no engine: under a minute.
+# Only what needs no engine and is not slow.
 test-fast: $(READY)
-	$(BIN)/python -m pytest -m "not e2e and not slow and not drill" $(ARGS)
+	$(BIN)/python -m pytest $(TWO) -m "not e2e and not slow and not drill" $(ARGS)
 
-# Rolling restarts and a stop under load: four engines at once, on 8 cores or more.
+# Rolling restarts, a stop under load and more kills: four engines at once, on 8 cores or more.
 drills: $(READY)
 	$(BIN)/python -m pytest -m drill $(ARGS)
 

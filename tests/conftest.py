@@ -1,12 +1,13 @@
 """Fixtures that all tests share: a clean environment, and real databases of both kinds.
 
-PostgreSQL is started once a session from the server's own binaries; its tests are skipped only
-where there are none.
+PostgreSQL is started once by each of the run's processes from the server's own binaries; its tests
+are skipped only where there are none. The run counts the engines that it starts, and fails where
+there are too many.
 """
 
 import os
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
 
 import psycopg
@@ -14,10 +15,43 @@ import pytest
 from hypothesis import settings
 
 from serving.store.database import Database
+from tests.census import Census
 from tests.postgres import Postgres, binaries
 
 settings.register_profile("shared machine", deadline=None)  # speed is no matter of tests
 settings.load_profile("shared machine")
+
+CENSUS = pytest.StashKey[Census]()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Count engines and Rays while tests run, and fail the run above the bounds.
+
+    Drills start more: they are for a larger machine. A worker of pytest-xdist leaves the counting
+    to the process that started it.
+    """
+    if hasattr(session.config, "workerinput"):
+        return (yield)
+    with Census() as census:
+        session.config.stash[CENSUS] = census
+        done = yield
+    if census.exceeds() and not _drills(session.config):
+        session.testsfailed += 1
+    return done
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Say how many engines and Rays were started."""
+    if census := config.stash.get(CENSUS, None):
+        failed = census.exceeds() and not _drills(config)
+        terminalreporter.line(census.said(), red=failed)
+
+
+def _drills(config: pytest.Config) -> bool:
+    return config.option.markexpr == "drill"
 
 
 @pytest.fixture(autouse=True)

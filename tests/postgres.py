@@ -5,13 +5,14 @@ import os
 import pwd
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 from pathlib import Path
 
 import psycopg
+
+from serving import ports
+from tests.waiting import PATIENCE_S, until
 
 
 def binaries() -> Path | None:
@@ -39,9 +40,7 @@ class Postgres:
         self._home = Path(tempfile.mkdtemp(prefix="sb-postgres-"))
         if self._user is not None:
             os.chown(self._home, pwd.getpwnam(self._user).pw_uid, -1)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self._port = free.getsockname()[1]
+        self._port = ports.free()
         self._process: subprocess.Popen[bytes] | None = None
         self.url = f"postgresql://postgres@127.0.0.1:{self._port}/postgres"
         # By a file: also reached from other network namespaces of this machine.
@@ -59,16 +58,17 @@ class Postgres:
             self._process = subprocess.Popen(
                 command, user=self._user, cwd=self._home, stdout=log, stderr=log
             )
-        deadline = time.monotonic() + 60
-        while True:
-            try:
-                psycopg.connect(self.url).close()
-                return
-            except psycopg.OperationalError:
-                if self._process.poll() is not None or time.monotonic() > deadline:
-                    log_text = (self._home / "log").read_text()
-                    raise RuntimeError(f"PostgreSQL did not start:\n{log_text}") from None
-                time.sleep(0.05)
+        until(self._answers, "PostgreSQL does not answer", every_s=0.05)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg.connect(self.url).close()
+        except psycopg.OperationalError:
+            if self._process is None or self._process.poll() is not None:
+                log_text = (self._home / "log").read_text()
+                raise RuntimeError(f"PostgreSQL did not start:\n{log_text}") from None
+            return False
+        return True
 
     def stop(self) -> None:
         """Stop it with the "fast" shutdown: SIGTERM would wait for clients."""
@@ -92,7 +92,7 @@ class Postgres:
         if self._process is not None:
             if number is not None:
                 self._process.send_signal(number)
-            self._process.wait(60)
+            self._process.wait(PATIENCE_S)
             self._process = None
 
     def _run(self, command: list[str | Path]) -> None:

@@ -23,8 +23,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 from environment import commit, environment, now  # noqa: E402
 
 from serving import ports  # noqa: E402
+from serving.keys import ALL, Role  # noqa: E402
 from serving.registry import Registry  # noqa: E402
-from tests.e2e.conftest import Server, with_registry  # noqa: E402
+from tests.e2e.server import Server, with_registry  # noqa: E402
 from tests.postgres import Postgres, binaries  # noqa: E402
 from tests.versions import register_random  # noqa: E402
 
@@ -165,8 +166,7 @@ def _server(folder: Path, store: str, replicas: int, base: Path, changes: dict[s
     config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(settings))
     server = Server(config, port)
-    for role in ("admin", "service"):
-        server.create_key(role, "--role", role)
+    server.create_keys({role: ([role], [ALL]) for role in (Role.ADMIN, Role.SERVICE)})
     return server
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import httpx
 from cluster import LOB
 
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
 
 CONVERSATION = [{"role": "customer", "text": "Where is my order?"}]
 MAX_TOKENS = 8

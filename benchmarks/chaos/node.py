@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from serving import ports
-from tests.e2e.conftest import BIN, ROOT
+from tests.e2e.server import BIN, ROOT
 
 START_S = 120.0
 STARTS = {  # what docs/clusters.md tells to set on every machine

@@ -28,7 +28,7 @@ from cluster import RESULTS, Cluster, result, running
 from load import Call, Load
 from node import Nodes
 
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
 
 BACK_S = 300.0
 AFTER_S = 8.0

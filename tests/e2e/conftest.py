@@ -1,133 +1,75 @@
-"""One real server for the session: two replicas, the real engine, the demo's base model."""
+"""Two real servers for all files here, with the real engine and the demo's base model.
 
-import asyncio
+`server` has the default pair, HAProxy and SQLite, and two replicas; `lone` one replica, HAProxy and
+a PostgreSQL of its own, which tests crash, and `server` as its upstream. Starting an engine takes
+longer than most files, so files come in an order that makes the best of these two: first what needs
+two replicas, then what kills one, then the kill of the whole server, which comes back with one
+replica and Ray's own proxy; then what needs a single replica.
+"""
+
+import contextlib
+import fcntl
 import os
-import signal
+import shutil
 import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx
-import openai
-import psutil
 import pytest
 import yaml
 
 from serving import ports
+from serving.keys import Role
 from serving.registry import Registry
-from serving.store.database import Database
 from tests import versions
+from tests.e2e.server import ROOT, Lone, Server, with_registry
+from tests.postgres import Postgres, binaries
 
-ROOT = Path(__file__).parent.parent.parent
 BASE = ROOT / ".cache" / "switchboard" / "demo-base"
 OTHER_BASE = os.environ.get("SWITCHBOARD_TEST_BASE")  # any other checkpoint, to test with it
-BIN = Path(sys.executable).parent
-START_S = 420
-T = TypeVar("T")
+DISK = "4m"
+OWN = 10  # the place of the first file that needs neither server
+LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
+# The worker folded into the engine's process: one import of vLLM less at each start.
+ENGINE = {"distributed_executor_backend": "vllm.v1.executor.uniproc_executor.UniProcExecutor"}
+NARROW = ENGINE | {
+    "max_model_len": 2048,
+    "max_num_seqs": 8,
+    "max_num_batched_tokens": 4096,
+    "dtype": "float32",
+}
+"""Long enough answers that a deadline cuts them, on the servers of one replica."""
+
+WHO: dict[str, tuple[list[Role], list[str]]] = {
+    "admin": ([Role.ADMIN], ["*"]),
+    "service": ([Role.SERVICE], ["*"]),
+    "trainer": ([Role.TRAINER], ["*"]),
+    "care-only": ([Role.SERVICE], ["care"]),
+    "agent": ([Role.AGENT], ["*"]),
+}
 
 
-@dataclass
-class Server:
-    """A running `switchboard serve` and what a client needs of it."""
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files in their order; two workers share them, and one has all of the two servers.
 
-    config: Path
-    port: int
-    process: subprocess.Popen[bytes] | None = None
-    keys: dict[str, str] = field(default_factory=dict)
+    What takes longest comes first: the servers in one worker, the demo in the other.
+    """
+    items.sort(key=_place)
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            group = "servers" if _place(item) < OWN else str(item.path)
+            item.add_marker(pytest.mark.xdist_group(group))
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        loaded: dict[str, Any] = yaml.safe_load(self.config.read_text())
-        return loaded
-
-    def start(self) -> None:
-        command = [BIN / "switchboard", "serve", self.config]
-        with (self.config.parent / "server.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command, cwd=ROOT, stdout=log, stderr=log, start_new_session=True
-            )
-        deadline = time.monotonic() + START_S
-        while True:
-            try:
-                if httpx.get(f"{self.url}/ready", timeout=15).status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            if self.process.poll() is not None or time.monotonic() > deadline:
-                text = (self.config.parent / "server.log").read_text()[-6000:]
-                self.kill()
-                raise RuntimeError(f"the server did not start:\n{text}")
-            time.sleep(0.25)
-
-    def stop(self) -> None:
-        """Stop it as an operator does."""
-        if self.process is not None:
-            tree = self.tree()
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                self.process.wait(60)
-            except subprocess.TimeoutExpired:
-                self.kill(tree)
-            self.process = None
-
-    def tree(self) -> list[psutil.Process]:
-        """The server's processes: driver, Ray, proxy, replicas, engines."""
-        if self.process is None or self.process.poll() is not None:
-            return []
-        root = psutil.Process(self.process.pid)
-        return [root, *root.children(recursive=True)]
-
-    def kill(self, tree: list[psutil.Process] | None = None) -> None:
-        """`kill -9` all of it at once."""
-        if self.process is not None:
-            tree = tree or self.tree()
-            for process in tree:
-                try:
-                    process.kill()
-                except psutil.NoSuchProcess:
-                    continue
-            psutil.wait_procs(tree, timeout=30)
-            self.process.wait()
-            self.process = None
-
-    def cli(self, *arguments: str, key: str = "admin") -> subprocess.CompletedProcess[str]:
-        """Run `switchboard …` against this server."""
-        environment = {
-            **os.environ,
-            "SWITCHBOARD_URL": self.url,
-            "SWITCHBOARD_CONFIG": str(self.config),
-            "SWITCHBOARD_API_KEY": self.keys.get(key, ""),
-        }
-        return subprocess.run(
-            [BIN / "switchboard", *arguments],
-            capture_output=True,
-            text=True,
-            cwd=ROOT,
-            env=environment,
-            timeout=300,
-        )
-
-    def create_key(self, name: str, *arguments: str) -> str:
-        done = self.cli("keys", "create", "--name", name, *arguments)
-        assert done.returncode == 0, done.stderr
-        self.keys[name] = done.stdout.strip()
-        return self.keys[name]
-
-    def client(self, key: str = "service") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=self.keys[key], max_retries=0)
-
-    def http(self, key: str | None = "service") -> httpx.Client:
-        headers = {"Authorization": f"Bearer {self.keys[key]}"} if key else {}
-        return httpx.Client(base_url=self.url, headers=headers, timeout=120)
+def _place(item: pytest.Item) -> int:
+    name = item.path.stem
+    if item.path.parent != Path(__file__).parent:
+        return OWN + (1 if name == "test_engine" else 2)
+    if name in {"test_demo", "test_rolling"}:
+        return OWN
+    return 1 + LAST.index(name) if name in LAST else 0
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +79,10 @@ def base_model() -> Path:
         return Path(OTHER_BASE)
     from training.demo_model import make_base_model
 
-    make_base_model(BASE)
+    BASE.parent.mkdir(parents=True, exist_ok=True)
+    with BASE.with_suffix(".lock").open("w") as lock:  # another worker may want it as well
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        make_base_model(BASE)
     return BASE
 
 
@@ -148,6 +93,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
     def make(folder: Path, *, replicas: int = 1, proxy: str = "haproxy", **changes: Any) -> Server:
         port = ports.free()
         settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
+        settings["engine"] |= ENGINE
         settings |= {
             "model": str(base_model),
             "replicas": replicas,
@@ -160,28 +106,62 @@ def make_server(base_model: Path) -> Callable[..., Server]:
         config = folder / "config.yaml"
         config.write_text(yaml.safe_dump(settings | changes))
         server = Server(config, port)
-        for name, arguments in {
-            "admin": ["--role", "admin"],
-            "service": ["--role", "service"],
-            "trainer": ["--role", "trainer"],
-            "care-only": ["--role", "service", "--lob", "care"],
-            "agent": ["--role", "agent"],
-        }.items():
-            server.create_key(name, *arguments)
+        server.create_keys(WHO)
         return server
 
     return make
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(
     make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """The session's server, with two replicas."""
+    """The server with two replicas, until `test_durability` kills it."""
     made = make_server(tmp_path_factory.mktemp("server"), replicas=2)
     made.start()
     yield made
     made.stop()
+
+
+def change_to_one_replica(server: Server) -> None:
+    """Make it come back, when it is next started, with one replica and Ray's own proxy."""
+    server.change(replicas=1, http=server.settings["http"] | {"proxy": "python"}, engine=NARROW)
+
+
+@pytest.fixture(scope="package")
+def lone(
+    make_server: Callable[..., Server], server: Server, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Lone]:
+    """The server with one replica, on a database and a disk of its own."""
+    programs = binaries()
+    if programs is None:
+        pytest.skip("no PostgreSQL server binaries: neither `pg_config --bindir` nor /usr/lib has")
+    folder = tmp_path_factory.mktemp("lone")
+    journal = folder / "journal"
+    journal.mkdir()
+    spare = {"url": f"{server.url}/v1", "model": "base", "api_key": server.keys["service"]}
+    with contextlib.ExitStack() as stack:
+        if small_disk(journal):
+            stack.callback(subprocess.run, ["umount", "--lazy", journal], check=True)
+        postgres = Postgres(programs)
+        stack.callback(postgres.remove)
+        postgres.start()
+        made = make_server(
+            folder,
+            store={"url": postgres.url},
+            journal={"dir": str(journal)},
+            upstreams={"spare": spare},
+            engine=NARROW,
+        )
+        stack.callback(made.stop)
+        made.start()
+        yield Lone(made, postgres, journal)
+
+
+def small_disk(folder: Path) -> bool:
+    """Mount a small file system of its own, where this machine lets us."""
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder]
+    return shutil.which("mount") is not None and not subprocess.run(command).returncode
 
 
 @pytest.fixture(scope="session")
@@ -201,18 +181,3 @@ def register(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
         return with_registry(server, run)
 
     return make
-
-
-def with_registry(server: Server, action: Callable[[Registry], Awaitable[T]]) -> T:
-    """Run something on the server's registry, from outside the server."""
-
-    async def run() -> T:
-        db = Database(server.settings["store"]["url"])
-        await db.open()
-        try:
-            return await action(Registry(db, server.settings["adapters"]["uri"]))
-        finally:
-            await db.close()
-
-    with ThreadPoolExecutor(1) as thread:  # the caller may itself run in an event loop
-        return thread.submit(asyncio.run, run()).result()

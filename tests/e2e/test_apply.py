@@ -11,8 +11,9 @@ import httpx
 import pytest
 import yaml
 
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
 from tests.e2e.test_hot_swap import PROMPT, Seen, client, stream_once
+from tests.waiting import PATIENCE_S, until_async
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CLIENTS = 4
@@ -23,8 +24,7 @@ CONVERSATION = [{"role": "customer", "text": "Where is my order?"}]
 def applied(server: Server) -> Iterator[Server]:
     """The session's server; afterwards its own configuration is in force again."""
     yield server
-    done = server.cli("apply", str(server.config))
-    assert done.returncode == 0, done.stderr
+    server.apply()
 
 
 def write(server: Server, config: dict[str, Any], name: str = "new.yaml") -> Path:
@@ -100,7 +100,7 @@ async def test_light_change_reaches_every_replica_at_once(
     config["prompts"] = str(folder)
     seen: list[Seen] = []
     async with load(applied, seen) as http:
-        await asyncio.sleep(1)
+        await until_async(lambda: len(seen) > 2 * CLIENTS, "the load does not run")
         code, said = await apply(applied, write(applied, config))
         assert code == 0, said
         assert "on 2 replica(s)" in said
@@ -119,18 +119,34 @@ async def test_light_change_reaches_every_replica_at_once(
 
 
 async def test_bad_configuration_is_refused_whole(applied: Server) -> None:
+    own = applied.settings
+    faults: list[tuple[dict[str, Any], str]] = [
+        ({"http": {**own["http"], "port": 1}}, "http.port"),
+        ({"store": {"url": "sqlite:///elsewhere"}}, "store.url"),
+        ({"engine": {**own["engine"], "max_num_seqs": "many"}}, "max-num-seqs"),
+        ({"engine": {**own["engine"], "max_model_len": 10_000_000}}, "engine"),
+    ]
+
+    def faulty(changes: dict[str, Any]) -> dict[str, Any]:
+        config = {**own, "served_name": "base", **changes}
+        return {**config, "lobs": {**config["lobs"], "added": {}}}
+
     async with client(applied, "admin") as http:
         before = await in_force(http, applied)
-        for changes, words in [
-            ({"http": {**applied.settings["http"], "port": 1}}, "http.port"),
-            ({"store": {"url": "sqlite:///elsewhere"}}, "store.url"),
-            ({"engine": {**applied.settings["engine"], "max_num_seqs": "many"}}, "max-num-seqs"),
-            ({"engine": {**applied.settings["engine"], "max_model_len": 10_000_000}}, "engine"),
+        bodies = [applied.body(faulty(changes)) for changes, _ in faults]
+        answers = await asyncio.gather(
+            *(http.post("/v1/config", json=body, timeout=PATIENCE_S) for body in bodies)
+        )
+        for answer, (_, words) in zip(answers, faults, strict=True):
+            assert 400 <= answer.status_code < 500, answer.text
+            assert words in answer.json()["error"]["message"]
+        # As an operator sees it: what the server refuses, and what does not get so far.
+        for changes, words in (
+            faults[0],
             ({"lobs": {"care": {"summary_feilds": {}}}}, "summary_feilds"),
-        ]:
-            config = {**applied.settings, "served_name": "base", **changes}
-            config["lobs"] = {**config["lobs"], "added": {}}
-            code, said = await apply(applied, write(applied, config), "--url", applied.url)
+        ):
+            path = write(applied, faulty(changes))
+            code, said = await apply(applied, path, "--url", applied.url)
             assert code == 1, said
             assert words in said
         after = await in_force(http, applied)

@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import product
 from typing import Any
 
 import httpx
@@ -19,7 +21,7 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
 
 pytestmark = pytest.mark.e2e
 EXAMPLES = 15
@@ -231,13 +233,16 @@ def test_odd_names_of_lines_are_refused(server: Server, lob: str) -> None:
 
 
 def test_junk_in_any_sampling_field_is_no_fault_of_the_server(server: Server) -> None:
-    with server.http("trainer") as http:
-        for name in SAMPLING:
-            for value in JUNK:
-                task = {"lob": "care", "conversation": [TURN], "max_tokens": 2, name: value}
-                answered(http.post("/v1/suggestions", json=task))
-                chat = {"model": "base", "messages": [MESSAGE], "max_tokens": 2, name: value}
-                answered(http.post("/v1/chat/completions", json=chat))
+    with server.http("trainer") as http, ThreadPoolExecutor(4) as clients:
+
+        def ask(field: tuple[str, Any]) -> None:
+            name, value = field
+            task = {"lob": "care", "conversation": [TURN], "max_tokens": 2, name: value}
+            answered(http.post("/v1/suggestions", json=task))
+            chat = {"model": "base", "messages": [MESSAGE], "max_tokens": 2, name: value}
+            answered(http.post("/v1/chat/completions", json=chat))
+
+        assert len(list(clients.map(ask, product(SAMPLING, JUNK)))) == len(SAMPLING) * len(JUNK)
 
 
 def test_a_hostile_expression_is_refused_and_a_slow_one_holds_nobody_up(server: Server) -> None:

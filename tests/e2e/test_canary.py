@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import Server, with_registry
+from tests.e2e.server import Server, with_registry
 
 pytestmark = pytest.mark.e2e
 CONVERSATIONS = 60

@@ -1,15 +1,12 @@
 """Models compared through the real server, as a person does it."""
 
-import asyncio
 import json
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from serving.store.database import Database
-from tests.e2e.conftest import ROOT, Server
+from tests.e2e.server import ROOT, Server, with_store
 from training import dataset, dataset_store
 from training.curation import Curated
 from training.examples import Example, Message
@@ -43,14 +40,7 @@ def note(server: Server, root: Path) -> str:
     curated = Curated((), (), tuple(held_out()), (), (), {}, (0.0, ""))
     built = dataset.write("care", curated, Curation(), root, kind="import")
 
-    async def save() -> None:
-        db = Database(server.settings["store"]["url"])
-        await db.open()
-        await dataset_store.note(db, "care", built)
-        await db.close()
-
-    with ThreadPoolExecutor(1) as thread:
-        thread.submit(asyncio.run, save()).result()
+    with_store(server, lambda db: dataset_store.note(db, "care", built))
     return built.id
 
 
@@ -62,7 +52,7 @@ def test_base_adapter_and_another_endpoint_stand_side_by_side(
 ) -> None:
     adapter = register(server, "care", strength=4.0)
     monkeypatch.setenv("SWITCHBOARD_OTHER_API_KEY", server.keys["trainer"])
-    done = server.cli(
+    done = server.command(
         *("compare", "care", "--models", f"base,{adapter}", "--dataset", note(server, tmp_path)),
         *("--server", f"{server.url}/v1", "--model", "base", "--price-per-hour", "3.6"),
         *("--price-per-mtok-in", "1", "--price-per-mtok-out", "2", "--concurrency", "4"),

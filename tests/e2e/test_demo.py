@@ -8,9 +8,15 @@ from typing import Any
 
 import pytest
 
-from tests.e2e.conftest import BIN, OTHER_BASE, ROOT
+from tests.e2e.conftest import OTHER_BASE
+from tests.e2e.server import BIN, ROOT
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1500)]
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.xdist_group("demo"),
+]
 ABCD = os.environ.get("SWITCHBOARD_ABCD_DIR")
 
 
@@ -29,7 +35,7 @@ def demo(out: Path, *arguments: str) -> dict[str, Any]:
 
 
 @pytest.fixture(scope="module")
-def report(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def report(base_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The report of one run on generated conversations."""
     if OTHER_BASE:
         pytest.skip("the gain is defined for the demo's own base")
@@ -56,6 +62,7 @@ def test_another_lobs_adapter_hurts(report: dict[str, Any], lob: str) -> None:
     assert found["edit_similarity_other_adapter"] < found["edit_similarity_adapter"] - 0.1
 
 
+@pytest.mark.drill
 @pytest.mark.skipif(not ABCD, reason="SWITCHBOARD_ABCD_DIR names no folder with ABCD's sample")
 def test_demo_runs_on_abcd(tmp_path: Path) -> None:
     report = demo(tmp_path, "--dialogs", f"{ABCD}/abcd_sample.json")

@@ -1,12 +1,13 @@
 """Fallback chains on real servers: a hung engine, a dead one, an adapter that cannot be loaded.
 
-The server under test has one replica; its upstream is the session's server.
+The server under test has one replica; its upstream is the other server.
 """
 
+import contextlib
 import json
 import signal
-import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,39 +15,35 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import Server
+from tests.e2e.server import START_S, Lone, Server
+from tests.waiting import until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CONVERSATION = [{"role": "customer", "text": "Where is my order?"}]
 SUGGEST = {"lob": "care", "conversation": CONVERSATION, "max_tokens": 4, "top_k": 1}
-RETURN_S = 300
 UPSTREAM = "upstream:spare"
 
 
-@pytest.fixture
-def falling(
-    make_server: Callable[..., Server],
-    server: Server,
-    register: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> Iterator[Server]:
+@dataclass
+class Falling:
     """A server whose care line falls back to its previous version, the base, the other server."""
-    monkeypatch.setenv("SPARE_KEY", server.keys["service"])
-    lobs = {"care": {"fallback": ["previous", "base", UPSTREAM]}, "sales": {}}
-    made = make_server(
-        tmp_path,
-        lobs=lobs,
-        upstreams={
-            "spare": {"url": f"{server.url}/v1", "model": "base", "api_key": "${SPARE_KEY}"}
-        },
+
+    server: Server
+    live: str
+    previous: str
+
+
+@pytest.fixture
+def falling(lone: Lone, register: Callable[..., str]) -> Iterator[Falling]:
+    previous, live = (register(lone.server, "care") for _ in range(2))
+    for name in (previous, live):
+        assert lone.server.cli("adapters", "promote", name).returncode == 0
+    lone.server.apply(
+        lobs={"care": {"fallback": ["previous", "base", UPSTREAM]}, "sales": {}},
         fallback={"first_byte_s": 3, "answer_s": 5, "failures": 1, "reset_s": 4},
     )
-    made.start()
-    for _ in range(2):
-        assert made.cli("adapters", "promote", register(made, "care")).returncode == 0
-    yield made
-    made.stop()
+    yield Falling(lone.server, live, previous)
+    lone.server.apply()
 
 
 def engine_core(server: Server) -> psutil.Process:
@@ -72,23 +69,25 @@ def logged(http: httpx.Client, id_: str) -> tuple[dict[str, Any], list[tuple[str
 
 def wait_for(http: httpx.Client, wanted: str) -> list[httpx.Response]:
     """Ask until `wanted` answers; what answered before it."""
-    deadline = time.monotonic() + RETURN_S
-    before = []
-    while time.monotonic() < deadline:
-        try:
+    before: list[httpx.Response] = []
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
             answer = http.post("/v1/suggestions", json=SUGGEST)
             if answer.status_code == 200 and version(answer) == wanted:
-                return before
+                return True
             before.append(answer)
-        except httpx.TransportError:
-            pass
-        time.sleep(0.3)
-    raise AssertionError(f"{wanted} has not come back; last: {before[-1:]}")
+        return False
+
+    until(answers, f"{wanted} has not come back", limit_s=START_S, every_s=0.3)
+    return before
 
 
-def test_requests_are_answered_while_the_engine_or_an_adapter_is_broken(falling: Server) -> None:
-    live, previous = "care@2", "care@1"
-    with falling.http() as http:
+def test_requests_are_answered_while_the_engine_or_an_adapter_is_broken(
+    falling: Falling,
+) -> None:
+    server, live, previous = falling.server, falling.live, falling.previous
+    with server.http() as http:
         # All is well: the live version answers, and says so.
         whole = suggest(http)
         assert (version(whole), whole.json()["model"]) == (live, live)
@@ -96,7 +95,7 @@ def test_requests_are_answered_while_the_engine_or_an_adapter_is_broken(falling:
         assert steps == [(live, "answered", None)]
 
         # The engine hangs: the upstream answers, streamed too, and the chain is on the interaction.
-        core = engine_core(falling)
+        core = engine_core(server)
         core.send_signal(signal.SIGSTOP)
         try:
             with http.stream("POST", "/v1/suggestions", json=SUGGEST | {"stream": True}) as stream:
@@ -130,7 +129,10 @@ def test_requests_are_answered_while_the_engine_or_an_adapter_is_broken(falling:
         wait_for(http, live)
 
         # The engine dies, and the new one cannot load the live version.
-        weights = Path(falling.settings["adapters"]["uri"], "care/2/adapter_model.safetensors")
+        weights = Path(
+            server.settings["adapters"]["uri"],
+            *("care", live.partition("@")[2], "adapter_model.safetensors"),
+        )
         good = weights.read_bytes()
         weights.write_bytes(good[:-1])
         core.kill()
@@ -147,7 +149,7 @@ def test_requests_are_answered_while_the_engine_or_an_adapter_is_broken(falling:
         # Its files are restored: the live version answers again, without anyone's doing.
         weights.write_bytes(good)
         wait_for(http, live)
-    with falling.http("admin") as admin:
+    with server.http("admin") as admin:
         shown = admin.get("/metrics").text
-    assert 'switchboard_fallbacks_total{answered_by="care@1",lob="care"' in shown
-    assert 'switchboard_breaker_state{target="care@2"} 0.0' in shown
+    assert f'switchboard_fallbacks_total{{answered_by="{previous}",lob="care"' in shown
+    assert f'switchboard_breaker_state{{target="{live}"}} 0.0' in shown

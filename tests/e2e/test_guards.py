@@ -6,7 +6,7 @@ from pathlib import Path
 import openai
 import pytest
 
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
 from training import forgetting, judge
 from training.examples import Message
 from training.forgetting_rules import Forgetting

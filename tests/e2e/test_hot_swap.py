@@ -10,7 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.conftest import Server, with_registry
+from tests.e2e.server import Server, with_registry
+from tests.waiting import until_async
 
 pytestmark = pytest.mark.e2e
 SWAPS = 20
@@ -113,7 +114,7 @@ async def test_twenty_swaps_under_load(server: Server, register: Callable[..., s
         clients = [asyncio.create_task(load()) for _ in range(CLIENTS)]
         for swap in range(1, SWAPS + 1):
             promotions.append(await timed_promotion(admin, versions[swap % 3]))
-            await asyncio.sleep(0.3)
+            await until_async(lambda: len(seen) > 5 * swap, "the load does not run")  # noqa: B023
         stop.set()
         await asyncio.gather(*clients)
 
@@ -164,8 +165,8 @@ def test_cli_lists_promotes_canaries_and_rolls_back(
     server: Server, register: Callable[..., str]
 ) -> None:
     first, second = register(server, "sales"), register(server, "sales")
-    assert server.cli("adapters", "promote", first).returncode == 0
-    assert server.cli("adapters", "canary", second, "--share", "0.5").returncode == 0
+    assert server.command("adapters", "promote", first).returncode == 0
+    assert server.command("adapters", "canary", second, "--share", "0.5").returncode == 0
     with server.http() as http:
         answers = {
             http.post(
@@ -176,11 +177,11 @@ def test_cli_lists_promotes_canaries_and_rolls_back(
             for i in range(40)
         }
     assert answers == {first, second}
-    rolled = server.cli("adapters", "rollback", "sales")
+    rolled = server.command("adapters", "rollback", "sales")
     assert first in rolled.stdout, rolled.stderr
-    listed = server.cli("adapters", "list", "sales").stdout
+    listed = server.command("adapters", "list", "sales").stdout
     assert "live" in next(line for line in listed.splitlines() if f" {first} " in line)
-    refused = server.cli("adapters", "promote", second, key="service")
+    refused = server.command("adapters", "promote", second, key="service")
     assert refused.returncode == 1
     assert "role admin" in refused.stderr
 

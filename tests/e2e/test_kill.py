@@ -2,7 +2,6 @@
 
 import contextlib
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,7 +9,8 @@ import httpx
 import psutil
 import pytest
 
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CONVERSATION = [{"role": "customer", "text": "Where is my order?"}]
@@ -23,17 +23,10 @@ def replicas(server: Server) -> set[str]:
     names = set()
     for _ in range(8):
         with contextlib.suppress(httpx.TransportError):
-            page = httpx.get(f"{server.url}/health", timeout=10)
+            page = httpx.get(f"{server.url}/health", timeout=60)
             if page.status_code == 200:
                 names.add(page.json()["replica"])
     return names
-
-
-def wait_for(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.2)
 
 
 def load(server: Server, stop: threading.Event, seen: list[tuple[int, str]]) -> None:
@@ -44,27 +37,30 @@ def load(server: Server, stop: threading.Event, seen: list[tuple[int, str]]) -> 
             seen.append((answer.status_code, answer.headers.get("x-switchboard-version", "")))
 
 
-@pytest.mark.parametrize("victim", ["replica", "engine core"])
+@pytest.mark.parametrize(
+    "victim", ["replica", pytest.param("engine core", marks=pytest.mark.drill)]
+)
 def test_the_other_replica_answers_and_a_new_one_has_the_same_live_version(
     server: Server, register: Callable[..., str], victim: str
 ) -> None:
     live = register(server, "care")
     assert server.cli("adapters", "promote", live).returncode == 0
-    wait_for(lambda: len(replicas(server)) == 2, "two replicas do not answer")
+    until(lambda: len(replicas(server)) == 2, "two replicas do not answer")
     before = replicas(server)
     stop, seen = threading.Event(), []
     threads = [threading.Thread(target=load, args=(server, stop, seen)) for _ in range(4)]
     for thread in threads:
         thread.start()
     try:
-        time.sleep(2)
+        until(lambda: len(seen) > 20, "the load does not run")
         kill_one(server, TITLES[victim])
-        wait_for(lambda: len(replicas(server) - before) == 1, "no new replica answers")
-        time.sleep(1)
+        until(lambda: len(replicas(server) - before) == 1, "no new replica answers")
+        heard = len(seen)
+        until(lambda: len(seen) > heard + 20, "the load has stopped")
     finally:
         stop.set()
         for thread in threads:
-            thread.join(60)
+            thread.join()
     # HAProxy passes requests of the dead replica that had no answer yet on to the other one.
     assert {status for status, _ in seen} == {200}
     assert {version for _, version in seen} == {live}
@@ -74,7 +70,7 @@ def test_the_other_replica_answers_and_a_new_one_has_the_same_live_version(
             answered_by = set(threads.map(lambda _: replica_of_an_answer(server, live), range(16)))
         return len(answered_by) == 2 and len(answered_by & before) == 1
 
-    wait_for(both_answer_with_the_live_version, "the two replicas do not share the requests")
+    until(both_answer_with_the_live_version, "the two replicas do not share the requests")
 
 
 def replica_of_an_answer(server: Server, live: str) -> str:

@@ -4,11 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import ROOT, Server
+from tests.e2e import switchboard
+from tests.e2e.server import ROOT, Server
 
 pytestmark = pytest.mark.e2e
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -65,7 +65,6 @@ def test_make_targets_named_in_the_docs_exist() -> None:
 def test_switchboard_commands_in_the_docs_exist() -> None:
     used = set(re.findall(r"switchboard ((?:adapters |keys )?[a-z]+) ", "\n".join(blocks("bash"))))
     assert {"serve", "train", "adapters promote", "keys create"} <= used
-    switchboard = Path(sys.executable).parent / "switchboard"
     for command in used:
-        done = subprocess.run([switchboard, *command.split(), "--help"], capture_output=True)
+        done = switchboard.run(*command.split(), "--help", environment={})
         assert done.returncode == 0, command

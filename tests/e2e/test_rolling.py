@@ -14,7 +14,7 @@ import yaml
 
 from serving.store import audit
 from serving.store.database import Database
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
 from tests.e2e.test_apply import CONVERSATION, apply, failures, in_force, load, replicas, write
 from tests.e2e.test_hot_swap import PROMPT, Seen, client
 

@@ -9,7 +9,7 @@ from serving import artifacts
 from serving.adapter_check import stamp
 from serving.registry import Registry
 from switchboard_kernels.tiny_checkpoint import make_adapter
-from tests.e2e.conftest import Server, with_registry
+from tests.e2e.server import Server, with_registry
 
 pytestmark = pytest.mark.e2e
 

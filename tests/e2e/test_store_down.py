@@ -1,15 +1,12 @@
 """The store and the disk fail: requests are answered, nothing is lost, and the health page says so.
 
-One server with a PostgreSQL of its own, which the tests crash, and its journal on a small file
-system, which they fill.
+The server of one replica has a PostgreSQL of its own, which the tests crash, and its journal on a
+small file system, which they fill.
 """
 
 import contextlib
 import os
-import shutil
-import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,12 +16,12 @@ import psutil
 import psycopg
 import pytest
 
-from tests.e2e.conftest import Server
-from tests.postgres import Postgres, binaries
+from tests.e2e.server import START_S, Lone, Server
+from tests.postgres import Postgres
+from tests.waiting import until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CONVERSATION = [{"role": "customer", "text": "Where is my order?"}]
-DISK = "1m"
 
 
 @dataclass
@@ -49,7 +46,7 @@ class Site:
             return http.post("/v1/feedback", json={"id": id_, "edit": "better"})
 
     def health(self) -> dict[str, Any]:
-        answer = httpx.get(f"{self.server.url}/health", timeout=10)
+        answer = httpx.get(f"{self.server.url}/health", timeout=60)
         assert answer.status_code == 200
         return dict(answer.json())
 
@@ -61,46 +58,16 @@ class Site:
 
 
 @pytest.fixture(scope="module")
-def site(
-    make_server: Callable[..., Server],
-    register: Callable[..., str],
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Site]:
-    programs = binaries()
-    if programs is None:
-        pytest.skip("no PostgreSQL server binaries: neither `pg_config --bindir` nor /usr/lib has")
-    folder = tmp_path_factory.mktemp("store-down")
-    journal = folder / "journal"
-    journal.mkdir()
-    with contextlib.ExitStack() as stack:
-        if small_disk(journal):
-            stack.callback(subprocess.run, ["umount", "--lazy", journal], check=True)
-        postgres = Postgres(programs)
-        stack.callback(postgres.remove)
-        postgres.start()
-        server = make_server(folder, store={"url": postgres.url}, journal={"dir": str(journal)})
-        stack.callback(server.stop)
-        server.start()
-        live = register(server, "care")
-        assert server.cli("adapters", "promote", live).returncode == 0
-        yield Site(server, postgres, journal, live)
-
-
-def small_disk(folder: Path) -> bool:
-    """Mount a small file system of its own, where this machine lets us."""
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "tmpfs", folder]
-    return shutil.which("mount") is not None and not subprocess.run(command).returncode
-
-
-def until(condition: Callable[[], bool], what: str, s: float = 60) -> None:
-    deadline = time.monotonic() + s
-    while not condition():
-        assert time.monotonic() < deadline, what
-        time.sleep(0.1)
+def site(lone: Lone, register: Callable[..., str]) -> Site:
+    live = register(lone.server, "care")
+    assert lone.server.cli("adapters", "promote", live).returncode == 0
+    return Site(lone.server, lone.postgres, lone.journal, live)
 
 
 def test_requests_are_answered_and_each_interaction_arrives_once_and_in_order(site: Site) -> None:
     before = site.ask()
+    until(lambda: before in site.stored(), "an interaction does not reach the store")
+    earlier = site.stored()
     assert site.feedback(before).status_code == 200
     site.postgres.crash()
     until(lambda: site.health()["store"]["state"] == "down", "the outage is not noticed")
@@ -112,7 +79,7 @@ def test_requests_are_answered_and_each_interaction_arrives_once_and_in_order(si
     assert page["capture"]["state"] == "spooling"
     assert page["capture"]["spooled_interactions"] == len(asked)
     assert page["capture"]["spooled_bytes"] > 1000
-    ready = httpx.get(f"{site.server.url}/ready", timeout=30)
+    ready = httpx.get(f"{site.server.url}/ready", timeout=60)
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     refused = site.feedback(asked[0])
     assert (refused.status_code, refused.json()["error"]["code"]) == (503, "store_unavailable")
@@ -123,7 +90,7 @@ def test_requests_are_answered_and_each_interaction_arrives_once_and_in_order(si
     site.postgres.start()
     until(lambda: site.health()["status"] == "live", "the health page does not recover")
     assert site.health()["capture"]["spooled_interactions"] == 0
-    assert [id_ for id_ in site.stored() if id_ != before] == asked
+    assert [id_ for id_ in site.stored() if id_ not in earlier] == asked
     assert site.feedback(asked[0]).status_code == 200
     with psycopg.connect(site.postgres.url) as connection:
         edits = connection.execute(
@@ -164,15 +131,10 @@ def test_what_is_killed_while_the_store_is_down_comes_back_with_it(site: Site) -
             title = " ".join(process.cmdline())
             if title.startswith(("ray::ServeReplica", "ray::CoordinatorActor")):
                 process.kill()
-    time.sleep(3)
+    until(lambda: not answers(site.server), "what is killed goes on")
     site.postgres.start()
 
-    def answers() -> bool:
-        with contextlib.suppress(httpx.TransportError):
-            return httpx.get(f"{site.server.url}/ready", timeout=15).status_code == 200
-        return False
-
-    until(answers, "no replica comes back", 240)
+    until(lambda: answers(site.server), "no replica comes back", limit_s=START_S)
     assert site.ask() not in asked
     until(lambda: set(asked) <= set(site.stored()), "the dead replica's journal is not drained")
     stored = site.stored()
@@ -181,3 +143,9 @@ def test_what_is_killed_while_the_store_is_down_comes_back_with_it(site: Site) -
     assert back.returncode == 0, back.stderr
     again = site.server.cli("adapters", "promote", site.live)
     assert again.returncode == 0, again.stderr
+
+
+def answers(server: Server) -> bool:
+    with contextlib.suppress(httpx.TransportError):
+        return httpx.get(f"{server.url}/ready", timeout=60).status_code == 200
+    return False

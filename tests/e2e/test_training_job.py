@@ -8,7 +8,7 @@ import pytest
 
 from serving import adapter_check, artifacts
 from serving import settings as server_settings
-from tests.e2e.conftest import Server
+from tests.e2e.server import Server
 from training import trainer
 from training.job import Job
 from training.resources import Resources

@@ -12,6 +12,7 @@ from serving.registry import Registry
 from serving.routing import Table
 from serving.store.database import Database
 from tests import versions
+from tests.waiting import PATIENCE_S
 
 Register = Callable[[], Awaitable[str]]
 
@@ -68,7 +69,7 @@ async def promote(registry: Registry, adapters: Adapters, name: str) -> None:
 
 
 async def settled(engine: Engine, held: set[str]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while engine.held != held:
             engine.changed.clear()
             await engine.changed.wait()

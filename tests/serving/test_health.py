@@ -1,7 +1,6 @@
 import asyncio
 import errno
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from serving.alarm import Alarm
 from serving.errors import JournalFull, StoreUnavailable
 from serving.health import Health
 from serving.journal import Drainer, Journal
+from tests.waiting import until_async
 
 
 @pytest.fixture
@@ -35,10 +35,7 @@ async def make(tmp_path: Path, store: Alarm) -> tuple[Journal, Drainer, Health, 
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    await until_async(condition, "the health page does not say so", every_s=0.01)
 
 
 async def test_all_is_well(tmp_path: Path, store: Alarm) -> None:

@@ -21,6 +21,7 @@ from serving.rollout import Coordinator
 from serving.routing import Table
 from serving.store.database import Database
 from tests import versions
+from tests.waiting import PATIENCE_S
 
 Register = Callable[[str], "asyncio.Future[str]"]
 
@@ -331,7 +332,7 @@ async def test_a_switch_whose_commit_nobody_confirmed_is_followed_once_the_store
     await asyncio.sleep(0.1)
     assert [replica.version() for replica in replicas] == [first] * 2
     down = False
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await cluster.coordinator._resolving
     assert [replica.version() for replica in replicas] == [second if committed else first] * 2
 

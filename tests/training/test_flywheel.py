@@ -24,6 +24,7 @@ from tests.training.records import labelled
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
 from tests.training.webhook_receiver import Received, receiving
+from tests.waiting import PATIENCE_S, until_async
 from training.errors import FineTuneFailed
 from training.flywheel import Wheel
 from training.job import Job, Result
@@ -345,11 +346,8 @@ async def test_the_loop_turns_until_it_is_stopped(
 ) -> None:
     turns = wheel(store, settings, good, tmp_path)
     loop = asyncio.create_task(turns.run(["care"], every_s=0.1))
-    deadline = time.monotonic() + 60
-    while not good.promoted:
-        assert time.monotonic() < deadline
-        assert not loop.done()
-        await asyncio.sleep(0.02)
+    await until_async(lambda: good.promoted or loop.done(), "nothing is promoted")
+    assert not loop.done()
     loop.cancel()
     with suppress(asyncio.CancelledError):
         await loop
@@ -380,11 +378,10 @@ async def test_a_scheduler_killed_while_training_is_followed_from_the_checkpoint
     process = await asyncio.create_subprocess_exec(
         sys.executable, *command, env=environment, stdout=asyncio.subprocess.DEVNULL
     )
-    deadline = time.monotonic() + 150
-    while not checkpoints(runs / "work"):
-        assert process.returncode is None
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.05)
+    await until_async(
+        lambda: checkpoints(runs / "work") or process.returncode is not None, "no checkpoint"
+    )
+    assert process.returncode is None
     process.kill()
     await process.wait()
     left = await last(store)
@@ -397,6 +394,7 @@ async def test_a_scheduler_killed_while_training_is_followed_from_the_checkpoint
 
     trainer = Looking()
     heir = wheel(store, settings, good, tmp_path, chosen=chosen, worker=trainer, owner="heir")
+    deadline = time.monotonic() + PATIENCE_S
     while (await heir.turn("care")).action == "wait":  # the dead one's lease has yet to expire
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)

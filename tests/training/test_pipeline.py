@@ -5,7 +5,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +21,7 @@ from tests.training.records import feedback as said
 from tests.training.records import labelled
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
+from tests.waiting import until_async
 from training import dataset_store, pipeline
 from training.curation import curate
 from training.errors import (
@@ -384,15 +384,12 @@ async def test_a_run_killed_at_any_moment_leaves_no_half_registered_version(
     registry = Registry(store, settings.adapters.uri)
 
     def reached() -> bool:
+        assert parent.returncode is None
         if moment == "answer":
             return "care@1" in good.models
         return any((tmp_path / "runs").glob("work/*/checkpoints/checkpoint-*/trainer_state.json"))
 
-    deadline = time.monotonic() + 120
-    while not reached():
-        assert parent.returncode is None
-        assert time.monotonic() < deadline
-        await asyncio.sleep(0.01)
+    await until_async(reached, "that moment has not come", every_s=0.01)
     parent.kill()
     await parent.wait()
     versions = await registry.list()

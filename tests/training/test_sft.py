@@ -3,7 +3,6 @@
 import asyncio
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import pytest
 
 from serving.adapter_check import check_adapter
 from tests.training.conftest import make_base
+from tests.waiting import until
 from training.errors import FineTuneFailed
 from training.job import Job
 from training.settings import Recipe
@@ -29,10 +29,8 @@ def content(folder: str | Path) -> dict[str, bytes]:
 
 
 def wait_for_checkpoint(folder: Path) -> None:
-    deadline = time.monotonic() + 120
-    while not list(folder.glob("checkpoint-*/trainer_state.json")):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    states = "checkpoint-*/trainer_state.json"
+    until(lambda: list(folder.glob(states)), "no checkpoint is written", every_s=0.01)
 
 
 async def test_a_job_gives_a_servable_adapter_and_the_same_bytes_again(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.waiting import PATIENCE_S
 from training.errors import FineTuneFailed
 from training.job import Job
 from training.worker import Worker
@@ -23,8 +24,8 @@ def stand_in(code: str) -> tuple[str, ...]:
     return (sys.executable, "-c", textwrap.dedent(code))
 
 
-def gone(pid: int, within_s: float = 10) -> bool:
-    deadline = time.monotonic() + within_s
+def gone(pid: int) -> bool:
+    deadline = time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         try:
             os.kill(pid, 0)

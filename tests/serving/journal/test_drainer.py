@@ -16,6 +16,7 @@ from serving.journal import drainer as drainer_module
 from serving.store import interactions
 from serving.store.database import Database
 from serving.store.records import InteractionRecord
+from tests.waiting import PATIENCE_S
 
 
 @pytest.fixture(autouse=True)
@@ -59,7 +60,7 @@ async def draining(drainer: Drainer) -> AsyncIterator[None]:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
