@@ -13,7 +13,6 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
 
-import httpx
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -257,6 +256,8 @@ def _print_rollout(done: dict[str, Any]) -> None:
 
 
 def _call(method: str, url: str, path: str, **options: Any) -> Any:
+    import httpx  # dear to import, and most commands need no server
+
     key = os.environ.get("SWITCHBOARD_API_KEY", "")
     try:
         answer = httpx.request(

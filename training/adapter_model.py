@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from training import cpu
 from training.errors import FineTuneFailed
 from training.job import Job
 from training.method_rules import Lora
@@ -140,15 +141,17 @@ def _quantized(base_model: str, device: str, gradient_checkpointing: bool) -> An
             "lora.quantization nf4 needs a CUDA GPU, and there is none here. "
             "Fix: quantization: none, or device: cpu to try it slowly"
         )
+    half = cpu.computes_in_bfloat16(cuda=device != "cpu")
+    dtype = torch.bfloat16 if half else torch.float32
     model = AutoModelForCausalLM.from_pretrained(
         base_model,
-        dtype=torch.bfloat16,
+        dtype=dtype,
         device_map={"": "cpu" if device == "cpu" else int(os.environ.get("LOCAL_RANK", "0"))},
         quantization_config=BitsAndBytesConfig(
             load_in_4bit=True,
             bnb_4bit_quant_type="nf4",
             bnb_4bit_use_double_quant=True,
-            bnb_4bit_compute_dtype=torch.bfloat16,
+            bnb_4bit_compute_dtype=dtype,
         ),
     )
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=gradient_checkpointing)

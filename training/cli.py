@@ -23,6 +23,9 @@ from training.cli_options import (
 REJECTED = 3
 """Exit status of a run whose candidate the gate rejected, or whose canary was rolled back."""
 
+STOPPED = 130
+"""Exit status of a run that Ctrl-C stopped, as shells have it."""
+
 canary = typer.Typer(no_args_is_help=True, help="Canaries: watch one, and read what was decided.")
 
 
@@ -164,6 +167,18 @@ def demo(
     out: Annotated[Path, typer.Option(help="Folder for the report.")] = Path("demo"),
 ) -> None:
     """Run the whole loop on this machine: serve, capture, edit, fine-tune, swap, roll back."""
-    from training.demo import run
+    import os
 
-    run(dialogs=dialogs, out=out)
+    from training import cpu
+
+    os.environ.update(cpu.thread_environment())  # before torch is imported
+    try:
+        from training.demo import run
+
+        run(dialogs=dialogs, out=out)
+    except KeyboardInterrupt:
+        typer.echo(
+            "demo: stopped, and no process is left. The same command begins again; a base model "
+            "that was finished is kept, so that it takes less time."
+        )
+        raise typer.Exit(STOPPED) from None

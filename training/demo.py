@@ -4,11 +4,7 @@ Serve, capture, edit, fine-tune, gate, hot-swap while traffic runs, roll back. T
 small and made here; everything else is what production runs.
 """
 
-import asyncio
-import os
 import shutil
-import signal
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -21,17 +17,20 @@ import httpx
 import openai
 import yaml
 from rich.console import Console
-from rich.progress import Progress
 
+from serving import keys
 from serving import settings as server_settings
-from training import endpoint, evaluation, generation, pipeline
+from serving.store.database import Database
+from training import demo_recipe, endpoint, evaluation, generation, interrupt, pipeline
 from training import settings as recipes
 from training.demo_dialogs import LOBS, make_dialogs
+from training.demo_server import DemoServer
 from training.demo_traffic import REPLIES_PER_DIALOG, Traffic, replay
 from training.dialogs import Dialog, read_dialogs
-from training.errors import EvaluationFailed, TooLittleData
+from training.errors import TooLittleData
 from training.examples import Example
 from training.outcome import Outcome
+from training.progress import each, progress
 from training.settings import Recipe
 from training.worker import Worker
 
@@ -42,8 +41,6 @@ OWN_REPLIES = 8  # of a user's conversation: there may be few of them
 GAIN = 0.15
 BASE = Path(".cache/switchboard/demo-base")
 CONFIG = Path("configs/demo.yaml")
-START_S = 300.0
-STOP_S = 40.0
 console = Console(highlight=False)
 
 
@@ -71,11 +68,20 @@ def run(*, dialogs: Path | None, out: Path) -> None:
         dialogs: Your own conversations, or None for generated ones, for which the gain in edit
             similarity must also reach 0.15 for each line of business.
         out: Folder for the report and the demo's state; what an earlier demo left is removed.
+
+    Raises:
+        KeyboardInterrupt: Someone stopped it, with Ctrl-C or SIGTERM; no process of it is left.
     """
     from training import demo_report
 
     begin = time.monotonic()
-    findings = asyncio.run(_loop(_conversations(dialogs), out, own=dialogs is not None))
+    conversations = _conversations(dialogs)
+    console.print("[bold]1. The base model")
+    _make_base()
+    findings = interrupt.run(
+        _loop(conversations, out, own=dialogs is not None),
+        lambda: console.print("Stopping: the server and the training end first."),
+    )
     findings.wall_seconds = time.monotonic() - begin
     demo_report.write(findings, out)
     demo_report.show(findings, console)
@@ -103,18 +109,18 @@ def _conversations(path: Path | None) -> dict[str, list[Dialog]]:
 
 async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool) -> Findings:
     findings = Findings()
-    console.print("[bold]1. The base model")
-    await asyncio.to_thread(_make_base)
-
     console.print("[bold]2. The server: Ray Serve, HAProxy and the vLLM engine")
     config, settings, recipe = _write_config(out, list(conversations), own)
     async with AsyncExitStack() as stack:
-        keys = {role: _create_key(config, role) for role in ("service", "admin")}
-        await stack.enter_async_context(_Server(config, settings, out))
+        secrets = await _create_keys(settings)
+        server = await stack.enter_async_context(
+            DemoServer(config, settings.url, out / "server.log")
+        )
+        console.print(f"  answers on {settings.url}/v1 after {server.start_s:.0f} s")
         worker = await stack.enter_async_context(Worker())
         client, admin = (
             openai.AsyncOpenAI(base_url=f"{settings.url}/v1", api_key=key, max_retries=0)
-            for key in keys.values()
+            for key in secrets.values()
         )
         stack.push_async_callback(client.close)
         stack.push_async_callback(admin.close)
@@ -122,7 +128,10 @@ async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool)
 
         console.print(f"[bold]3. Agents work {len(every)} conversations, edit and rate")
         started = time.monotonic()
-        outputs = await replay(client, every, replies=OWN_REPLIES if own else REPLIES_PER_DIALOG)
+        with progress("  conversations worked", console) as advance:
+            replies = OWN_REPLIES if own else REPLIES_PER_DIALOG
+            worked = each(advance, len(every))
+            outputs = await replay(client, every, replies=replies, on_dialog=worked)
         console.print(f"  {outputs} outputs given feedback in {time.monotonic() - started:.0f} s")
 
         console.print("[bold]4. Fine-tune, gate and hot-swap, while traffic runs")
@@ -136,7 +145,7 @@ async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool)
                         recipe=recipe[lob],
                         out=out / "runs",
                         url=settings.url,
-                        api_key=keys["admin"],
+                        api_key=secrets["admin"],
                         promote=True,
                         worker=worker,
                         say=lambda text: console.print(f"  {text}"),
@@ -155,21 +164,22 @@ async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool)
             console.print("[bold]6. Roll back, while traffic runs")
             for lob, outcome in findings.outcomes.items():
                 if outcome.rollout:
-                    findings.rollbacks.append(await _roll_back(settings.url, keys["admin"], lob))
+                    findings.rollbacks.append(await _roll_back(settings.url, secrets["admin"], lob))
         findings.answered, findings.failures = traffic.answered, traffic.failures
     return findings
 
 
 def _make_base() -> None:
-    from training.demo_model import make_base_model
+    if demo_recipe.is_made(BASE):  # torch stays out of this process
+        console.print(f"  {BASE}, from an earlier run")
+        return
+    title = "  training it from scratch (kept afterwards)"
+    with progress(title, console) as advance:
+        from training.demo_model import make_base_model
 
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("  training from scratch (cached afterwards)")
-
-        def advance(done: int, total: int, _: float) -> None:
-            progress.update(task, completed=done, total=total)
-
-        make_base_model(BASE, progress=advance)
+        make_base_model(
+            BASE, progress=lambda done, total, loss: advance(done, total, f"loss {loss:.2f}")
+        )
 
 
 def _write_config(
@@ -201,58 +211,17 @@ def _write_config(
     return config, server_settings.load(config), recipe
 
 
-def _create_key(config: Path, role: str) -> str:
-    command = [sys.executable, "-P", "-m", "serving.cli", "keys", "create", "--config", str(config)]
-    done = subprocess.run(
-        [*command, "--name", f"demo {role}", "--role", role],
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
-
-
-class _Server:
-    """`switchboard serve` as a child process, stopped at the end."""
-
-    def __init__(self, config: Path, settings: server_settings.Settings, out: Path) -> None:
-        self._config = config
-        self._url = settings.url
-        self._log = out / "server.log"
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> None:
-        started = time.monotonic()
-        with self._log.open("wb") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "serving.cli", "serve", str(self._config)),
-                stdout=log,
-                stderr=log,
-                env={**os.environ, "PYTHONUNBUFFERED": "1"},
-            )
-        async with httpx.AsyncClient(timeout=10) as http:
-            while True:
-                try:
-                    if (await http.get(f"{self._url}/ready")).is_success:
-                        break
-                except httpx.TransportError:
-                    pass
-                if self._process.returncode is not None or time.monotonic() - started > START_S:
-                    tail = self._log.read_text(errors="replace")[-3000:]
-                    await self.__aexit__()
-                    raise EvaluationFailed(f"The server did not start:\n{tail}")
-                await asyncio.sleep(0.3)
-        console.print(f"  answers on {self._url}/v1 after {time.monotonic() - started:.0f} s")
-
-    async def __aexit__(self, *_: object) -> None:
-        process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(STOP_S):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
+async def _create_keys(settings: server_settings.Settings) -> dict[str, str]:
+    """A key for the agents' program and one for who promotes."""
+    db = Database(settings.store.url)
+    await db.open()
+    try:
+        return {
+            role: (await keys.create(db, name=f"demo {role}", roles=[role], lobs=[keys.ALL]))[0]
+            for role in ("service", "admin")
+        }
+    finally:
+        await db.close()
 
 
 async def _swap_names(client: openai.AsyncOpenAI, outcomes: dict[str, Outcome]) -> dict[str, float]:
@@ -264,7 +233,11 @@ async def _swap_names(client: openai.AsyncOpenAI, outcomes: dict[str, Outcome]) 
             continue
         holdout: Sequence[Example] = outcome.dataset.holdout
         rules = outcome.recipe.evaluation
-        outputs = await generation.generate(client, other.version, holdout, rules)
+        with progress(f"  {lob}: {other.version} answers", console) as advance:
+            done = each(advance, len(holdout))
+            outputs = await generation.generate(
+                client, other.version, holdout, rules, on_output=done
+            )
         scores = evaluation.score(other.version, holdout, outputs, rules)
         found[lob] = scores.means["edit_similarity"].mean
         own = outcome.candidate.means["edit_similarity"].mean

@@ -65,10 +65,11 @@ def orthogonalized(matrices: torch.Tensor) -> torch.Tensor:
         The same shape; singular values lie about within 0.5 and 1.5.
     """
     tall = matrices.shape[-2] > matrices.shape[-1]
-    x = matrices.mT if tall else matrices
+    x = matrices.mT.contiguous() if tall else matrices
     x = x / x.norm(dim=(-2, -1), keepdim=True).clamp(min=_EPS)
     for _ in range(_STEPS):
-        gram = x @ x.mT
-        x = _A * x + (_B * gram + _C * gram @ gram) @ x
+        gram = torch.bmm(x, x.mT)
+        polynomial = torch.baddbmm(gram, gram, gram, beta=_B, alpha=_C)
+        x = torch.baddbmm(x, polynomial, x, beta=_A)
     flat: torch.Tensor = x.mT if tall else x
     return flat

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from training import adapter_model, tracking, validation
+from training import adapter_model, cpu, tracking, validation
 from training.errors import FineTuneFailed
 from training.job import Job, Result
 from training.method_rules import Optimization
@@ -95,7 +95,12 @@ def prepare(job: Job, recipe: Recipe, stage: Stage, out: Path, start: Path | Non
     if rules.threads is not None:
         torch.set_num_threads(rules.threads)
     cuda = torch.cuda.is_available() if rules.device == "auto" else rules.device == "cuda"
-    half = cuda if rules.dtype == "auto" else rules.dtype == "bfloat16"
+    wanted = cuda if rules.dtype == "auto" else rules.dtype == "bfloat16"
+    half = wanted and cpu.computes_in_bfloat16(cuda=cuda)
+    if rules.dtype == "bfloat16" and not half:
+        warnings.warn(
+            f"{stage}.dtype bfloat16: this device only emulates it; float32 is used", stacklevel=2
+        )
     datasets.disable_progress_bars()
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)

@@ -73,7 +73,9 @@ class Optimization(Rules):
         "auto", description="Where to train; auto takes a GPU if there is one."
     )
     dtype: Literal["auto", "float32", "bfloat16"] = Field(
-        "auto", description="Weights of the frozen base; auto is bfloat16 on a GPU, else float32."
+        "auto",
+        description="Weights of the frozen base; auto is bfloat16 on a GPU, else float32. A device "
+        "that would only emulate bfloat16, as a CPU without AVX512_BF16 or AMX, takes float32.",
     )
     gradient_checkpointing: bool = Field(
         False, description="Less memory for about a fifth more time."

@@ -16,8 +16,6 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 
 import openai
-from rich.console import Console
-from rich.progress import Progress
 
 from serving import artifacts
 from serving.errors import Conflict
@@ -44,6 +42,7 @@ from training.errors import DatasetError, RecipeError
 from training.evaluation import Scores
 from training.job import Job
 from training.outcome import Outcome
+from training.progress import each, progress
 from training.settings import Recipe
 from training.trainer import Trainer, make
 
@@ -248,9 +247,10 @@ async def _scores(
     """Let each model answer the hold-out, one that is named twice once; returns scores by name."""
     found: dict[str, Scores] = {}
     for model in dict.fromkeys(models):
-        with _bar(f"{built.manifest['lob']}: {model} answers", len(built.holdout)) as advance:
+        with progress(f"  {built.manifest['lob']}: {model} answers") as advance:
+            done = each(advance, len(built.holdout))
             outputs = await generation.generate(
-                client, model, built.holdout, recipe.evaluation, on_output=advance
+                client, model, built.holdout, recipe.evaluation, on_output=done
             )
         found[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
     return found
@@ -284,12 +284,3 @@ def _check(lob: str, settings: Settings, recipe: Recipe) -> None:
             f"lora.rank: {recipe.lora.rank} exceeds the server's adapters.max_rank of "
             f"{settings.adapters.max_rank}. Fix: lower the one or raise the other"
         )
-
-
-@contextmanager
-def _bar(description: str, total: int) -> Iterator[Callable[[], None]]:
-    """Show a progress bar where a person looks on; yields what advances it."""
-    console = Console(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task(description, total=total)
-        yield lambda: progress.advance(task)

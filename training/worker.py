@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from training import launched, methods
+from training import cpu, launched, methods
 from training.errors import FineTuneFailed, TooLittleData, WorkerLost
 from training.job import Job, Result
 
@@ -119,9 +119,10 @@ def _write(job: Job) -> Path:
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment in which the child hashes as every run does."""
+    """Return an environment in which the child hashes as every run does, and waits idly."""
     return {
         **os.environ,
+        **cpu.thread_environment(),
         # Started in the repository, it would take our folder `kernels` for Hugging Face's package.
         "PYTHONSAFEPATH": "1",
         "PYTHONHASHSEED": "0",

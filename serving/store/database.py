@@ -68,7 +68,7 @@ class Database:
             ConfigError: This Python's SQLite is too old.
             StoreUnavailable: The database does not answer.
         """
-        from serving.store.migrations.upgrade import upgrade  # alembic is slow to import
+        from serving.store.migrations.newest import has_newest
 
         if self.is_sqlite and sqlite3.sqlite_version_info < SQLITE_MINIMUM:
             raise ConfigError(
@@ -77,6 +77,10 @@ class Database:
                 param="store.url",
             )
         with _mapped_errors(self.url):
+            if await has_newest(self.url):
+                return
+            from serving.store.migrations.upgrade import upgrade  # alembic is slow to import
+
             await asyncio.to_thread(upgrade, self.url)
 
     async def open_when_up(self) -> None:

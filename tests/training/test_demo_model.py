@@ -12,7 +12,7 @@ from transformers import AutoTokenizer, LlamaForCausalLM
 from serving import prompts
 from training.demo_corpus import PROMPTS, make_corpus, render_prompt
 from training.demo_dialogs import make_dialogs
-from training.demo_model import make_base_model
+from training.demo_model import fuse_norms, make_base_model
 
 
 @pytest.fixture(scope="module")
@@ -109,3 +109,17 @@ def test_prompts_are_rendered_as_serving_renders_them(fields: dict[str, str]) ->
     for task in prompts.TASKS:
         served = found["other", task].render(lob="other", task=task, turns=turns, fields=fields)
         assert render_prompt(task, dialog.turns, fields) == served
+
+
+def test_fused_norms_change_neither_logits_nor_gradients(base: Path) -> None:
+    tokens = torch.arange(24).reshape(2, 12)
+    found = []
+    for fused in (False, True):
+        model = LlamaForCausalLM.from_pretrained(base)
+        if fused:
+            fuse_norms(model)
+        logits = model(input_ids=tokens, use_cache=False).logits
+        logits.square().mean().backward()
+        found.append([logits, *(p.grad for p in model.parameters())])
+    for plain, other in zip(*found, strict=True):
+        torch.testing.assert_close(plain, other, rtol=1e-4, atol=1e-5)

@@ -11,6 +11,7 @@ import pytest
 from serving.adapter_check import check_adapter
 from tests.training.conftest import make_base
 from tests.waiting import until
+from training import cpu
 from training.errors import FineTuneFailed
 from training.job import Job
 from training.settings import Recipe
@@ -68,6 +69,19 @@ async def test_another_seed_gives_another_adapter(
         content((await worker.train(job)).adapter)["adapter_model.safetensors"] for job in jobs
     ]
     assert weights[0] != weights[1]
+
+
+async def test_bfloat16_is_float32_where_the_cpu_would_only_emulate_it(
+    worker: Worker, tiny_base: Path, train_file: Path, tiny_recipe: Recipe, tmp_path: Path
+) -> None:
+    jobs = [
+        make_job(tiny_base, train_file, tmp_path / d, tiny_recipe, dtype=d, max_steps=1)
+        for d in ("float32", "bfloat16")
+    ]
+    weights = [
+        content((await worker.train(job)).adapter)["adapter_model.safetensors"] for job in jobs
+    ]
+    assert (weights[0] == weights[1]) is not cpu.computes_in_bfloat16(cuda=False)
 
 
 async def test_an_infinite_loss_is_an_error(

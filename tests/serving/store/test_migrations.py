@@ -1,5 +1,7 @@
 import asyncio
 import multiprocessing
+import subprocess
+import sys
 import threading
 from collections.abc import Callable
 
@@ -11,6 +13,7 @@ from sqlalchemy import Connection, insert, text
 
 from serving.store import interactions
 from serving.store.database import Database
+from serving.store.migrations.newest import has_newest, newest
 from serving.store.migrations.upgrade import config
 from serving.store.models import Base, Interaction
 from serving.store.records import InteractionRecord
@@ -47,6 +50,27 @@ async def test_opening_again_changes_nothing(empty_url: str) -> None:
                 ScriptDirectory.from_config(config()).get_current_head()
             ]
         await db.close()
+
+
+async def test_a_store_that_needs_no_step_is_opened_without_alembic(store_url: str) -> None:
+    db = Database(store_url)
+    await db.open()
+    assert await has_newest(db.url)
+    await db.close()
+    program = (
+        "import asyncio, sys\n"
+        "from serving.store.database import Database\n"
+        "asyncio.run(Database(sys.argv[1]).open())\n"
+        "sys.exit('alembic' in sys.modules)"
+    )
+    await asyncio.to_thread(
+        subprocess.run, [sys.executable, "-P", "-c", program, store_url], check=True
+    )
+
+
+async def test_the_newest_step_is_the_one_that_alembic_names(empty_url: str) -> None:
+    assert newest() == ScriptDirectory.from_config(config()).get_current_head()
+    assert not await has_newest(Database(empty_url).url)
 
 
 async def test_interactions_from_before_fallbacks_have_no_steps(
