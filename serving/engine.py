@@ -33,7 +33,7 @@ from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from serving import engine_keys, engine_process, errors
+from serving import checkpoint, engine_keys, engine_process, errors, hardware, sizing
 from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.settings import Settings
 
@@ -48,7 +48,7 @@ class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
 
 
 def arguments(settings: Settings) -> argparse.Namespace:
-    """Turn the configuration into vLLM's parsed arguments.
+    """Turn the configuration, and what this machine decides, into vLLM's parsed arguments.
 
     Raises:
         ConfigError: An `engine` key is unknown to vLLM, is set elsewhere, or has a bad value.
@@ -58,8 +58,19 @@ def arguments(settings: Settings) -> argparse.Namespace:
     return args
 
 
+def fit(settings: Settings) -> Settings:
+    """The settings with what this machine's hardware decides, where they leave it open.
+
+    Raises:
+        ConfigError: There is no such model, or its files are incomplete or corrupt.
+    """
+    choices = sizing.choose(hardware.read(), checkpoint.of(settings), settings)
+    return sizing.fill(settings, choices)
+
+
 def flags(settings: Settings) -> list[str]:
-    """The command line that gives `vllm serve` the same engine."""
+    """The command line that gives `vllm serve` the same engine on this machine."""
+    settings = fit(settings)
     adapters = settings.adapters
     rank = next((r for r in _RANKS if r >= adapters.max_rank), _RANKS[-1])
     values: dict[str, Any] = {
@@ -129,6 +140,8 @@ class Engine:
     @classmethod
     async def start(cls, settings: Settings) -> "Engine":
         """Load the base model and build the app; takes as long as vLLM takes."""
+        settings = await asyncio.to_thread(fit, settings)
+        os.environ.update(settings.env)  # inherited by the engine's process
         args = arguments(settings)
         engine_process.mark_parent()
         stack = AsyncExitStack()
