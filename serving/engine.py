@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 import time
 import uuid
 from contextlib import AsyncExitStack
@@ -33,7 +34,15 @@ from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from serving import checkpoint, engine_keys, engine_process, errors, hardware, sizing
+from serving import (
+    checkpoint,
+    engine_fault,
+    engine_keys,
+    engine_process,
+    errors,
+    hardware,
+    sizing,
+)
 from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.settings import Settings
 
@@ -145,10 +154,15 @@ class Engine:
         args = arguments(settings)
         engine_process.mark_parent()
         stack = AsyncExitStack()
-        try:
-            client = await stack.enter_async_context(build_async_engine_client(args))
-        except ValueError as exc:  # what vLLM says of settings that cannot be
-            raise ConfigError(f"engine: {exc}", param="engine") from exc
+        with tempfile.NamedTemporaryFile(prefix="switchboard-fault-") as file:
+            os.environ[engine_fault.FILE] = file.name
+            try:
+                client = await stack.enter_async_context(build_async_engine_client(args))
+            except (ValueError, OSError, RuntimeError, ImportError) as exc:
+                written = file.read().decode("utf-8", "replace")
+                raise ConfigError(engine_fault.explain(written, exc), param="engine") from exc
+            finally:
+                del os.environ[engine_fault.FILE]
         tasks = await client.get_supported_tasks()
         app = build_app(args, tasks, client.model_config)
         for kind in (EngineDeadError, EngineGenerateError):

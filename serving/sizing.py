@@ -40,8 +40,8 @@ class Choice:
     why: str
 
     def __str__(self) -> str:
-        value = f"{self.value / GIB:.2f} GiB" if self.key.endswith("_bytes") else str(self.value)
-        return f"{self.key}: {value.rpartition('.')[2] if '.executor.' in value else value}"
+        value = f"{self.value / GIB:.2f} GiB" if self.key.endswith("_bytes") else self.value
+        return f"{self.key}: {value}"
 
 
 def choose(
@@ -94,7 +94,7 @@ def check(hardware: Hardware, checkpoint: Checkpoint, filled: Settings) -> None:
         ConfigError: The weights, the KV cache or a sequence is larger than what there is.
     """
     faults = []
-    dtype = _dtype(hardware, checkpoint, filled)
+    dtype = dtype_of(hardware, checkpoint, filled)
     weights = checkpoint.weight_bytes(dtype)
     each = max(1, _sharers(filled))
     if hardware.gpus:
@@ -136,7 +136,7 @@ def _for_cpu(
     if "distributed_executor_backend" not in engine and _ranks(settings) == 1 and not binds:
         choices.append(Choice("engine.distributed_executor_backend", UNIPROC, "one engine process"))
         choices += _threads(hardware, settings)
-    dtype = _dtype(hardware, checkpoint, settings)
+    dtype = dtype_of(hardware, checkpoint, settings)
     each = _sharers(settings)
     per_token = checkpoint.kv_bytes(dtype)
     context = engine.get("max_model_len")
@@ -168,7 +168,7 @@ def _for_gpu(hardware: Hardware, checkpoint: Checkpoint, settings: Settings) -> 
     engine = settings.engine
     choices = []
     ranks = gpus(settings)
-    dtype = _dtype(hardware, checkpoint, settings)
+    dtype = dtype_of(hardware, checkpoint, settings)
     weights = checkpoint.weight_bytes(dtype)
     least = min(gpu.free_bytes for gpu in hardware.gpus)
     share = engine.get("gpu_memory_utilization")
@@ -208,7 +208,7 @@ def _threads(hardware: Hardware, settings: Settings) -> list[Choice]:
     return [Choice(f"env.{THREADS}", str(threads), f"{hardware.cores} core(s), {each} replica(s)")]
 
 
-def _dtype(hardware: Hardware, checkpoint: Checkpoint, settings: Settings) -> str:
+def dtype_of(hardware: Hardware, checkpoint: Checkpoint, settings: Settings) -> str:
     """The dtype that the engine computes in, as it is set or will be chosen."""
     dtype = str(settings.engine.get("dtype", "auto"))
     if dtype not in {"auto", "half", "float"}:

@@ -37,6 +37,14 @@ SQLITE_MINIMUM = (3, 35, 0)
 """The first with RETURNING."""
 DATA_EXCEPTION = "22"
 """PostgreSQL's class of errors that come from the value; trying again would not help."""
+REFUSALS = {"28", "3D"}
+"""PostgreSQL's classes for a wrong user or password, and for no such database."""
+SQLITE_REFUSALS = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+}
 
 _DRIVERS = {
     "sqlite": "sqlite+aiosqlite",
@@ -107,6 +115,23 @@ class Database:
             else:
                 alarm.off()
                 return
+
+    async def open_at_start(self) -> None:
+        """`open`, telling what somebody must mend from what passes.
+
+        Raises:
+            ConfigError: The password, the database's name or the file is wrong.
+            StoreUnavailable: The database does not answer now.
+        """
+        try:
+            await self.open()
+        except StoreUnavailable as exc:
+            if _is_final(exc.__cause__):
+                raise ConfigError(
+                    f"store.url: {exc.message}. Correct the URL, or what it names.",
+                    param="store.url",
+                ) from exc
+            raise
 
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncConnection]:
@@ -201,6 +226,16 @@ def _to_json(value: object) -> str:
     except TypeError:  # integers over 64 bits, lone surrogates
         plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
         return json.dumps(plain, ensure_ascii=False).encode("utf-8", "replace").decode()
+
+
+def _is_final(exc: BaseException | None) -> bool:
+    """Whether an error is one that no waiting heals."""
+    reason = getattr(exc, "orig", None) or exc
+    reason = getattr(reason, "__cause__", None) or reason  # SQLAlchemy wraps asyncpg's
+    if str(getattr(reason, "sqlstate", ""))[:2] in REFUSALS:
+        return True
+    code = getattr(reason, "sqlite_errorcode", 0) or 0
+    return code & 0xFF in SQLITE_REFUSALS
 
 
 @contextmanager
