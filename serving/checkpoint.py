@@ -68,10 +68,12 @@ def locate(model: str) -> Path:
     folder = Path(model).expanduser()
     if folder.is_dir():
         return folder
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
+        if isinstance(cached := try_to_load_from_cache(model, "config.json"), str):
+            return Path(cached).parent  # without asking the hub, which may be out of reach
         return Path(hf_hub_download(model, "config.json")).parent
     except HFValidationError as exc:
         raise ConfigError(

@@ -242,11 +242,11 @@ class Lob(Section):
     )
     suggestion_defaults: dict[str, Any] = Field(
         default_factory=dict,
-        description="Sampling defaults of /v1/suggestions (max_tokens, …); temperature 0 if not set.",
+        description="Sampling defaults of /v1/suggestions (max_tokens, …); temperature is 0.",
     )
     summary_defaults: dict[str, Any] = Field(
         default_factory=dict,
-        description="Sampling defaults of /v1/summaries; temperature 0 if not set.",
+        description="Sampling defaults of /v1/summaries; temperature is 0.",
     )
     limits: LobLimits = Field(
         default_factory=LobLimits, description="What the line may use, and its deadline."
