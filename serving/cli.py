@@ -17,6 +17,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from serving import serve_cli
 from serving import settings as settings_module
 from serving.errors import SwitchboardError
 
@@ -45,35 +46,8 @@ APPLY_POLL_S = 0.5
 _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restarted meanwhile."}
 
 
-@app.command()
-def serve(
-    config: Annotated[Path, typer.Argument(help="Configuration file.")],
-    port: Annotated[int | None, typer.Option(help="Overrides http.port.")] = None,
-    check: Annotated[bool, typer.Option(help="Only check the configuration.")] = False,
-) -> None:
-    """Start the server and stay in the foreground."""
-    started = time.perf_counter()
-    settings = settings_module.load(config, port=port)
-    os.environ.update(settings.env)
-
-    from serving import engine_keys, prompts
-    from serving.revision import Revision
-
-    files = prompts.read(settings.prompts)
-    prompts.parse(files, settings.lobs)
-    engine_keys.check(settings.engine)
-    if check:
-        console.print(f"{config}: no faults found.")
-        return
-
-    from serving import deployment
-
-    deployment.start(Revision(settings, files))
-    console.print(
-        f"Switchboard answers on {settings.url}/v1 with {settings.replicas} replica(s) after "
-        f"{time.perf_counter() - started:.0f} s. Ctrl-C stops it."
-    )
-    deployment.wait()
+app.command()(serve_cli.init)
+app.command()(serve_cli.serve)
 
 
 @app.command()

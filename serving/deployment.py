@@ -21,9 +21,10 @@ os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 import ray
 from ray import serve
 from ray.experimental import internal_kv
+from ray.serve import context as serve_context
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from serving import errors, ports, ray_environment, serve_options
+from serving import errors, ray_environment, serve_options
 from serving.apply import Applier
 from serving.errors import ConfigError, RolloutFailed, SwitchboardError, Unavailable
 from serving.members import Command
@@ -42,6 +43,7 @@ REPLICA_PREFIX = "SERVE_REPLICA::"
 RETRY_S = 0.3
 RAY_STARTS = 5
 STOP_CHECK_S = 0.5
+SCREEN_LINES = 15
 WATCH_S = 0.05
 LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadOnly}
 KEPT = "switchboard-config"  # key in Ray's store: the revision in force, and one being applied
@@ -267,7 +269,6 @@ def wait() -> None:
 def start(revision: Revision) -> None:
     """Start Ray (or join it), the coordinator and the replicas; return when they answer."""
     settings = revision.settings
-    ports.check(settings.http)
     asyncio.run(_open(settings))
     address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
     environment = ray_environment.prepare(
@@ -302,10 +303,29 @@ def start(revision: Revision) -> None:
         ),
         logging_config={"enable_access_log": False, "log_level": "WARNING"},
     )
-    try:
-        serve.run(_bound(revision), name=APP, route_prefix="/")
-    except RuntimeError as exc:
-        raise ConfigError("The server could not start.\n" + _messages()) from exc
+    serve._run(_bound(revision), name=APP, route_prefix="/", _blocking=False)
+    _wait_until_running()
+
+
+def _wait_until_running() -> None:
+    """Wait for the replicas. A wrong configuration ends it at once, other failures Serve retries.
+
+    Raises:
+        ConfigError: They cannot start, and why.
+    """
+    while (app := serve.status().applications[APP]).status != "RUNNING":
+        reason = "\n".join(d.message for d in app.deployments.values() if d.message)
+        cause = errors.root_cause(reason)
+        if cause != reason or app.status == "DEPLOY_FAILED":
+            last = "\n".join((cause or app.message).splitlines()[-SCREEN_LINES:])
+            raise ConfigError(f"The server could not start.\n  {last}\n{_logs()}")
+        time.sleep(RETRY_S)
+    serve_context._get_global_client().wait_for_proxies_serving()
+
+
+def _logs() -> str:
+    folder = ray._private.worker.global_worker.node.get_logs_dir_path()
+    return f"The full logs: {folder}/worker-*.err and {folder}/serve/"
 
 
 def _haproxy_binary() -> str:
@@ -355,12 +375,6 @@ def _roll(revision: Revision) -> None:
         if time.monotonic() > deadline:
             raise RolloutFailed(f"The replicas did not restart within {limit_s:g} s. {reason}")
         time.sleep(RETRY_S)
-
-
-def _messages() -> str:
-    app = serve.status().applications[APP]
-    messages = [d.message for d in app.deployments.values() if d.message] or [app.message]
-    return "\n".join(map(errors.root_cause, messages))
 
 
 async def _short_of(settings: Settings) -> list[str]:

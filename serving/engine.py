@@ -10,6 +10,7 @@ import asyncio
 import json
 import os
 import sys
+import tempfile
 import time
 import uuid
 from contextlib import AsyncExitStack
@@ -33,7 +34,15 @@ from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from serving import engine_keys, engine_process, errors
+from serving import (
+    checkpoint,
+    engine_fault,
+    engine_keys,
+    engine_process,
+    errors,
+    hardware,
+    sizing,
+)
 from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.settings import Settings
 
@@ -48,7 +57,7 @@ class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
 
 
 def arguments(settings: Settings) -> argparse.Namespace:
-    """Turn the configuration into vLLM's parsed arguments.
+    """Turn the configuration, and what this machine decides, into vLLM's parsed arguments.
 
     Raises:
         ConfigError: An `engine` key is unknown to vLLM, is set elsewhere, or has a bad value.
@@ -58,8 +67,19 @@ def arguments(settings: Settings) -> argparse.Namespace:
     return args
 
 
+def fit(settings: Settings) -> Settings:
+    """The settings with what this machine's hardware decides, where they leave it open.
+
+    Raises:
+        ConfigError: There is no such model, or its files are incomplete or corrupt.
+    """
+    choices = sizing.choose(hardware.read(), checkpoint.of(settings), settings)
+    return sizing.fill(settings, choices)
+
+
 def flags(settings: Settings) -> list[str]:
-    """The command line that gives `vllm serve` the same engine."""
+    """The command line that gives `vllm serve` the same engine on this machine."""
+    settings = fit(settings)
     adapters = settings.adapters
     rank = next((r for r in _RANKS if r >= adapters.max_rank), _RANKS[-1])
     values: dict[str, Any] = {
@@ -129,13 +149,20 @@ class Engine:
     @classmethod
     async def start(cls, settings: Settings) -> "Engine":
         """Load the base model and build the app; takes as long as vLLM takes."""
+        settings = await asyncio.to_thread(fit, settings)
+        os.environ.update(settings.env)  # inherited by the engine's process
         args = arguments(settings)
         engine_process.mark_parent()
         stack = AsyncExitStack()
-        try:
-            client = await stack.enter_async_context(build_async_engine_client(args))
-        except ValueError as exc:  # what vLLM says of settings that cannot be
-            raise ConfigError(f"engine: {exc}", param="engine") from exc
+        with tempfile.NamedTemporaryFile(prefix="switchboard-fault-") as file:
+            os.environ[engine_fault.FILE] = file.name
+            try:
+                client = await stack.enter_async_context(build_async_engine_client(args))
+            except (ValueError, OSError, RuntimeError, ImportError) as exc:
+                written = file.read().decode("utf-8", "replace")
+                raise ConfigError(engine_fault.explain(written, exc), param="engine") from exc
+            finally:
+                del os.environ[engine_fault.FILE]
         tasks = await client.get_supported_tasks()
         app = build_app(args, tasks, client.model_config)
         for kind in (EngineDeadError, EngineGenerateError):

@@ -10,6 +10,8 @@ import ctypes
 import os
 import signal
 
+from serving import engine_fault
+
 PARENT = "SWITCHBOARD_ENGINE_PARENT"
 _PR_SET_PDEATHSIG = 1
 
@@ -23,6 +25,7 @@ def die_with_parent() -> None:
     """Bind this process's life to its parent's, if the parent asked for it; the plugin."""
     if os.environ.get(PARENT) != str(os.getppid()):
         return
+    engine_fault.listen()
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.environ[PARENT] != str(os.getppid()):  # it died before the kernel was told

@@ -1,5 +1,6 @@
 """TCP ports: is the configured one free, and which others are."""
 
+import errno
 import random
 import socket
 
@@ -21,14 +22,29 @@ def check(http: Http) -> None:
         ConfigError: The address cannot be bound.
     """
     try:
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind((http.host, http.port))
+        found = socket.getaddrinfo(http.host, http.port, type=socket.SOCK_STREAM)
     except OSError as exc:
         raise ConfigError(
-            f"http.port: {http.host}:{http.port} cannot be bound: "
-            f"{exc.strerror}. Stop what listens there, or choose another port.",
-            param="http.port",
+            f"http.host: {http.host!r} is no address of this machine: {exc.strerror}. Use "
+            "0.0.0.0, 127.0.0.1, ::1 or :: (all).",
+            param="http.host",
+        ) from exc
+    family, _, _, _, address = found[0]
+    try:
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as exc:
+        here = f"[{http.host}]" if ":" in http.host else http.host
+        key, fix = (
+            ("http.port", "Stop what listens there, or choose another port")
+            if exc.errno == errno.EADDRINUSE
+            else ("http.port", "Choose a port over 1023")
+            if exc.errno == errno.EACCES
+            else ("http.host", "Choose an address of this machine")
+        )
+        raise ConfigError(
+            f"{key}: {here}:{http.port} cannot be bound: {exc.strerror}. {fix}.", param=key
         ) from exc
 
 

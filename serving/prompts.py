@@ -2,8 +2,9 @@
 
 A prompt is a file ``<lob>/<task>.jinja``, or ``default/<task>.jinja`` where a line of business has
 none of its own. Its blocks ``system`` and ``user`` become the chat messages; an empty block is left
-out. The variables are `turns` (each with `.role` and `.text`), `lob`, `task` and `fields` (name to
-description; empty for free text). What was sent is known later by the prompt's name and the hash
+out. The variables are `turns` (each with `.role` and `.text`), `lob`, `task`, the line's
+`description` and `guidelines` (text, may be empty) and `fields` (name to description; empty for
+free text). What was sent is known later by the prompt's name and the hash
 of its text, which every interaction stores.
 """
 
@@ -19,6 +20,8 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from serving.errors import ConfigError
 
 Task = Literal["suggestion", "summary"]
+DEFAULT = Path(__file__).with_name("default_prompts")
+"""The package's own, written for instruct models."""
 TASKS: tuple[Task, ...] = ("suggestion", "summary")
 _BLOCKS = ("system", "user")
 
@@ -40,11 +43,25 @@ class Prompt:
     template: jinja2.Template
 
     def render(
-        self, *, lob: str, task: Task, turns: Sequence[Turn], fields: Mapping[str, str]
+        self,
+        *,
+        lob: str,
+        task: Task,
+        turns: Sequence[Turn],
+        fields: Mapping[str, str],
+        description: str = "",
+        guidelines: str = "",
     ) -> list[dict[str, str]]:
         """Return the chat messages for a conversation: `[{"role", "content"}, …]`."""
         context = self.template.new_context(
-            {"lob": lob, "task": task, "turns": turns, "fields": fields}
+            {
+                "lob": lob,
+                "task": task,
+                "turns": turns,
+                "fields": fields,
+                "description": description,
+                "guidelines": guidelines.strip(),
+            }
         )
         messages = []
         for block in _BLOCKS:

@@ -6,6 +6,7 @@ Pure, so that it is tested without Ray; deployment.py hands the result to Serve.
 import math
 from typing import Any
 
+from serving import hardware, sizing
 from serving.settings import Settings
 
 STOP_S = 15.0
@@ -61,9 +62,11 @@ def haproxy_hard_stop_s(settings: Settings) -> int:
 
 def _actor(settings: Settings) -> dict[str, Any]:
     resources = dict(settings.resources)
+    # The engine for GPUs takes as many as it is told to spread over. In bundles they are listed.
+    own = 0 if hardware.built_for_cpu() or settings.placement.bundles else sizing.gpus(settings)
     return {
         "num_cpus": resources.pop("num_cpus", 0),
-        "num_gpus": resources.pop("num_gpus", 0),
+        "num_gpus": resources.pop("num_gpus", own),
         "resources": resources,
         "runtime_env": {"env_vars": dict(settings.env)},
     }

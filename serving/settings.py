@@ -230,16 +230,23 @@ class Upstream(Section):
 class Lob(Section):
     """One line of business."""
 
-    description: str = Field("", description="Shown to people; no effect on serving.")
+    description: str = Field(
+        "", description="What the line's work is; the default prompts tell it the model."
+    )
+    guidelines: str = Field(
+        "", description="The line's rules for its texts; the default prompts hold them."
+    )
     summary_fields: dict[str, str] = Field(
         default_factory=dict,
         description="Fields of a structured summary: name to description; all strings.",
     )
     suggestion_defaults: dict[str, Any] = Field(
-        default_factory=dict, description="Sampling defaults of /v1/suggestions (max_tokens, …)."
+        default_factory=dict,
+        description="Sampling defaults of /v1/suggestions (max_tokens, …); temperature is 0.",
     )
     summary_defaults: dict[str, Any] = Field(
-        default_factory=dict, description="Sampling defaults of /v1/summaries."
+        default_factory=dict,
+        description="Sampling defaults of /v1/summaries; temperature is 0.",
     )
     limits: LobLimits = Field(
         default_factory=LobLimits, description="What the line may use, and its deadline."
@@ -277,7 +284,10 @@ class Settings(Section):
         "",
         description="Ray cluster to join: auto or HOST:6379. Empty: RAY_ADDRESS, or its own.",
     )
-    prompts: Path = Field(Path("configs/prompts"), description="Folder of the Jinja prompts.")
+    prompts: Path = Field(
+        Path(__file__).with_name("default_prompts"),
+        description="Folder of the Jinja prompts. Default: the package's own, for instruct models.",
+    )
     # Checked by type: a validator of the whole would show the keys with its fault.
     upstreams: dict[UpstreamName, Upstream] = Field(
         default_factory=dict, description="External servers for fallback chains, by name."
@@ -291,6 +301,13 @@ class Settings(Section):
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
     fallback: Fallback = Field(default_factory=Fallback, description="Limits of fallback chains.")
+
+    @field_validator("lobs", mode="before")
+    @classmethod
+    def _empty_lines_are_lines(cls, lobs: Any) -> Any:
+        if isinstance(lobs, dict):
+            return {name: {} if lob is None else lob for name, lob in lobs.items()}
+        return lobs
 
     @field_validator("lobs")
     @classmethod
@@ -326,8 +343,9 @@ class Settings(Section):
     @property
     def url(self) -> str:
         """The server's own address for clients on this machine, without /v1."""
-        host = "127.0.0.1" if self.http.host in {"0.0.0.0", "::"} else self.http.host  # noqa: S104
-        return f"http://{host}:{self.http.port}"
+        anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
+        host = anywhere.get(self.http.host, self.http.host)
+        return f"http://{f'[{host}]' if ':' in host else host}:{self.http.port}"
 
     def require_lob(self, lob: str) -> None:
         """Raise NotFound, naming those there are, if this line of business is not configured."""
@@ -359,7 +377,8 @@ def load(path: Path | str, *, port: int | None = None) -> Settings:
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: expected keys and values at the top, got {type(raw).__name__}.")
     try:
-        raw = _expand(raw, "")
+        # A section whose keys are all commented out is None.
+        raw = {key: value for key, value in _expand(raw, "").items() if value is not None}
         if port is not None:
             raw["http"] = {**(raw.get("http") or {}), "port": port}
         return _absolute(Settings.model_validate(raw))

@@ -125,12 +125,16 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
             "json_schema": {"name": f"{request.lob}_summary", "schema": schema(fields)},
         }
     defaults = lob.summary_defaults if task == "summary" else lob.suggestion_defaults
-    return {
-        **defaults,
-        **request.sampling,
-        **body,
-        "messages": prompt.render(lob=request.lob, task=task, turns=request.turns, fields=fields),
-    }
+    messages = prompt.render(
+        lob=request.lob,
+        task=task,
+        turns=request.turns,
+        fields=fields,
+        description=lob.description,
+        guidelines=lob.guidelines,
+    )
+    # The same conversation, the same text, unless somebody asks for more.
+    return {"temperature": 0, **defaults, **request.sampling, **body, "messages": messages}
 
 
 def schema(fields: Mapping[str, str]) -> dict[str, Any]:

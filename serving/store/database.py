@@ -31,6 +31,14 @@ SQLITE_MINIMUM = (3, 35, 0)
 """The first with RETURNING."""
 DATA_EXCEPTION = "22"
 """PostgreSQL's class of errors that come from the value; trying again would not help."""
+REFUSALS = {"28", "3D"}
+"""PostgreSQL's classes for a wrong user or password, and for no such database."""
+SQLITE_REFUSALS = {
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_NOTADB,
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_PERM,
+}
 
 
 class Database:
@@ -100,6 +108,23 @@ class Database:
                 alarm.off()
                 return
 
+    async def open_at_start(self) -> None:
+        """`open`, telling what somebody must mend from what passes.
+
+        Raises:
+            ConfigError: The password, the database's name or the file is wrong.
+            StoreUnavailable: The database does not answer now.
+        """
+        try:
+            await self.open()
+        except StoreUnavailable as exc:
+            if _is_final(exc.__cause__):
+                raise ConfigError(
+                    f"store.url: {exc.message}. Correct the URL, or what it names.",
+                    param="store.url",
+                ) from exc
+            raise
+
     @asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncConnection]:
         """Yield a connection in one transaction that commits at the end.
@@ -131,6 +156,16 @@ class Database:
     async def close(self) -> None:
         """Close all connections; a closed database may be used again."""
         await self._engine.dispose()
+
+
+def _is_final(exc: BaseException | None) -> bool:
+    """Whether an error is one that no waiting heals."""
+    reason = getattr(exc, "orig", None) or exc
+    reason = getattr(reason, "__cause__", None) or reason  # SQLAlchemy wraps asyncpg's
+    if str(getattr(reason, "sqlstate", ""))[:2] in REFUSALS:
+        return True
+    code = getattr(reason, "sqlite_errorcode", 0) or 0
+    return code & 0xFF in SQLITE_REFUSALS
 
 
 @contextmanager

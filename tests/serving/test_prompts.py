@@ -73,3 +73,23 @@ def test_missing_prompts_are_all_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as refused:
         prompts.load(tmp_path, ["care", "sales"])
     assert refused.value.message.count("jinja") == 4
+
+
+@pytest.mark.parametrize("task", prompts.TASKS)
+@pytest.mark.parametrize("fields", [{}, {"issue": "What was wrong"}])
+def test_the_package_s_prompts_tell_the_model_the_line_s_own_words(
+    task: prompts.Task, fields: dict[str, str]
+) -> None:
+    prompt = prompts.load(prompts.DEFAULT, ["care"])["care", task]
+    turns = [Turn("customer", "My kettle is broken."), Turn("agent", "I am sorry.")]
+    plain, own = (
+        prompt.render(lob="care", task=task, turns=turns, fields=fields, **words)
+        for words in ({}, {"description": "Broken kettles.", "guidelines": "- Say you are sorry."})
+    )
+    assert [message["role"] for message in plain] == ["system", "user"]
+    assert "Customer: My kettle is broken.\nAgent: I am sorry." in plain[1]["content"]
+    assert "Guidelines" not in plain[0]["content"]
+    assert "Broken kettles." in own[0]["content"]
+    assert own[0]["content"].count("- Say you are sorry.") == 1
+    if fields and task == "summary":
+        assert "- issue: What was wrong" in own[0]["content"]

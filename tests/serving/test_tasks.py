@@ -101,3 +101,13 @@ def test_structured_suggestion_is_refused() -> None:
         tasks.chat_body(
             "suggestion", parse(structured=True), PROMPTS["care", "suggestion"], LOBS["care"]
         )
+
+
+def test_tasks_answer_at_temperature_zero_unless_told_otherwise() -> None:
+    prompt = PROMPTS["sales", "summary"]
+    body = tasks.chat_body("summary", parse(lob="sales"), prompt, LOBS["sales"])
+    assert body["temperature"] == 0
+    warm = Lob(summary_defaults={"temperature": 0.7})
+    assert tasks.chat_body("summary", parse(lob="sales"), prompt, warm)["temperature"] == 0.7
+    asked = parse(lob="sales", temperature=0.2)
+    assert tasks.chat_body("summary", asked, prompt, warm)["temperature"] == 0.2

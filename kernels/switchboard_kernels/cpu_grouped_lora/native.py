@@ -203,13 +203,13 @@ def _build() -> Path:
 
 
 def _cache_folder() -> Path:
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = root / "switchboard_kernels"
-    try:
+    try:  # a user without an entry and without HOME has no home
+        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = root / "switchboard_kernels"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         if os.access(folder, os.W_OK):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):
         pass
     return Path(tempfile.mkdtemp(prefix="switchboard_kernels_"))
 

@@ -11,7 +11,7 @@ from sqlalchemy import URL, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
-from serving.store.database import connect
+from serving.store.connection import connect
 
 _STEP = re.compile(r"(\d{4})_\w+\.py")
 
