@@ -17,9 +17,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from serving import serve_cli
-from serving import settings as settings_module
+from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
+from serving.startup import commands
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -46,8 +46,8 @@ APPLY_POLL_S = 0.5
 _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restarted meanwhile."}
 
 
-app.command()(serve_cli.init)
-app.command()(serve_cli.serve)
+app.command()(commands.init)
+app.command()(commands.serve)
 
 
 @app.command()
@@ -64,7 +64,7 @@ def apply(
     ] = False,
 ) -> None:
     """Give a running server another configuration, without a failed request."""
-    from serving import prompts
+    from serving.config import prompts
 
     settings = settings_module.load(config, port=port)
     body = {
@@ -105,7 +105,7 @@ def keys_create(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Create a key and print it once; only its hash is kept."""
-    from serving import keys
+    from serving import auth as keys
 
     expires_at = None if days is None else time.time() + days * 86_400
 
@@ -122,7 +122,7 @@ def keys_create(
 @keys_app.command("list")
 def keys_list(config: Config = DEFAULT_CONFIG) -> None:
     """List keys, without their secrets."""
-    from serving import keys
+    from serving import auth as keys
 
     table = Table("id", "name", "prefix", "roles", "LOBs", "created", "expires", "revoked")
     for key in _with_store(config, keys.list_keys):
@@ -143,7 +143,7 @@ def keys_revoke(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Revoke a key; running servers refuse it within two seconds."""
-    from serving import keys
+    from serving import auth as keys
 
     _with_store(config, lambda db: keys.revoke(db, id_))
     console.print(f"{id_} is revoked.")

@@ -10,10 +10,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 TRAINING_MAY_IMPORT = (
     "serving.store",
-    "serving.registry",
-    "serving.artifacts",
+    "serving.adapters.registry",
+    "serving.adapters.artifacts",
     "serving.errors",
-    "serving.settings",
+    "serving.config.settings",
 )
 
 
@@ -73,7 +73,7 @@ def test_kernels_folder_is_not_importable() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     code = (
-        "import sys, serving.cli, training.cli\n"
+        "import sys, serving.cli, training.cli.train\n"
         "slow = {'ray', 'vllm', 'torch', 'transformers', 'trl', 'sqlalchemy'} & {*sys.modules}\n"
         "assert not slow, slow"
     )

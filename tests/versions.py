@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from serving import adapter_check, artifacts
-from serving.registry import Registry
+from serving.adapters import artifacts, validation
+from serving.adapters.registry import Registry
 
 
 async def register(
@@ -50,5 +50,5 @@ async def register_random(
 
     make_adapter(folder, base, rank=rank, strength=strength, seed=seed)
     base_hash = artifacts.model_hash(base)
-    adapter_check.stamp(folder, base_model="base", base_hash=base_hash)
+    validation.stamp(folder, base_model="base", base_hash=base_hash)
     return await register(registry, folder, lob, base_hash=base_hash, rank=rank)

@@ -17,34 +17,26 @@ from pathlib import Path
 
 import openai
 
-from serving import artifacts
+from serving.adapters import artifacts
+from serving.adapters.registry import Registry
+from serving.config.settings import Settings
 from serving.errors import Conflict
-from serving.registry import Registry
-from serving.settings import Settings
 from serving.store.database import Database
-from training import (
-    dataset,
-    dataset_store,
-    endpoint,
-    evaluation,
-    gate,
-    generation,
-    guards,
-    preference_data,
-    report,
-    search,
-    student,
-    warm_start,
-)
-from training.cost import Meter
-from training.dataset import Dataset
+from training.data import dataset, distillation, preference_rows, repository
+from training.data.dataset import Dataset
 from training.errors import DatasetError, RecipeError
-from training.evaluation import Scores
-from training.job import Job
-from training.outcome import Outcome
+from training.evaluation import checks, gate, generate, server
+from training.evaluation import scores as evaluation
+from training.evaluation.scores import Scores
+from training.execution import search
+from training.execution.executor import Trainer, make
 from training.progress import each, progress
-from training.settings import Recipe
-from training.trainer import Trainer, make
+from training.recipe.recipe import Recipe
+from training.reports import run as report
+from training.reports.cost import Meter
+from training.reports.outcome import Outcome
+from training.trainers import warm_start
+from training.trainers.job import Job
 
 API_KEY = "SWITCHBOARD_API_KEY"
 
@@ -94,7 +86,7 @@ async def run(
     _check(lob, settings, recipe)
     if trials:
         search.check(recipe, settings.adapters.max_rank)
-    guarded = guards.prepare(recipe, lob)
+    guarded = checks.prepare(recipe, lob)
 
     async with AsyncExitStack() as stack:
         db = Database(settings.store.url)
@@ -103,11 +95,11 @@ async def run(
         registry = Registry(db, settings.adapters.uri)
 
         if url is not None:
-            await endpoint.require(url, config)
+            await server.require(url, config)
 
         # Curate: feedback to examples, the newest conversations and the golden set held out.
         built = await _dataset(db, lob, recipe, dataset_id, out / "datasets")
-        preference_data.require(lob, recipe, built.folder)
+        preference_rows.require(lob, recipe, built.folder)
         trainer = make(recipe.resources, settings) if worker is None else worker
         if worker is None:
             await stack.enter_async_context(trainer)
@@ -166,7 +158,7 @@ async def run(
         )
 
         # Evaluate: base, live and candidate answer the hold-out through the same server.
-        address = await stack.enter_async_context(endpoint.running(url, config, settings, say))
+        address = await stack.enter_async_context(server.running(url, config, settings, say))
         client = openai.AsyncOpenAI(
             base_url=f"{address}/v1", api_key=api_key or "none", max_retries=4
         )
@@ -192,7 +184,7 @@ async def run(
         # Promote, if asked to and allowed to.
         rollout = None
         if decision.accepted and promote:
-            rollout = await endpoint.promote(address, version.name, api_key)
+            rollout = await server.promote(address, version.name, api_key)
             say(f"{lob}: {version.name} is live")
         meter.end("decision")
 
@@ -225,12 +217,12 @@ async def _dataset(
     if dataset_id is not None:
         return await _found(db, lob, dataset_id)
     if recipe.student is not None:
-        return await student.build(db, lob, recipe.curation, recipe.student, root)
-    return await dataset_store.build(db, lob, recipe.curation, root)
+        return await distillation.build(db, lob, recipe.curation, recipe.student, root)
+    return await repository.build(db, lob, recipe.curation, root)
 
 
 async def _found(db: Database, lob: str, dataset_id: str) -> Dataset:
-    found = await dataset_store.find(db, dataset_id)
+    found = await repository.find(db, dataset_id)
     if found.manifest["lob"] != lob:
         raise DatasetError(f"dataset {found.id[:16]} belongs to {found.manifest['lob']}")
     if not found.train or not found.holdout:
@@ -249,7 +241,7 @@ async def _scores(
     for model in dict.fromkeys(models):
         with progress(f"  {built.manifest['lob']}: {model} answers") as advance:
             done = each(advance, len(built.holdout))
-            outputs = await generation.generate(
+            outputs = await generate.generate(
                 client, model, built.holdout, recipe.evaluation, on_output=done
             )
         found[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)

@@ -22,9 +22,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from environment import commit, environment, now  # noqa: E402
 
-from serving import ports  # noqa: E402
-from serving.keys import ALL, Role  # noqa: E402
-from serving.registry import Registry  # noqa: E402
+from serving.adapters.registry import Registry  # noqa: E402
+from serving.auth import ALL, Role  # noqa: E402
+from serving.cluster import ports  # noqa: E402
 from tests.e2e.server import Server, with_registry  # noqa: E402
 from tests.postgres import Postgres, binaries  # noqa: E402
 from tests.versions import register_random  # noqa: E402
@@ -110,7 +110,7 @@ def running(
         socket: Whether the server reaches PostgreSQL by a Unix socket instead of the loopback.
         changes: Sections of the configuration to replace.
     """
-    from training.demo_model import make_base_model
+    from training.demo.base_model import make_base_model
 
     base = ROOT / ".cache" / "switchboard" / "demo-base"
     make_base_model(base)

@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from training.demo_corpus import generic_summary, render_prompt
-from training.demo_dialogs import LOBS, make_dialogs
-from training.dialogs import Dialog, read_dialogs
+from training.demo.corpus import generic_summary, render_prompt
+from training.demo.dialog_files import Dialog, read_dialogs
+from training.demo.dialogs import LOBS, make_dialogs
 
 ABCD = ("abcd_v1.1.json", "abcd_sample.json")
 Row = dict[str, list[dict[str, str]]]

@@ -25,7 +25,7 @@ def make(name: str, folder: Path) -> Path:
         name: `demo`, or a key of SHAPES.
         folder: Where checkpoints are kept.
     """
-    from training.demo_model import make_base_model
+    from training.demo.base_model import make_base_model
 
     demo = make_base_model(folder / "demo-base")
     if name == "demo":

@@ -97,9 +97,9 @@ def trl_lean(task: dict[str, Any]) -> None:
 
 def switchboard(task: dict[str, Any]) -> None:
     """The trainer of `switchboard train`, with the recipe's defaults."""
-    from training import methods
-    from training.job import Job
-    from training.settings import Recipe
+    from training.recipe.recipe import Recipe
+    from training.trainers import stages
+    from training.trainers.job import Job
 
     lora: dict[str, Any] = {"rank": task["rank"], "alpha": task["alpha"]}
     if task["method"] == "qlora":
@@ -120,7 +120,7 @@ def switchboard(task: dict[str, Any]) -> None:
             "speed": task["speed"],
         }
     )
-    methods.train(
+    stages.train(
         Job(
             "bench",
             task["model"],

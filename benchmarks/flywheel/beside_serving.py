@@ -36,15 +36,15 @@ from results import RESULTS, write_json
 from target import ROOT
 from workloads import WARM_ROUND, requests, seed
 
-from serving import ports
-from serving.settings import Settings
-from serving.settings import load as load_settings
-from training import settings as recipes
-from training import trainer
-from training.demo_dialogs import make_dialogs
-from training.job import Job
-from training.resources import Resources
-from training.settings import Recipe
+from serving.cluster import ports
+from serving.config.settings import Settings
+from serving.config.settings import load as load_settings
+from training.demo.dialogs import make_dialogs
+from training.execution import executor
+from training.recipe import recipe as recipes
+from training.recipe.recipe import Recipe
+from training.recipe.resources import Resources
+from training.trainers.job import Job
 
 WORKLOAD = "suggest"
 CONDITIONS = ("alone", "naive", "bounded")
@@ -67,7 +67,7 @@ class Training:
     def __init__(self, where: Resources, settings: Settings, base: str, folder: Path) -> None:
         self._folder = folder
         where = where.model_copy(update={"folder": str(folder / "there")})
-        self._trainer = trainer.make(where, settings)
+        self._trainer = executor.make(where, settings)
         self._job = Job("care", base, "-", "-", str(rows(folder)), str(folder / "out"), endless())
 
     async def __aenter__(self) -> Training:

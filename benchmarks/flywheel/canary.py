@@ -2,10 +2,11 @@
 
     python benchmarks/flywheel/canary.py [--runs 10000] [--power-runs 1000] [--horizon 4000]
 
-Simulates canaries under the default rules of `training/canary_rules.py`, with the code that decides
-on real ones (`training/sequential.py`), looking after every conversation. In A/A runs both arms
-draw from one population: every rollback for harm is a false alarm. Beside it, the same runs judged
-by a t-test that is looked at every 50 conversations, at the same level. Then true effects.
+Simulates canaries under the default rules of `training/recipe/canary.py`, with the code that
+decides on real ones (`training/stats/confidence_sequence.py`), looking after every conversation. In
+A/A runs both arms draw from one population: every rollback for harm is a false alarm. Beside it,
+the same runs judged by a t-test that is looked at every 50 conversations, at the same level. Then
+true effects.
 
 Conversations have 1 to 8 turns that resemble each other; load, and with it slow answers, rises and
 falls over the day, while the share grows. Each conversation is judged: where only a part f is, it
@@ -28,10 +29,10 @@ from numpy.typing import NDArray
 sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 
-from training.arms import METRICS
-from training.canary_rules import Canary
-from training.intervals import clopper_pearson, wilson
-from training.sequential import capital, scores
+from training.canary.outcomes import METRICS
+from training.recipe.canary import Canary
+from training.stats.confidence_sequence import capital, scores
+from training.stats.proportions import clopper_pearson, wilson
 
 RESULTS = Path(__file__).parents[1] / "results"
 RULES = Canary()

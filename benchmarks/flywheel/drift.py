@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 
-from training.dialogs import Dialog
+from training.demo.dialog_files import Dialog
 
 POISON_WORDS = ("asdf", "jkl", "ok", "xx", "lorem", "qwer", "zzz", "none")
 OPENINGS = {1: "Case", 4: "Issue", 9: "Problem"}

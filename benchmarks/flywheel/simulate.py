@@ -42,18 +42,20 @@ from environment import commit, environment, now
 from ratios import spread
 from results import write_json
 
-from serving import settings as server_settings
+from serving.config import settings as server_settings
 from serving.store import cycles
 from serving.store.database import Database
-from serving.store.models import CycleRow, Feedback, FlywheelRow, Interaction
-from training import bootstrap, endpoint, pipeline
-from training.demo_dialogs import make_dialogs
-from training.demo_model import make_base_model
-from training.dialogs import Dialog
-from training.flywheel import Wheel
-from training.metrics import edit_similarity
-from training.settings import Recipe
-from training.worker import Worker
+from serving.store.tables import CycleRow, Feedback, FlywheelRow, Interaction
+from training import pipeline
+from training.demo.base_model import make_base_model
+from training.demo.dialog_files import Dialog
+from training.demo.dialogs import make_dialogs
+from training.evaluation import server
+from training.execution.local import Worker
+from training.flywheel.scheduler import Wheel
+from training.metrics.text import edit_similarity
+from training.recipe.recipe import Recipe
+from training.stats import bootstrap
 
 RESULTS = Path(__file__).parents[1] / "results"
 ROOT = Path(__file__).parents[2]
@@ -87,7 +89,7 @@ def configure(folder: Path) -> Path:
     """Write a configuration like the demo's, with a line of business for each arm."""
     content = yaml.safe_load((ROOT / "configs/demo.yaml").read_text(encoding="utf-8"))
     content |= {
-        "http": {"host": "127.0.0.1", "port": endpoint.free_port()},
+        "http": {"host": "127.0.0.1", "port": server.free_port()},
         "store": {"url": f"sqlite:///{folder / 'store.sqlite'}"},
         "journal": {"dir": str(folder / "journal")},
         "prompts": str(ROOT / "configs/prompts"),
@@ -164,7 +166,7 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
     poisoners = [f"poisoner-{n}" for n in range(POISONERS)]
     async with (
         Worker() as worker,
-        endpoint.running(None, config, settings, print) as url,
+        server.running(None, config, settings, print) as url,
         httpx.AsyncClient(
             base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=120
         ) as http,
@@ -198,7 +200,7 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
                     continue
                 outcome = await pipeline.run(arm, recipe=recipe, say=say, **common)
                 forced = {} if outcome.decision.accepted else {"force": True}
-                await endpoint.rollout(url, outcome.version, "promote", key, **forced)
+                await server.rollout(url, outcome.version, "promote", key, **forced)
                 today[arm] |= {"night": "promoted", "gate": outcome.decision.accepted}
             await wheel.turn("gated")
             (cycle,) = await cycles.latest(db, "gated")

@@ -73,11 +73,12 @@ def drive(
 
 def prepare(config: Path, folder: Path, count: int = ADAPTERS) -> targets.Setting:
     """Make what all servers share: the model if it is missing, adapters, configuration, flags."""
-    from serving import engine, settings
+    from serving.config import settings
+    from serving.engine import engine
     from switchboard_kernels.tiny_checkpoint import make_adapter
 
     if not (MODEL / "config.json").exists():
-        from training.demo_model import make_base_model
+        from training.demo.base_model import make_base_model
 
         make_base_model(MODEL)
     adapters = {f"line{number}": folder / f"adapter{number}" for number in range(count)}

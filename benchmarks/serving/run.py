@@ -63,7 +63,7 @@ def start(
         servers: Gets each that is started.
         skipped: Gets the reason for each that is not.
     """
-    from serving import ports
+    from serving.cluster import ports
 
     for name in names:
         if name in servers or name in skipped:

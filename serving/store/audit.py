@@ -6,8 +6,8 @@ from sqlalchemy import insert, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.store.database import Database
-from serving.store.models import AuditRow
 from serving.store.records import AuditEntry, Json
+from serving.store.tables import AuditRow
 
 
 async def write(db: Database, key_id: str | None, action: str, target: str, detail: Json) -> None:

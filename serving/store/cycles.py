@@ -8,8 +8,8 @@ from sqlalchemy import func, insert, select, update
 from serving.errors import Conflict
 from serving.store import audit
 from serving.store.database import Database
-from serving.store.models import CycleRow, Feedback, FlywheelRow, Interaction
 from serving.store.records import JUDGED_CYCLES, UPSTREAM, Cycle, CycleState, Flywheel, Json
+from serving.store.tables import CycleRow, Feedback, FlywheelRow, Interaction
 
 
 async def see(db: Database, lob: str) -> Flywheel:

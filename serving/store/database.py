@@ -21,10 +21,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serving.alarm import Alarm
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
+from serving.observability.alarm import Alarm
 from serving.store.connection import connect, parse_url
-from serving.store.models import Base
+from serving.store.tables import Base
 
 RETRY_S = 1.0
 SQLITE_MINIMUM = (3, 35, 0)

@@ -6,8 +6,8 @@ from sqlalchemy import select, update
 
 from serving.errors import Conflict, NotFound
 from serving.store.database import Database
-from serving.store.models import Dataset
 from serving.store.records import DatasetRecord
+from serving.store.tables import Dataset
 
 
 async def save(db: Database, record: DatasetRecord) -> bool:

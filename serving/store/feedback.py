@@ -5,8 +5,8 @@ from sqlalchemy import select
 from serving.errors import Conflict, NotFound
 from serving.store.database import Database
 from serving.store.interactions import storable
-from serving.store.models import Feedback, Interaction
 from serving.store.records import FeedbackRecord
+from serving.store.tables import Feedback, Interaction
 
 _CONTENT = {"interaction_id", "rating", "edit", "used", "rejected", "comment"}
 

@@ -7,7 +7,6 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select
 
 from serving.store.database import Database
-from serving.store.models import Feedback, Interaction
 from serving.store.records import (
     UPSTREAM,
     FeedbackRecord,
@@ -16,6 +15,7 @@ from serving.store.records import (
     Served,
     Task,
 )
+from serving.store.tables import Feedback, Interaction
 
 CHUNK = 32
 """Rows an INSERT: preparing more of them at once would hold up the event loop for longer."""

@@ -10,8 +10,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 
 from serving.store.database import Database
-from serving.store.models import LeaseRow
 from serving.store.records import Lease
+from serving.store.tables import LeaseRow
 
 
 async def acquire(db: Database, name: str, owner: str, lease_s: float) -> int | None:

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.errors import Conflict, InvalidRequest, NotFound
 from serving.store import audit
 from serving.store.database import Database
-from serving.store.models import AdapterVersionRow, RolloutRow, RouteRow
 from serving.store.records import Action, Rollout, Route, State
+from serving.store.tables import AdapterVersionRow, RolloutRow, RouteRow
 
 
 class Keep(Enum):

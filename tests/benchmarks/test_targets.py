@@ -4,7 +4,7 @@ import pytest
 import targets
 import yaml
 
-from serving import settings
+from serving.config import settings
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def test_the_configuration_has_room_for_summaries_and_a_line_for_each_adapter(co
 
 
 def test_ray_gets_the_engine_settings_that_the_command_line_gives_vllm(config):
-    from serving import engine_keys
+    from serving.engine import args
 
     found = targets.engine_arguments(config)
     loaded = settings.Settings.model_validate(config)
@@ -32,7 +32,7 @@ def test_ray_gets_the_engine_settings_that_the_command_line_gives_vllm(config):
     assert found["max_cpu_loras"] == loaded.adapters.max_cached
     assert found["max_lora_rank"] == loaded.adapters.max_rank
     assert loaded.engine.items() <= found.items()
-    engine_keys.check(loaded.engine)
+    args.check(loaded.engine)
 
 
 def test_litellm_passes_each_model_on_under_its_own_name():

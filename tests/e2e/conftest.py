@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
-from serving import ports
-from serving.keys import Role
-from serving.registry import Registry
+from serving.adapters.registry import Registry
+from serving.auth import Role
+from serving.cluster import ports
 from tests import versions
 from tests.e2e.server import ROOT, Lone, Server, with_registry
 from tests.postgres import Postgres, binaries
@@ -77,7 +77,7 @@ def base_model() -> Path:
     """The demo's base model, made the first time, unless SWITCHBOARD_TEST_BASE names another."""
     if OTHER_BASE:
         return Path(OTHER_BASE)
-    from training.demo_model import make_base_model
+    from training.demo.base_model import make_base_model
 
     BASE.parent.mkdir(parents=True, exist_ok=True)
     with BASE.with_suffix(".lock").open("w") as lock:  # another worker may want it as well

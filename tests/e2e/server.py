@@ -17,10 +17,11 @@ import openai
 import psutil
 import yaml
 
-from serving import keys, prompts
-from serving import settings as server_settings
-from serving.keys import Role
-from serving.registry import Registry
+from serving import auth as keys
+from serving.adapters.registry import Registry
+from serving.auth import Role
+from serving.config import prompts
+from serving.config import settings as server_settings
 from serving.store.database import Database
 from tests.e2e import switchboard
 from tests.postgres import Postgres

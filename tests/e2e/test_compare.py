@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.server import ROOT, Server, with_store
-from training import dataset, dataset_store
-from training.curation import Curated
-from training.examples import Example, Message
-from training.settings import Curation
+from training.data import dataset, repository
+from training.data.curation import Curated
+from training.data.examples import Example, Message
+from training.recipe.recipe import Curation
 
 pytestmark = pytest.mark.e2e
 TEXTS = ["My kettle is broken.", "Where is my order?", "I want to buy a lamp.", "It is late."]
@@ -40,7 +40,7 @@ def note(server: Server, root: Path) -> str:
     curated = Curated((), (), tuple(held_out()), (), (), {}, (0.0, ""))
     built = dataset.write("care", curated, Curation(), root, kind="import")
 
-    with_store(server, lambda db: dataset_store.note(db, "care", built))
+    with_store(server, lambda db: repository.note(db, "care", built))
     return built.id
 
 

@@ -7,12 +7,12 @@ import openai
 import pytest
 
 from tests.e2e.server import Server
-from training import forgetting, judge
-from training.examples import Message
-from training.forgetting_rules import Forgetting
-from training.judge import Pair
-from training.judge_rules import Judge
-from training.settings import Evaluation
+from training.data.examples import Message
+from training.evaluation import forgetting, judge
+from training.evaluation.judge import Pair
+from training.recipe.forgetting import Forgetting
+from training.recipe.judge import Judge
+from training.recipe.recipe import Evaluation
 
 pytestmark = pytest.mark.e2e
 RULES = Evaluation(resamples=400)

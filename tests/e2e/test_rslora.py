@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from serving import artifacts
-from serving.adapter_check import stamp
-from serving.registry import Registry
+from serving.adapters import artifacts
+from serving.adapters.registry import Registry
+from serving.adapters.validation import stamp
 from switchboard_kernels.tiny_checkpoint import make_adapter
 from tests.e2e.server import Server, with_registry
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from serving import adapter_check, artifacts
-from serving import settings as server_settings
+from serving.adapters import artifacts, validation
+from serving.config import settings as server_settings
 from tests.e2e.server import Server
-from training import trainer
-from training.job import Job
-from training.resources import Resources
-from training.settings import Lora, Recipe, Sft
+from training.execution import executor
+from training.recipe.recipe import Lora, Recipe, Sft
+from training.recipe.resources import Resources
+from training.trainers.job import Job
 
 pytestmark = pytest.mark.e2e
 ROWS = [(f"customer: where is order {n}?", f"I will look up order {n} for you.") for n in range(8)]
@@ -51,7 +51,7 @@ async def test_a_job_finds_the_server_s_cluster_and_serving_goes_on(
     settings = await asyncio.to_thread(server_settings.load, server.config)
     answers: list[int] = []
     with server.http() as http:
-        async with trainer.make(there, settings) as worker:
+        async with executor.make(there, settings) as worker:
             running = asyncio.create_task(worker.train(job))
             body = {"model": "base", "messages": [{"role": "user", "content": "hi"}]}
             while not running.done():
@@ -62,7 +62,7 @@ async def test_a_job_finds_the_server_s_cluster_and_serving_goes_on(
                 await asyncio.sleep(0.2)
             result = await running
     assert (result.steps, result.adapter) == (2, str(tmp_path / "out" / "adapter"))
-    rank = adapter_check.check_adapter(
+    rank = validation.check_adapter(
         Path(result.adapter), base_hash=base_hash, max_rank=16, base_folder=base_model
     )
     assert rank == 4

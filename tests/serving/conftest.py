@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from serving import artifacts
+from serving.adapters import artifacts
 from serving.store.records import FeedbackRecord, InteractionRecord
 
 Interactions = Callable[..., InteractionRecord]

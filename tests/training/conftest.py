@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from serving.settings import Settings
+from serving.config.settings import Settings
 from tests.training.stand_in import wanted
 from tests.training.stub_server import Stub, serving
-from training.settings import Lora, Recipe, Sft
-from training.worker import Worker
+from training.execution.local import Worker
+from training.recipe.recipe import Lora, Recipe, Sft
 
 TEMPLATE = (
     "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}"

@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from safetensors.numpy import save_file
 
-from training.job import Job, Result
-from training.worker import Worker
+from training.execution.local import Worker
+from training.trainers.job import Job, Result
 
 
 def wanted(prompt: str) -> str:

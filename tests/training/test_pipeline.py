@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from serving.adapters.registry import Registry
+from serving.config.settings import Settings
 from serving.errors import AdapterRefused, Conflict, NotFound
-from serving.registry import Registry
-from serving.settings import Settings
 from serving.store import datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import State
@@ -22,8 +22,9 @@ from tests.training.records import labelled
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
 from tests.waiting import until_async
-from training import dataset_store, pipeline
-from training.curation import curate
+from training import pipeline
+from training.data import repository
+from training.data.curation import curate
 from training.errors import (
     DatasetError,
     EvaluationFailed,
@@ -31,10 +32,10 @@ from training.errors import (
     RecipeError,
     TooLittleData,
 )
-from training.job import Job, Result
-from training.judge_rules import Judge
-from training.settings import Recipe
-from training.worker import Worker
+from training.execution.local import Worker
+from training.recipe.judge import Judge
+from training.recipe.recipe import Recipe
+from training.trainers.job import Job, Result
 
 KEY = "sb-trainer"
 CONVERSATIONS = 20
@@ -156,7 +157,7 @@ async def test_a_dataset_that_cannot_be_judged_is_refused(
 ) -> None:
     rules = recipe(golden_conversations=1).curation
     rules = rules.model_copy(update={"golden_share": 0.2})
-    built = await dataset_store.build(store, "care", rules, tmp_path / "runs")
+    built = await repository.build(store, "care", rules, tmp_path / "runs")
     golden = built.manifest["splits"]["golden"]
     with pytest.raises(DatasetError, match="has 0 examples to learn from and"):
         await run(settings, good, tmp_path, dataset_id=golden)
@@ -406,9 +407,9 @@ async def test_a_run_killed_at_any_moment_leaves_no_half_registered_version(
 RUN = """
 import asyncio, sys
 from pathlib import Path
-from serving.settings import Settings
+from serving.config.settings import Settings
 from training import pipeline
-from training.settings import Recipe
+from training.recipe.recipe import Recipe
 
 settings, recipe, url, out = sys.argv[1:]
 asyncio.run(

@@ -2,7 +2,7 @@
 
 from alembic import context
 
-from serving.store.models import Base
+from serving.store.tables import Base
 
 context.configure(
     connection=context.config.attributes["connection"],

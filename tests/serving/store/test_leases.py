@@ -4,7 +4,7 @@ from sqlalchemy import update
 
 from serving.store import leases
 from serving.store.database import Database
-from serving.store.models import LeaseRow
+from serving.store.tables import LeaseRow
 
 LONG_S = 1000.0
 

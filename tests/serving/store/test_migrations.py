@@ -15,8 +15,8 @@ from serving.store import interactions
 from serving.store.database import Database
 from serving.store.migrations.newest import has_newest, newest
 from serving.store.migrations.upgrade import config
-from serving.store.models import Base, Interaction
 from serving.store.records import InteractionRecord
+from serving.store.tables import Base, Interaction
 
 
 def open_once(url: str) -> None:

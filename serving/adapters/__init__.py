@@ -1,0 +1,1 @@
+"""LoRA adapter versions: published, verified, registered, loaded into the engine."""

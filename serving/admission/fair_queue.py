@@ -1,0 +1,337 @@
+"""Who is answered now, who waits and who is turned away. One per replica; no I/O, no lock.
+
+A replica has a fixed number of places, one for each sequence that the engine runs at once, so that
+requests queue here, where lines of business are told apart, and not in the engine. A request that
+finds room takes its places at once. Otherwise it waits in its line's queue, which is bounded; past
+the bound it is refused at once.
+
+**Choice.** A free place goes to the waiting line with the fewest places for its weight: weighted
+max-min fairness (Bertsekas and Gallager, Data Networks, 1992, §6.5.2), which is what
+dominant-resource fairness (Ghodsi et al., NSDI 2011) is for one resource. Places are shared, not
+requests, so a line that asks for long answers pays for them. A line that holds none is next.
+
+**Headroom.** Places cannot be taken back from a running answer. So while other lines are present a
+line stops at its share plus a part (`borrow`) of the rest, as in Kubernetes' API Priority and
+Fairness, and a quiet line's request finds a place free instead of waiting for a flood's answers.
+
+**Rates** are checked first; see rate.py.
+"""
+
+import asyncio
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from functools import partial
+
+from serving.admission.rate_limit import Bucket
+from serving.config.limits import KeyLimits, Limits, LobLimits
+from serving.errors import Overloaded, RateLimited
+from serving.observability import metrics
+
+_SMOOTHING = 0.1
+
+
+class Line:
+    """The state of one line of business: its queues, a deque per priority level, and its places."""
+
+    __slots__ = (
+        "bucket",
+        "cap",
+        "inflight",
+        "last",
+        "left_at",
+        "max_queue",
+        "name",
+        "present",
+        "queues",
+        "waiting",
+        "weight",
+    )
+
+    def __init__(self, name: str, limits: LobLimits, levels: int, places: int, replicas: int):
+        self.name = name
+        self.set_limits(limits, places, replicas)
+        self.queues: list[deque[Claim]] = [deque() for _ in range(levels)]
+        self.waiting = 0
+        self.inflight = 0
+        self.cap = places
+        self.last = 0  # its latest admission's number: among equals, the longest ago goes first
+        self.present = False
+        self.left_at = 0.0
+
+    def set_limits(self, limits: LobLimits, places: int, replicas: int) -> None:
+        """Take what the configuration says of the line."""
+        self.weight = limits.weight
+        self.max_queue = places if limits.max_queue is None else limits.max_queue
+        self.bucket = _bucket(limits, replicas)
+
+    def head(self) -> "Claim":
+        """The waiting request that goes first."""
+        return next(queue[0] for queue in self.queues if queue)
+
+    def fits(self, cost: int) -> bool:
+        """Whether the line may take so many more places; one request it may always have."""
+        return not self.inflight or self.inflight + cost <= self.cap
+
+
+class Key:
+    """The state of one API key."""
+
+    __slots__ = ("bucket", "max_queue", "name", "waiting")
+
+    def __init__(self, name: str, limits: KeyLimits, replicas: int) -> None:
+        self.name = name
+        self.max_queue = limits.max_queue
+        self.bucket = _bucket(limits, replicas)
+        self.waiting = 0
+
+
+class Claim:
+    """One request's places, held or waited for. Made by `Admission.claim`."""
+
+    __slots__ = ("cost", "held", "key", "level", "line", "since", "waiter")
+
+    def __init__(self, line: Line, key: Key, level: int, cost: int, now: float) -> None:
+        self.line = line
+        self.key = key
+        self.level = level
+        self.cost = cost
+        self.since = now
+        self.held = False
+        self.waiter: asyncio.Future[None] | None = None
+
+
+class Admission:
+    """A replica's places and queues.
+
+    Args:
+        limits: The configuration's `limits`.
+        lobs: Each line's limits, by name; "" for requests on the base model.
+        places: Sequences that may be answered at once.
+        levels: Priority levels.
+        replicas: Among how many replicas rates are divided.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        limits: Limits,
+        lobs: Mapping[str, LobLimits],
+        *,
+        places: int,
+        levels: int = 1,
+        replicas: int = 1,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.places = places
+        self.inflight = 0
+        self.waiting = 0
+        self.lines = {
+            name: Line(name, of_lob, levels, places, replicas) for name, of_lob in lobs.items()
+        }
+        self._limits = limits
+        self._replicas = replicas
+        self._clock = clock
+        self._keys: dict[str, Key] = {}
+        self._admitted = 0
+        self._stale_at = math.inf
+        self._hold_s = 0.0
+
+    def configure(
+        self, limits: Limits, lobs: Mapping[str, LobLimits], *, places: int, replicas: int
+    ) -> None:
+        """Change everything but the priority levels; who waits goes on waiting.
+
+        Buckets start full again. A line that is gone stays, since its last requests may.
+        """
+        self._limits, self._replicas, self.places = limits, replicas, places
+        self._keys.clear()
+        for name, of_lob in lobs.items():
+            line = self.lines.get(name)
+            if line is None:
+                levels = len(self.lines[""].queues)
+                self.lines[name] = Line(name, of_lob, levels, places, replicas)
+            else:
+                line.set_limits(of_lob, places, replicas)
+        self.expose()
+        now = self._clock()
+        self._update_caps(None, now)
+        self._dispatch(now)
+
+    def expose(self) -> None:
+        """Show the queues and places on /metrics, which reads them when it is asked."""
+        for name, line in self.lines.items():
+            metrics.QUEUED.labels(name).set_function(partial(getattr, line, "waiting"))
+            metrics.PLACES.labels(name).set_function(partial(getattr, line, "inflight"))
+
+    def arrive(self, key_id: str, key_name: str) -> Key:
+        """Let a request of a key in; needs nothing of its body.
+
+        Raises:
+            RateLimited: The key has used up its rate.
+        """
+        key = self._keys.get(key_id)
+        if key is None:
+            limits = self._limits.keys.get(key_name, self._limits.default_key)
+            key = self._keys[key_id] = Key(key_name, limits, self._replicas)
+        self._take_token(key.bucket, self._clock(), "", "key_rate", f"The key {key.name}")
+        return key
+
+    def claim(self, lob: str, key: Key, level: int = 0, cost: int = 1) -> Claim:
+        """Take places for a request, or queue it: `held` says which.
+
+        Args:
+            lob: The line of business; "" for the base model.
+            key: The caller's.
+            level: The priority level; 0 goes first.
+            cost: Sequences that the engine will run for it.
+
+        Raises:
+            RateLimited: The line has used up its rate.
+            Overloaded: No room, and the line's or the key's queue is full.
+        """
+        now = self._clock()
+        line = self.lines[lob]
+        self._take_token(line.bucket, now, lob, "lob_rate", lob or "The base model")
+        if not line.present or now >= self._stale_at:
+            self._update_caps(line, now)
+        claim = Claim(line, key, level, min(cost, line.cap), now)
+        if not self.waiting and self.inflight + claim.cost <= self.places and line.fits(claim.cost):
+            self._admit(claim, now)
+            return claim
+        self._queue(claim)
+        self._dispatch(now)
+        if not claim.held:
+            self._check_queues(claim)
+        return claim
+
+    def release(self, claim: Claim) -> None:
+        """Give places back, or leave the queue."""
+        line = claim.line
+        now = self._clock()
+        if claim.held:
+            claim.held = False
+            line.inflight -= claim.cost
+            self.inflight -= claim.cost
+            self._hold_s += _SMOOTHING * (now - claim.since - self._hold_s)
+        else:
+            self._unqueue(claim)
+        self._note_if_left(line, now)
+        if self.waiting:
+            self._dispatch(now)
+
+    def _take_token(
+        self, bucket: Bucket | None, now: float, lob: str, reason: str, whose: str
+    ) -> None:
+        if bucket is not None and (wait_s := bucket.take(now)):
+            metrics.REJECTED.labels(lob, reason).inc()
+            raise RateLimited(
+                f"{whose} has more requests than its rate allows.",
+                headers=self._retry_after(wait_s),
+            )
+
+    def _note_if_left(self, line: Line, now: float) -> None:
+        if not line.inflight and not line.waiting:
+            line.left_at = now
+            self._stale_at = min(self._stale_at, now + self._limits.present_s)
+
+    def _admit(self, claim: Claim, now: float) -> None:
+        line = claim.line
+        line.inflight += claim.cost
+        self.inflight += claim.cost
+        self._admitted += 1
+        line.last = self._admitted
+        claim.since = now
+        claim.held = True
+        if claim.waiter is not None and not claim.waiter.done():
+            claim.waiter.set_result(None)
+
+    def _queue(self, claim: Claim) -> None:
+        claim.line.queues[claim.level].append(claim)
+        claim.line.waiting += 1
+        claim.key.waiting += 1
+        self.waiting += 1
+
+    def _unqueue(self, claim: Claim) -> None:
+        try:
+            claim.line.queues[claim.level].remove(claim)
+        except ValueError:
+            return  # released before
+        claim.line.waiting -= 1
+        claim.key.waiting -= 1
+        self.waiting -= 1
+
+    def _dispatch(self, now: float) -> None:
+        """Give what is free to the waiting lines that are furthest below their share."""
+        if now >= self._stale_at:
+            self._update_caps(None, now)
+        while self.waiting:
+            best: Line | None = None
+            for line in self.lines.values():
+                if (
+                    line.waiting
+                    and line.fits(line.head().cost)
+                    and (best is None or _rank(line) < _rank(best))
+                ):
+                    best = line
+            if best is None:
+                return
+            claim = best.head()
+            if self.inflight + claim.cost > self.places:
+                return  # it waits for room; to let smaller ones by would starve it
+            self._unqueue(claim)
+            self._admit(claim, now)
+
+    def _check_queues(self, claim: Claim) -> None:
+        """Take a claim out of the queue again if it is over a bound.
+
+        A line's bound counts what goes before the claim, so that a batch's summaries that wait do
+        not turn live suggestions away.
+        """
+        line, key = claim.line, claim.key
+        if sum(map(len, line.queues[: claim.level + 1])) > line.max_queue:
+            reason, whose = "queue_full", line.name or "the base model"
+        elif key.max_queue is not None and key.waiting > key.max_queue:
+            reason, whose = "key_queue_full", f"the key {key.name}"
+        else:
+            return
+        self.release(claim)
+        metrics.REJECTED.labels(line.name, reason).inc()
+        raise Overloaded(
+            f"Too many requests of {whose} wait already.",
+            headers=self._retry_after(self._hold_s * (line.waiting + 1) / line.cap),
+        )
+
+    def _update_caps(self, arriving: Line | None, now: float) -> None:
+        """Notice which lines are present, and set what each may take beside the others."""
+        if arriving is not None:
+            arriving.present = True
+        present = []
+        self._stale_at = math.inf
+        for line in self.lines.values():
+            if line is arriving or line.inflight or line.waiting:
+                present.append(line)
+            elif line.present:
+                leaves_at = line.left_at + self._limits.present_s
+                line.present = now < leaves_at
+                if line.present:
+                    present.append(line)
+                    self._stale_at = min(self._stale_at, leaves_at)
+        weights = sum(line.weight for line in present)
+        for line in present:
+            share = self.places * line.weight / weights
+            line.cap = max(1, int(share + self._limits.borrow * (self.places - share)))
+
+    def _retry_after(self, wait_s: float) -> dict[str, str]:
+        low, high = self._limits.retry_after_min_s, self._limits.retry_after_max_s
+        return {"retry-after": str(max(low, min(high, math.ceil(wait_s))))}
+
+
+def _bucket(limits: LobLimits | KeyLimits, replicas: int) -> Bucket | None:
+    rate = limits.requests_per_minute
+    return Bucket(rate / replicas) if rate else None
+
+
+def _rank(line: Line) -> tuple[float, int]:
+    return line.inflight / line.weight, line.last

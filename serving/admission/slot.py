@@ -1,0 +1,58 @@
+"""A request's stay: it waits for its places and gives them back, whatever happens to it."""
+
+import asyncio
+import time
+
+from serving.admission.deadline import Deadline
+from serving.admission.fair_queue import Admission, Claim, Key
+from serving.observability import metrics
+
+
+class Visit:
+    """A request's stay, as a context.
+
+    Args:
+        admission: The replica's.
+        key: What `Admission.arrive` gave for the caller's key.
+
+    Attributes:
+        waited_s: Time in the queue.
+    """
+
+    __slots__ = ("_admission", "_claim", "_key", "waited_s")
+
+    def __init__(self, admission: Admission, key: Key) -> None:
+        self._admission = admission
+        self._key = key
+        self._claim: Claim | None = None
+        self.waited_s = 0.0
+
+    def __enter__(self) -> "Visit":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._claim is not None:
+            self._admission.release(self._claim)
+
+    async def enter(self, lob: str, level: int, cost: int, deadline: Deadline) -> bool:
+        """Take places, waiting for them if need be.
+
+        Returns:
+            Whether it waited; then what was decided before may be out of date.
+
+        Raises:
+            RateLimited, Overloaded: As `Admission.claim`.
+            DeadlineExceeded: The deadline passed in the queue.
+        """
+        claim = self._claim = self._admission.claim(lob, self._key, level, cost)
+        if claim.held:
+            return False
+        began = time.perf_counter()
+        claim.waiter = asyncio.get_running_loop().create_future()
+        done, _ = await asyncio.wait((claim.waiter,), timeout=deadline.left())
+        self.waited_s = time.perf_counter() - began
+        metrics.QUEUE_WAIT.labels(lob).observe(self.waited_s)
+        if not done:
+            metrics.REJECTED.labels(lob, "deadline").inc()
+            raise deadline.error()
+        return True

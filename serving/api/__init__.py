@@ -1,0 +1,1 @@
+"""Switchboard's own endpoints: adapters, feedback, interactions, configuration."""

@@ -1,0 +1,324 @@
+"""Our own endpoints: models, feedback, interactions, adapters, readiness.
+
+Thin handlers: each checks who asks, calls one function of the store, the registry or the
+coordinator, and shapes the answer. gateway.py has authenticated the caller and put the key in
+`request.state.key`.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any, Literal
+
+from fastapi import FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from starlette.exceptions import HTTPException
+
+from serving import errors
+from serving.adapters.manager import Adapters
+from serving.adapters.registry import Registry
+from serving.auth import ApiKey, Role
+from serving.capture.health import Health
+from serving.errors import (
+    InvalidRequest,
+    NotFound,
+    PermissionDenied,
+    StoreUnavailable,
+    SwitchboardError,
+)
+from serving.observability import metrics
+from serving.rollout.coordinator import Rollout
+from serving.store import feedback, interactions
+from serving.store.database import Database
+from serving.store.records import AdapterVersion, FeedbackRecord, InteractionRecord
+
+DRAIN_WAIT_S = 3.0
+
+
+class FeedbackBody(BaseModel):
+    """What an agent's desktop sends about one response."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: str = Field(min_length=1, max_length=128, description="The response's own id.")
+    key: str | None = Field(
+        None,
+        min_length=1,
+        max_length=128,
+        description="Idempotency key: sending the same again changes nothing. Default: the id.",
+    )
+    lob: str | None = Field(None, description="If given, must be the interaction's.")
+    rating: float | Literal["up", "down"] | None = Field(
+        None, description="0 (useless) to 1 (perfect), or a thumb."
+    )
+    edit: str | None = Field(
+        None, max_length=100_000, description="The text that the agent finally used."
+    )
+    used: bool | None = Field(None, description="The agent used the output, edited or not.")
+    rejected: bool | None = Field(None, description="The agent discarded the output.")
+    comment: str | None = Field(None, max_length=10_000)
+
+    @model_validator(mode="after")
+    def _says_something(self) -> "FeedbackBody":
+        said = (self.rating, self.edit, self.used, self.rejected, self.comment)
+        if all(value is None for value in said):
+            raise ValueError("give at least one of rating, edit, used, rejected, comment")
+        if isinstance(self.rating, float) and not 0 <= self.rating <= 1:
+            raise ValueError("rating is from 0 to 1")
+        if self.used and self.rejected:
+            raise ValueError("used and rejected contradict each other")
+        return self
+
+
+class CanaryBody(BaseModel):
+    """How much of a line of business's conversations a canary answers."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    share: float = Field(gt=0, lt=1)
+    force: bool = False
+
+
+class PromoteBody(BaseModel):
+    """Options of a promotion."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    force: bool = Field(False, description="Promote a version that the gate rejected.")
+
+
+class RollbackBody(BaseModel):
+    """What a rollback is meant to end."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    canary: str | None = Field(
+        None, description="Stop this canary only; 409 if it has ended, and nothing changes."
+    )
+
+
+Rollouts = Callable[[str, dict[str, Any]], Awaitable[Rollout]]
+"""Runs `promote`, `canary` or `rollback` on the cluster's coordinator."""
+
+
+def build(
+    *,
+    db: Database,
+    registry: Registry,
+    health: Health,
+    adapters: Adapters,
+    base: str,
+    ready: Callable[[], Awaitable[None]],
+    rollouts: Rollouts,
+) -> FastAPI:
+    """Make the application of our own endpoints.
+
+    Args:
+        db: The store.
+        registry: Adapter versions.
+        health: What /ready says beside the engine, and whether interactions are still to come.
+        adapters: This replica's adapters and routing table.
+        base: The base model's served name.
+        ready: Raises unless the engine answers.
+        rollouts: The coordinator.
+    """
+    app = FastAPI(title="Switchboard", version="1", docs_url=None, redoc_url=None)
+    started = int(time.time())
+
+    @app.exception_handler(SwitchboardError)
+    async def _ours(_: Request, exc: Exception) -> JSONResponse:
+        if not isinstance(exc, SwitchboardError):
+            raise exc
+        return JSONResponse(errors.body(exc), exc.status, errors.headers(exc))
+
+    @app.exception_handler(RequestValidationError)
+    async def _invalid(_: Request, exc: Exception) -> JSONResponse:
+        if not isinstance(exc, RequestValidationError):
+            raise exc
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"] if part != "body") or None
+        error = InvalidRequest(f"{where or 'The body'}: {first['msg']}.", param=where)
+        return JSONResponse(errors.body(error), error.status)
+
+    @app.exception_handler(HTTPException)
+    async def _http(_: Request, exc: Exception) -> JSONResponse:
+        if not isinstance(exc, HTTPException):
+            raise exc
+        error: SwitchboardError = (
+            NotFound("There is no such endpoint.")
+            if exc.status_code == 404
+            else InvalidRequest(str(exc.detail))
+        )
+        return JSONResponse(errors.body(error), exc.status_code)
+
+    @app.get("/ready")
+    async def _ready() -> dict[str, Any]:
+        await ready()
+        return health.page("ready")
+
+    @app.get("/v1/models")
+    async def _models(request: Request) -> dict[str, Any]:
+        key: ApiKey = request.state.key
+        data = [_model(base, None, started)]
+        lobs = sorted(adapters.table.lobs)
+        data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
+        try:
+            versions = [v for v in await registry.list() if v.lob in lobs]
+        except StoreUnavailable:
+            versions = list(adapters.loaded.values())
+        hidden = set() if key.allows(Role.TRAINER) else {"candidate", "rejected"}
+        data += [
+            _model(v.name, base, int(v.created_at))
+            for v in versions
+            if key.allows_lob(v.lob) and v.state not in hidden
+        ]
+        return {"object": "list", "data": data}
+
+    @app.post("/v1/feedback")
+    async def _feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
+        key: ApiKey = request.state.key
+        _need(key, Role.SERVICE, Role.AGENT)
+        interaction = await _interaction(body.id)
+        _scope(key, interaction, body.lob)
+        record = FeedbackRecord(
+            interaction_id=body.id,
+            client_key=body.key or body.id,
+            key_id=key.id or "",
+            rating={"up": 1.0, "down": 0.0}.get(body.rating)
+            if isinstance(body.rating, str)
+            else body.rating,
+            edit=body.edit,
+            used=body.used,
+            rejected=body.rejected,
+            comment=body.comment,
+        )
+        stored, created = await feedback.add(db, record)
+        if created:
+            metrics.FEEDBACK.labels(interaction.lob or "").inc()
+        return {
+            "object": "feedback",
+            "id": stored.id,
+            "interaction_id": stored.interaction_id,
+            "created": created,
+        }
+
+    @app.get("/v1/interactions/{id}")
+    async def _get_interaction(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
+        interaction = await _interaction(id)
+        _scope(request.state.key, interaction, None)
+        given = await feedback.for_interaction(db, id)
+        return {
+            "object": "interaction",
+            **interaction.model_dump(mode="json"),
+            "feedback": [f.model_dump(mode="json", exclude={"interaction_id"}) for f in given],
+        }
+
+    @app.get("/v1/adapters")
+    async def _adapters(
+        request: Request, lob: Annotated[str | None, Query()] = None
+    ) -> dict[str, Any]:
+        key: ApiKey = request.state.key
+        _need(key, Role.TRAINER)
+        data = [_adapter(v) for v in await registry.list(lob) if key.allows_lob(v.lob)]
+        return {"object": "list", "data": data}
+
+    @app.post("/v1/adapters/{name}/promote")
+    async def _promote(
+        request: Request, name: str, body: PromoteBody | None = None
+    ) -> dict[str, Any]:
+        options = body or PromoteBody()
+        return await _run(request, "promote", name, {"name": name, "force": options.force})
+
+    @app.post("/v1/adapters/{name}/canary")
+    async def _canary(request: Request, name: str, body: CanaryBody) -> dict[str, Any]:
+        return await _run(request, "canary", name, {"name": name, **body.model_dump()})
+
+    @app.post("/v1/adapters/{lob}/rollback")
+    async def _rollback(
+        request: Request, lob: str, body: RollbackBody | None = None
+    ) -> dict[str, Any]:
+        options = body or RollbackBody()
+        return await _run(request, "rollback", lob, {"lob": lob, "canary": options.canary})
+
+    async def _run(
+        request: Request, action: str, name: str, options: dict[str, Any]
+    ) -> dict[str, Any]:
+        key: ApiKey = request.state.key
+        _need(key, Role.ADMIN)
+        lob = name.partition("@")[0]
+        if lob not in adapters.table.lobs:
+            raise NotFound(f"There is no line of business {lob[:64]}.", param="lob")
+        if not key.allows_lob(lob):
+            raise PermissionDenied(f"This key does not cover {lob}.", param="lob")
+        done = await rollouts(action, {**options, "key_id": key.id})
+        return {
+            "object": "rollout",
+            "action": done.action,
+            "lob": done.lob,
+            "from": done.from_version or base,
+            "to": done.to_version or base,
+            "share": done.share,
+            "epoch": done.epoch,
+            "replicas": done.replicas,
+            "seconds": done.seconds,
+        }
+
+    async def _interaction(id_: str) -> InteractionRecord:
+        """Look an interaction up, waiting for one that was answered a moment ago."""
+        found = await interactions.get(db, id_)
+        deadline = time.monotonic() + DRAIN_WAIT_S
+        while found is None and _is_recent(id_) and time.monotonic() < deadline:
+            await asyncio.sleep(0.02)
+            found = await interactions.get(db, id_)
+        if found is None:
+            if _is_recent(id_) and health.behind:
+                raise StoreUnavailable(
+                    f"The interaction {id_} may wait for the store, which was down. Try again."
+                )
+            raise NotFound(f"There is no interaction {id_}.", param="id")
+        return found
+
+    return app
+
+
+def _is_recent(id_: str) -> bool:
+    """Whether an id that we gave (its first twelve hex digits are milliseconds) is fresh."""
+    _, _, tail = id_.replace("_", "-").partition("-")
+    try:
+        age_s = time.time() - int(tail[:12], 16) / 1e3
+    except ValueError:
+        return False
+    return len(tail) == 32 and -5 < age_s < 3600
+
+
+def _need(key: ApiKey, *roles: Role) -> None:
+    if not any(key.allows(role) for role in roles):
+        names = " or ".join(roles)
+        raise PermissionDenied(f"This needs a key with the role {names}.")
+
+
+def _scope(key: ApiKey, interaction: InteractionRecord, lob: str | None) -> None:
+    if interaction.lob and not key.allows_lob(interaction.lob):
+        raise PermissionDenied("This key does not cover the interaction's line of business.")
+    if lob is not None and lob != interaction.lob:
+        raise PermissionDenied(
+            f"The interaction belongs to {interaction.lob or 'no line of business'}, not {lob}.",
+            param="lob",
+        )
+
+
+def _model(id_: str, parent: str | None, created: int) -> dict[str, Any]:
+    return {
+        "id": id_,
+        "object": "model",
+        "created": created,
+        "owned_by": "switchboard",
+        "root": parent or id_,
+        "parent": parent,
+    }
+
+
+def _adapter(version: AdapterVersion) -> dict[str, Any]:
+    return {"object": "adapter", **version.model_dump(mode="json", exclude={"id"})}

@@ -1,0 +1,1 @@
+"""Ray and HAProxy, and nothing else imports Ray: replicas, the coordinator, options."""

@@ -1,0 +1,218 @@
+"""Puts a replica together: store, journal, keys, engine, adapters, gateway.
+
+It imports neither Ray nor vLLM itself; deployment.py calls `start` inside a Serve replica.
+"""
+
+import asyncio
+import importlib
+import os
+import re
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serving.adapters import artifacts
+from serving.adapters.manager import Adapters
+from serving.adapters.registry import Registry
+from serving.admission.fair_queue import Admission
+from serving.admission.priority import Priorities
+from serving.api import app, config, openapi
+from serving.auth import KeyRing
+from serving.capture import Drainer, Journal
+from serving.capture.health import Health
+from serving.capture.interaction import to_record
+from serving.config import prompts
+from serving.config.limits import LobLimits
+from serving.config.revision import Revision, light_part
+from serving.config.settings import Settings
+from serving.errors import ConfigError, Unavailable
+from serving.fallback.chain import Chains
+from serving.gateway.app import Gateway
+from serving.routing import Table
+from serving.store import interactions
+from serving.store.database import Database
+
+FLUSH_S = 5.0
+DRAIN_BATCH = 64
+CHECK_ENGINE_S = 120.0
+FAULT = "switchboard-fault: "
+
+if TYPE_CHECKING:
+    from serving.engine.engine import Engine
+
+
+@dataclass(slots=True)
+class Parts:
+    """What a replica is made of."""
+
+    engine: "Engine"
+    adapters: Adapters
+    admission: Admission
+    chains: Chains
+    gateway: Gateway
+    drainer: Drainer
+    journal: Journal
+    db: Database
+    keys: KeyRing
+    draining: asyncio.Task[None]
+    revision: str | None = None
+
+    def configure(self, revision: Revision) -> None:
+        """Answer by another revision from the next request on; no await, so no request sees half.
+
+        Raises:
+            ConfigError: Its prompts are unfit; nothing has changed.
+        """
+        settings = light_part(self.gateway.settings, revision.settings)
+        parsed = prompts.parse(revision.prompts, settings.lobs)
+        self.gateway.configure(settings, parsed)
+        self.adapters.set_lobs(_fallbacks(settings))
+        self.chains.configure(settings)
+        self.admission.configure(
+            settings.limits,
+            _lob_limits(settings),
+            places=settings.limits.max_inflight or self.engine.max_num_seqs,
+            replicas=revision.settings.replicas,
+        )
+        self.revision = revision.hash
+
+    async def stop(self) -> None:
+        """Move what is captured to the store, as far as it is up, and end the engine."""
+        with suppress(Unavailable, TimeoutError):
+            await self.drainer.flush(FLUSH_S)
+        self.draining.cancel()
+        self.journal.close()
+        await self.chains.close()
+        await self.keys.stop()
+        await self.db.close()
+        await self.engine.stop()
+
+
+async def start(
+    revision: Revision, name: str, rollouts: app.Rollouts, configs: config.Configs
+) -> Parts:
+    """Start a replica's parts; returns when the engine can answer.
+
+    Args:
+        revision: The configuration.
+        name: The replica's unique name.
+        rollouts: Runs a rollout on the cluster's coordinator.
+        configs: Reads and applies configurations there.
+    """
+    settings = revision.settings
+    engine_module = importlib.import_module("serving.engine.engine")
+    db = Database(settings.store.url)
+    await db.open_when_up()
+    registry = Registry(db, settings.adapters.uri)
+    journal = Journal(
+        settings.journal.dir,
+        re.sub(r"[^A-Za-z0-9-]+", "-", name),
+        fsync=settings.journal.fsync,
+        limit_bytes=settings.journal.limit_bytes,
+    )
+
+    async def sink(payloads: list[bytes]) -> None:
+        # Parsing streams takes a while: in a thread, so that no token waits for it.
+        records = await asyncio.to_thread(lambda: [to_record(payload) for payload in payloads])
+        await interactions.save(db, records)
+
+    drainer = Drainer(settings.journal.dir, journal, sink, batch=DRAIN_BATCH)
+    keys = KeyRing(db)
+    await keys.start()
+    draining = asyncio.create_task(drainer.run())
+    engine: Engine = await engine_module.Engine.start(settings)
+    adapters = Adapters(
+        engine,
+        registry,
+        Table(settings.served_name, settings.lobs, {}),
+        base_hash=await asyncio.to_thread(artifacts.model_hash, settings.model),
+        base_folder=_folder(settings.model),
+        max_rank=settings.adapters.max_rank,
+        cache_dir=settings.adapters.cache_dir,
+    )
+    adapters.set_lobs(_fallbacks(settings))
+    chains = Chains(engine.app, engine.check, adapters, settings)
+    await engine.ready()
+    health = Health(
+        name,
+        store=(keys.alarm, drainer.alarm),
+        journal=journal,
+        drainer=drainer,
+        limit_bytes=settings.journal.limit_bytes,
+    )
+    own = app.build(
+        db=db,
+        registry=registry,
+        health=health,
+        adapters=adapters,
+        base=settings.served_name,
+        ready=engine.ready,
+        rollouts=rollouts,
+    )
+    limits = settings.limits
+    admission = Admission(
+        limits,
+        _lob_limits(settings),
+        places=limits.max_inflight or engine.max_num_seqs,
+        levels=Priorities(limits.priorities).levels,
+        replicas=settings.replicas,
+    )
+    admission.expose()
+    own.include_router(config.router(configs, check_engine))
+    openapi.describe(own)
+    gateway = Gateway(
+        engine_app=engine.app,
+        api_app=own,
+        keys=keys,
+        adapters=adapters,
+        admission=admission,
+        chains=chains,
+        journal=journal,
+        prompts=prompts.parse(revision.prompts, settings.lobs),
+        sampling_fields=engine_module.chat_fields(),
+        health=health,
+        settings=settings,
+        replica=name,
+    )
+    return Parts(engine, adapters, admission, chains, gateway, drainer, journal, db, keys, draining)
+
+
+async def check_engine(settings: Settings) -> None:
+    """Have vLLM judge engine settings in a process of its own, without starting an engine.
+
+    Raises:
+        ConfigError: vLLM refuses them.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "serving.engine.engine"),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        env={**os.environ, **settings.env},
+    )
+    try:
+        async with asyncio.timeout(CHECK_ENGINE_S):
+            out, _ = await process.communicate(settings.model_dump_json().encode())
+    except TimeoutError:
+        process.kill()
+        raise ConfigError(f"engine: the check did not end in {CHECK_ENGINE_S:g} s.") from None
+    if process.returncode:
+        fault = out.decode("utf-8", "replace").rpartition(FAULT)[2].strip()
+        raise ConfigError(fault or "engine: vLLM ended without a word.", param="engine")
+
+
+def _fallbacks(settings: Settings) -> dict[str, list[str]]:
+    return {name: lob.fallback for name, lob in settings.lobs.items()}
+
+
+def _lob_limits(settings: Settings) -> dict[str, LobLimits]:
+    """Each line's limits; the base model's under no name."""
+    return {"": settings.limits.base} | {name: lob.limits for name, lob in settings.lobs.items()}
+
+
+def _folder(model: str) -> Path | None:
+    """The base's files, unless `model` is a hub id."""
+    path = Path(model)
+    return path if path.is_dir() else None

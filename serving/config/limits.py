@@ -1,0 +1,108 @@
+"""The configuration's limits: what a line of business, a key or a request may use."""
+
+from pydantic import Field, field_validator
+
+from serving.config.base import Section
+
+TASKS = ("suggestion", "summary", "chat", "completion", "response")
+
+
+class LobLimits(Section):
+    """What one line of business may use, and how long its requests may take."""
+
+    weight: float = Field(1.0, gt=0, description="Its share of the places, against the others'.")
+    max_queue: int | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Requests that may wait on a replica, batch ones not counted against live ones; "
+            "default as many as there are places."
+        ),
+    )
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="Rate over all replicas, in bursts of ten seconds' worth at most."
+    )
+    timeout_s: float | None = Field(
+        300.0, gt=0, description="Deadline of an answer, queue included; null is none."
+    )
+
+
+class KeyLimits(Section):
+    """What one API key may use."""
+
+    max_queue: int | None = Field(
+        None, ge=0, description="Requests that may wait on a replica, over all its lines."
+    )
+    requests_per_minute: float | None = Field(
+        None, gt=0, description="Rate over all replicas; checked before the body is read."
+    )
+
+
+class GrammarLimits(Section):
+    """What a client's schema, regular expression or grammar may come to."""
+
+    max_bytes: int = Field(65_536, ge=1024, description="Length of each.")
+    max_depth: int = Field(
+        64, ge=4, description="Nesting: lists and objects of a schema, groups of an expression."
+    )
+    max_repetitions: int = Field(
+        10_000,
+        ge=1,
+        description=(
+            "Counted repetitions, multiplied where they nest ((a{10}b){20} is 200); "
+            "minLength, maxItems and the like."
+        ),
+    )
+
+
+class Limits(Section):
+    """Admission: how many requests are answered at once, and which wait or are turned away."""
+
+    max_inflight: int | None = Field(
+        None,
+        ge=1,
+        description=(
+            "Places: sequences that a replica answers at once, the others wait; "
+            "default the engine's max_num_seqs, which it should not exceed."
+        ),
+    )
+    borrow: float = Field(
+        0.5,
+        ge=0,
+        le=1,
+        description=(
+            "How far a line may go beyond its share while others are present: 0 not at all, "
+            "1 up to all places. Alone it may use all."
+        ),
+    )
+    present_s: float = Field(
+        30.0, ge=0, description="How long after its last request a line counts as present."
+    )
+    retry_after_min_s: int = Field(1, ge=1, description="Least Retry-After of a 429.")
+    retry_after_max_s: int = Field(30, ge=1, description="Greatest Retry-After of a 429.")
+    priorities: dict[str, int] = Field(
+        default_factory=lambda: {"summary": 10},
+        description=(
+            "Priority by task (suggestion, summary, chat, completion, response), lower first, "
+            "default 0: in a line's queue and in vLLM's scheduler, unless "
+            "engine.scheduling_policy is fcfs."
+        ),
+    )
+    grammars: GrammarLimits = Field(
+        default_factory=GrammarLimits,
+        description="What a request's structured output may ask for; else it is refused with 400.",
+    )
+    base: LobLimits = Field(
+        default_factory=LobLimits, description="For requests on the base model by its name."
+    )
+    default_key: KeyLimits = Field(default_factory=KeyLimits, description="For every API key.")
+    keys: dict[str, KeyLimits] = Field(
+        default_factory=dict, description="Instead of default_key, by the key's name."
+    )
+
+    @field_validator("priorities")
+    @classmethod
+    def _tasks_exist(cls, priorities: dict[str, int]) -> dict[str, int]:
+        if unknown := priorities.keys() - set(TASKS):
+            raise ValueError(f"no task {sorted(unknown)}; there are {', '.join(TASKS)}")
+        return priorities

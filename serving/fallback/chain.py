@@ -1,0 +1,216 @@
+"""Asks the steps of a fallback chain in turn, until one has given its first byte.
+
+What is known to be dead is not asked: the engine's own word is free, and circuit breakers skip an
+engine that hangs, a version that cannot be loaded, and an upstream that is down. Each step is
+noted on the interaction.
+"""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Sequence
+
+import orjson
+
+from serving.adapters.manager import Adapters
+from serving.asgi import App, Receive, Send
+from serving.capture.interaction import Capture
+from serving.config.settings import Settings
+from serving.errors import Unavailable
+from serving.fallback import policy
+from serving.fallback.attempt import Attempt, Client
+from serving.fallback.circuit_breaker import Breaker, Permit
+from serving.fallback.engine_request import EngineRequest
+from serving.fallback.policy import Reason, Step
+from serving.fallback.upstream import FIELDS, Upstream
+from serving.observability import metrics
+from serving.routing import Target
+from serving.store.records import UPSTREAM
+
+logger = logging.getLogger(__name__)
+GRACE_S = 0.2
+
+
+class Chains:
+    """The fallback chains of all lines of business, with this replica's circuit breakers.
+
+    Args:
+        engine_app: vLLM's OpenAI app.
+        engine_check: Raises `Unavailable` if the engine is dead; does no I/O.
+        adapters: The replica's adapters and routing table.
+        settings: The configuration.
+    """
+
+    def __init__(
+        self,
+        engine_app: App,
+        engine_check: Callable[[], None],
+        adapters: Adapters,
+        settings: Settings,
+    ) -> None:
+        self._engine_app = engine_app
+        self._engine_check = engine_check
+        self._adapters = adapters
+        self.configure(settings)
+        self._upstreams = {name: Upstream(name, its) for name, its in settings.upstreams.items()}
+        self._breakers: dict[str, Breaker] = {}
+
+    def configure(self, settings: Settings) -> None:
+        """Take other chains and limits from the next request on; the upstreams stay."""
+        self._limits = settings.fallback
+        self._chains = {name: lob.fallback for name, lob in settings.lobs.items() if lob.fallback}
+
+    @property
+    def reaches_upstreams(self) -> bool:
+        """Whether a line can be answered without our engine."""
+        return any(step.startswith(UPSTREAM) for c in self._chains.values() for step in c)
+
+    def steps(self, target: Target, path: str) -> tuple[Step, ...]:
+        """The steps of a request to `path`; none where there is nothing to fall back to."""
+        chain = self._chains.get(target.lob or "")
+        if not chain:
+            return ()
+        found = policy.steps(target, chain, self._adapters.table, upstreams=path in FIELDS)
+        return found if len(found) > 1 else ()
+
+    async def answer(
+        self,
+        steps: Sequence[Step],
+        request: EngineRequest,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        """Answer a request by the first step that can.
+
+        Args:
+            steps: What `steps` returned.
+            request: The engine's; its capture gets each step, and the version and the body of the
+                one that answers.
+            receive: The client's side; the body has been read.
+            send: The client's side, behind the capture.
+
+        Raises:
+            Unavailable: No step answered.
+            Disconnected: The client left first.
+        """
+        client, capture = Client(receive), request.capture
+        failed: dict[str, Reason] = {}
+        engine_down: Reason | None = None
+        try:
+            for step in steps:
+                clock = time.perf_counter()
+                reason = None if step.upstream else engine_down or self._dead()
+                permits = {} if reason else self._ask_leave(step)
+                if permits:
+                    capture.version = step.name
+                    attempt = self._attempt(step, client, send, capture, permits, clock)
+                    try:
+                        reason = await self._try(attempt, step, request)
+                        if reason is None:
+                            return
+                        permits[policy.culprit(step, reason)].failure()
+                    finally:
+                        _give_back(permits)
+                        self._show(permits)
+                reason = reason or "breaker"
+                failed[step.name] = reason
+                _note(capture, step, "failed" if permits else "skipped", reason, clock)
+                if not step.upstream and policy.skips_engine(reason):
+                    engine_down = reason
+        finally:
+            client.close()
+            answered = capture.steps[-1] if capture.steps else {}
+            by = answered["step"] if answered.get("outcome") == "answered" else ""
+            for name, reason in failed.items():
+                metrics.FALLBACKS.labels(capture.lob or "", name, by, reason).inc()
+        tried = ", ".join(f"{name} ({reason})" for name, reason in failed.items())
+        logger.warning("%s: no step answered: %s", capture.id, tried)
+        raise Unavailable(f"No step of {capture.lob}'s fallback chain answered: {tried}.")
+
+    def _attempt(
+        self,
+        step: Step,
+        client: Client,
+        send: Send,
+        capture: Capture,
+        permits: dict[str, Permit],
+        clock: float,
+    ) -> Attempt:
+        def begin() -> None:
+            for permit in permits.values():
+                permit.success()
+            _note(capture, step, "answered", None, clock)
+
+        return Attempt(step, client, send, begin, stream=capture.stream)
+
+    async def _try(self, attempt: Attempt, step: Step, request: EngineRequest) -> Reason | None:
+        """Why the step did not answer, or None if it did."""
+        capture = request.capture
+        if step.upstream:
+            upstream = self._upstreams[step.upstream]
+            capture.request = upstream.body(request.path, request.body)
+            work = upstream.answer(
+                request.path, capture.request, attempt.send, id=capture.id, stream=capture.stream
+            )
+            return await attempt.run(work, upstream.timeout_s, 0)
+        request.body["model"] = step.name
+        capture.request = orjson.dumps(request.body)
+        limit_s = self._limits.first_byte_s if capture.stream else self._limits.answer_s
+        self._adapters.acquire(step.name)
+        try:
+            work = self._ask_engine(attempt, step.name, request)
+            reason = await attempt.run(work, limit_s, GRACE_S)
+        finally:
+            self._adapters.release(step.name)
+        return (self._dead() or reason) if reason == "error" else reason
+
+    async def _ask_engine(self, attempt: Attempt, version: str, request: EngineRequest) -> None:
+        if "@" in version and version not in self._adapters.loaded:
+            attempt.loading = True
+            await self._adapters.ensure(await self._adapters.describe(version))
+            attempt.loading = False
+        body = request.capture.request
+        await self._engine_app(request.asgi_scope(body), attempt.receive(body), attempt.send)
+
+    def _dead(self) -> Reason | None:
+        try:
+            self._engine_check()
+        except Unavailable:
+            return "engine"
+        return None
+
+    def _ask_leave(self, step: Step) -> dict[str, Permit]:
+        """The permits of all breakers that a step needs; none if one of them is open."""
+        permits: dict[str, Permit] = {}
+        for target in policy.breakers(step):
+            permit = self._breaker(target).ask()
+            if permit is None:
+                _give_back(permits)
+                return {}
+            permits[target] = permit
+        return permits
+
+    def _show(self, targets: Iterable[str]) -> None:
+        for target in targets:
+            metrics.BREAKER.labels(target).set(self._breakers[target].state)
+
+    def _breaker(self, target: str) -> Breaker:
+        if target not in self._breakers:
+            limits = self._limits
+            self._breakers[target] = Breaker(limits.failures, limits.reset_s, time.monotonic)
+        return self._breakers[target]
+
+    async def close(self) -> None:
+        """Close the connections to the upstreams."""
+        for upstream in self._upstreams.values():
+            await upstream.close()
+
+
+def _give_back(permits: dict[str, Permit]) -> None:
+    """Cancel the permits that told nothing; one that was used stays as it is."""
+    for permit in permits.values():
+        permit.cancel()
+
+
+def _note(capture: Capture, step: Step, outcome: str, reason: Reason | None, clock: float) -> None:
+    ms = round((time.perf_counter() - clock) * 1e3, 1)
+    capture.steps.append({"step": step.name, "outcome": outcome, "reason": reason, "ms": ms})

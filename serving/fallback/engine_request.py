@@ -1,0 +1,56 @@
+"""A request as vLLM gets it, whichever version or step of a fallback chain is asked."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from serving.asgi import Headers, Scope
+from serving.capture.interaction import Capture
+
+_REPLACED_HEADERS = frozenset(
+    {
+        b"x-request-id",
+        b"content-length",
+        b"content-type",
+        b"authorization",
+        b"transfer-encoding",
+        b"x-vllm-priority",  # it would go before the body's `priority`, which we check
+    }
+)
+
+
+@dataclass(slots=True)
+class EngineRequest:
+    """A request to the engine.
+
+    Args:
+        path: vLLM's endpoint.
+        body: Its JSON object; `model` is set to each version asked.
+        capture: What is recorded of the answer; `capture.request` is the body as last sent.
+        scope: The client's ASGI scope.
+        headers: The client's headers.
+        request_id: Becomes the response's id, behind its prefix.
+    """
+
+    path: str
+    body: dict[str, Any]
+    capture: Capture
+    scope: Scope
+    headers: Headers
+    request_id: str
+
+    def asgi_scope(self, body: bytes) -> Scope:
+        """The scope that vLLM sees for a body: our request id, no credentials."""
+        kept = [
+            (name, value) for name, value in self.headers.items() if name not in _REPLACED_HEADERS
+        ]
+        return {
+            **self.scope,
+            "path": self.path,
+            "raw_path": self.path.encode(),
+            "headers": [
+                *kept,
+                (b"content-type", b"application/json"),  # it was parsed; `curl -d` says otherwise
+                (b"x-request-id", self.request_id.encode()),
+                (b"content-length", str(len(body)).encode()),
+            ],
+        }

@@ -1,0 +1,178 @@
+"""An external OpenAI-compatible server that answers where our engine cannot.
+
+"Another model" is an upstream too: a second Switchboard, or `vllm serve` with a smaller model. The
+request goes out with our own headers, so a caller's credentials stay here, and with the fields of
+OpenAI's API only. The answer comes back as ASGI messages with our response id and the upstream's
+name in `model`, one message an event, so that all that follows treats it like the engine's.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import orjson
+
+from serving.asgi import Send
+from serving.capture.interaction import DONE
+from serving.config.settings import Upstream as UpstreamSettings
+from serving.errors import UpstreamFailed
+from serving.store.records import UPSTREAM
+
+CONNECT_S = 5.0
+READ_GRACE_S = 1.0  # the first byte's limit is kept by the caller; this is between two chunks
+
+_COMMON = frozenset(
+    {
+        "frequency_penalty",
+        "logit_bias",
+        "logprobs",
+        "max_tokens",
+        "model",
+        "n",
+        "presence_penalty",
+        "seed",
+        "stop",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_p",
+        "user",
+    }
+)
+FIELDS: dict[str, frozenset[str]] = {
+    "/v1/chat/completions": _COMMON
+    | {
+        "function_call",
+        "functions",
+        "max_completion_tokens",
+        "messages",
+        "parallel_tool_calls",
+        "reasoning_effort",
+        "response_format",
+        "tool_choice",
+        "tools",
+        "top_logprobs",
+    },
+    "/v1/completions": _COMMON | {"best_of", "echo", "prompt", "suffix"},
+}
+"""By endpoint, the fields that any upstream understands. Those that store data or choose a price
+in the upstream's account (`store`, `metadata`, `service_tier`, …) are left out."""
+
+
+class Upstream:
+    """A connection pool to one upstream.
+
+    Args:
+        name: Its name in the configuration.
+        settings: Where it is and how to ask it.
+    """
+
+    def __init__(self, name: str, settings: UpstreamSettings) -> None:
+        self.name = f"{UPSTREAM}{name}"
+        self.timeout_s = settings.timeout_s
+        self._model = settings.model
+        self._pass_fields = frozenset(settings.pass_fields)
+        headers = {"content-type": "application/json", "user-agent": "switchboard"}
+        if settings.api_key is not None:
+            headers["authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+        self._client = httpx.AsyncClient(
+            base_url=settings.url,
+            headers=headers,
+            timeout=httpx.Timeout(
+                settings.timeout_s + READ_GRACE_S, connect=min(CONNECT_S, settings.timeout_s)
+            ),
+            limits=httpx.Limits(max_connections=settings.max_connections),
+        )
+
+    def body(self, path: str, request: Mapping[str, Any]) -> bytes:
+        """The body that the upstream gets.
+
+        Args:
+            path: The endpoint, a key of `FIELDS`.
+            request: The engine's request.
+        """
+        wanted = FIELDS[path] | self._pass_fields
+        kept = {name: value for name, value in request.items() if name in wanted}
+        return orjson.dumps({**kept, "model": self._model})
+
+    async def answer(self, path: str, body: bytes, send: Send, *, id: str, stream: bool) -> None:  # noqa: A002
+        """Ask, and send the answer on as it comes.
+
+        Args:
+            path: The endpoint, a key of `FIELDS`.
+            body: What `body` made.
+            send: Takes ASGI messages.
+            id: The answer's id, instead of the upstream's; also sent as `x-request-id`, to find
+                the request in the upstream's logs.
+            stream: Whether the request asks for a stream.
+
+        Raises:
+            UpstreamFailed: It cannot be reached, stops midway, or its answer is not OpenAI's.
+        """
+        names = {"id": id, "model": self.name}
+        url = path.removeprefix("/v1")
+        try:
+            async with self._client.stream(
+                "POST", url, content=body, headers={"x-request-id": id}
+            ) as response:
+                if stream and response.status_code == 200:
+                    await self._stream(response, send, names)
+                else:
+                    await self._whole(response, send, names)
+        except httpx.HTTPError as exc:
+            reason = str(exc) or type(exc).__name__
+            raise UpstreamFailed(f"{self.name} does not answer: {reason}") from exc
+
+    async def _whole(self, response: httpx.Response, send: Send, names: dict[str, str]) -> None:
+        content = await response.aread()
+        if response.status_code == 200:
+            content = orjson.dumps({**self._object(content), **names})
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(content)).encode()),
+        ]
+        status = response.status_code
+        await send({"type": "http.response.start", "status": status, "headers": headers})
+        await send({"type": "http.response.body", "body": content})
+
+    async def _stream(self, response: httpx.Response, send: Send, names: dict[str, str]) -> None:
+        headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        async for data in _events(response.aiter_bytes()):
+            if data == b"[DONE]":
+                await send({"type": "http.response.body", "body": DONE, "more_body": True})
+                await send({"type": "http.response.body", "body": b""})
+                return
+            event = self._object(data)
+            if "error" not in event:
+                # `choices` early: answer.py knows the chunk with the token counts by its bytes.
+                event = {"id": "", "choices": [], **event, **names}
+            chunk = b"data: %b\n\n" % orjson.dumps(event)
+            await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        raise UpstreamFailed(f"{self.name} ended its stream without [DONE].")
+
+    def _object(self, content: bytes) -> dict[str, Any]:
+        try:
+            value = orjson.loads(content)
+        except orjson.JSONDecodeError as exc:
+            raise UpstreamFailed(f"{self.name} sent what is not JSON: {exc}") from exc
+        if not isinstance(value, dict):
+            raise UpstreamFailed(f"{self.name} sent JSON that is not an object.")
+        return value
+
+    async def close(self) -> None:
+        """Close its connections."""
+        await self._client.aclose()
+
+
+async def _events(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The data of server-sent events, however the network cut them; comments are left out.
+
+    Lines end in LF or CRLF: WHATWG HTML, 9.2 "Server-sent events". OpenAI's data is one line.
+    """
+    rest = b""
+    async for chunk in chunks:
+        *lines, rest = (rest + chunk).split(b"\n")
+        for line in lines:
+            if line.startswith(b"data:"):
+                yield line[5:].strip()

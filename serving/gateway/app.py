@@ -1,0 +1,214 @@
+"""A replica's ASGI application: authenticates, and hands each request to what answers it.
+
+Inference goes to `serving.gateway.inference`, everything else to our own endpoints. Keys lie in
+memory; one that is not there yet is looked up in the store.
+"""
+
+import asyncio
+import logging
+import time
+
+from serving.adapters.manager import Adapters
+from serving.admission.fair_queue import Admission
+from serving.asgi import (
+    App,
+    Disconnected,
+    Headers,
+    Message,
+    Receive,
+    Scope,
+    Send,
+    json_value,
+    read_body,
+    replay,
+    send_error,
+    send_json,
+)
+from serving.auth import ApiKey, KeyRing, Role
+from serving.capture import Journal
+from serving.capture.health import Health
+from serving.config.prompts import Prompt, Task
+from serving.config.settings import Settings
+from serving.errors import (
+    InvalidRequest,
+    PermissionDenied,
+    SwitchboardError,
+    Unauthenticated,
+    Unavailable,
+)
+from serving.fallback.chain import Chains
+from serving.gateway import request
+from serving.gateway.exchange import Exchange
+from serving.gateway.inference import Inference
+
+logger = logging.getLogger(__name__)
+
+DRAIN_CHECK_S = 0.05
+CUT_S = 2.0
+_CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
+# Who calls where authentication is off or not needed.
+_ANYONE = ApiKey.anonymous()
+
+
+class Gateway:
+    """The ASGI application of a replica.
+
+    Args:
+        engine_app: vLLM's OpenAI app.
+        api_app: Our own endpoints: feedback, interactions, adapters, models.
+        keys: API keys in memory.
+        adapters: The replica's adapters and routing table.
+        admission: Who is answered now, who waits and who is turned away.
+        chains: What answers where a line's version cannot.
+        journal: Where interactions become durable.
+        prompts: The prompt of each (line of business, task).
+        sampling_fields: Chat-completion fields that task requests may set.
+        health: What the health page says.
+        settings: The configuration.
+        replica: This replica's name, stored with each interaction.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine_app: App,
+        api_app: App,
+        keys: KeyRing,
+        adapters: Adapters,
+        admission: Admission,
+        chains: Chains,
+        journal: Journal,
+        prompts: dict[tuple[str, Task], Prompt],
+        sampling_fields: frozenset[str],
+        health: Health,
+        settings: Settings,
+        replica: str,
+    ) -> None:
+        self._engine_app = engine_app
+        self._api_app = api_app
+        self._keys = keys
+        self._health = health
+        self._settings = settings
+        self._inference = Inference(
+            engine_app=engine_app,
+            adapters=adapters,
+            admission=admission,
+            chains=chains,
+            journal=journal,
+            prompts=prompts,
+            sampling_fields=sampling_fields,
+            settings=settings,
+            replica=replica,
+        )
+        self._stopping = False
+        self._cut = False
+
+    @property
+    def settings(self) -> Settings:
+        """The settings by which it answers now."""
+        return self._settings
+
+    def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
+        """Answer by other settings from the next request on; they differ in what is light."""
+        self._settings = settings
+        self._inference.configure(settings, prompts)
+
+    async def drain(self, limit_s: float, *, refuse: bool) -> None:
+        """Let requests in flight finish; after `limit_s` seconds cut those that have not.
+
+        A stream that is cut is recorded as aborted. With `refuse`, no new request is taken.
+        """
+        self._stopping = self._stopping or refuse
+        deadline = time.monotonic() + limit_s
+        running = self._inference.running
+        while running and time.monotonic() < deadline:
+            await asyncio.wait(running.copy(), timeout=DRAIN_CHECK_S)
+        self._cut = True
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running.copy(), timeout=CUT_S)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request; whatever goes wrong is answered in OpenAI's error shape."""
+        if scope["type"] != "http":
+            if scope["type"] == "lifespan":
+                await self._engine_app(scope, receive, send)
+            return
+        started = False
+
+        async def watched(message: Message) -> None:
+            nonlocal started
+            started = True
+            await send(message)
+
+        try:
+            await self._dispatch(scope, receive, watched)
+        except SwitchboardError as exc:
+            if not started:
+                await send_error(send, exc)
+        except Disconnected:
+            pass
+        except asyncio.CancelledError:
+            if started or not self._cut:
+                raise
+            await send_error(send, Unavailable("The server stops before the answer is complete."))
+        except Exception:
+            logger.exception("%s %s failed", scope["method"], scope["path"])
+            if started:
+                raise
+            await send_error(send, SwitchboardError("The server made a mistake; it is logged."))
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["path"]
+        headers: Headers = dict(scope["headers"])
+        if path == "/health":
+            await send_json(send, 200, self._health.page("live"))
+            return
+        if self._stopping and (path == "/ready" or path in request.PATHS):
+            raise Unavailable("The server is stopping.")
+        if path == "/ready" or (path == "/metrics" and self._settings.auth.metrics_public):
+            await self._pass(scope, receive, send, path, _ANYONE)
+            return
+        key = await self._authenticate(headers)
+        if path in request.PATHS:
+            if scope["method"] != "POST":
+                raise InvalidRequest(f"{path} takes POST.")
+            if not any(key.allows(role) for role in _CALLERS):
+                raise PermissionDenied("This key's roles do not cover inference.")
+            await self._inference.answer(Exchange(scope, headers, receive, send, key))
+        else:
+            await self._pass(scope, receive, send, path, key)
+
+    async def _pass(
+        self, scope: Scope, receive: Receive, send: Send, path: str, key: ApiKey
+    ) -> None:
+        """Hand over to our own endpoints, or to the few of vLLM's that are safe to expose."""
+        if path.startswith("/metrics"):
+            await self._engine_app(scope, receive, send)
+            return
+        headers: Headers = dict(scope["headers"])
+        body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
+        if body:
+            json_value(body)
+            headers[b"content-type"] = b"application/json"  # plain `curl -d` says otherwise
+        inner = {
+            **scope,
+            "headers": list(headers.items()),
+            "state": {**scope.get("state", {}), "key": key},
+        }
+        await self._api_app(inner, replay(body, receive), send)
+
+    async def _authenticate(self, headers: Headers) -> ApiKey:
+        if not self._settings.auth.enabled:
+            return _ANYONE
+        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+        if not token or scheme.lower() != "bearer":
+            raise Unauthenticated(
+                "No API key. Send `Authorization: Bearer sb-…`; make one with "
+                "`switchboard keys create`."
+            )
+        key = self._keys.lookup(token) or await self._keys.find(token)
+        if key is None:
+            raise Unauthenticated("The API key is unknown, expired or revoked.")
+        return key

@@ -1,0 +1,57 @@
+"""One exchange: a request to an inference endpoint and the answer that it gets."""
+
+import secrets
+import time
+from dataclasses import dataclass, field
+
+from serving.admission.deadline import Deadline
+from serving.asgi import Headers, Receive, Scope, Send
+from serving.auth import ApiKey
+from serving.gateway.request import Inquiry
+from serving.routing import Target
+
+
+def _request_id() -> str:
+    """A new id; ids sort by their time."""
+    return f"{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """What is known of an exchange; each stage of `Inference` adds to it.
+
+    Args:
+        scope: The client's ASGI scope.
+        headers: The client's headers.
+        receive: The client's side.
+        send: The client's side.
+        key: Who asks.
+        clock: When it began, as `time.perf_counter` tells it.
+        id: The request's id, without the endpoint's prefix.
+        request: The request, once it is parsed.
+        lob: The line of business that it is for; None is the base model.
+        deadline: When the answer must be complete.
+        target: The version that answers, once it is routed.
+    """
+
+    scope: Scope
+    headers: Headers
+    receive: Receive
+    send: Send
+    key: ApiKey
+    clock: float = field(default_factory=time.perf_counter)
+    id: str = field(default_factory=_request_id)
+    request: Inquiry = field(init=False)
+    lob: str | None = field(init=False)
+    deadline: Deadline = field(init=False)
+    target: Target = field(init=False)
+
+    @property
+    def unit(self) -> str:
+        """What a canary's share is drawn by: the conversation, or the request without one."""
+        return self.request.conversation_id or self.id
+
+    @property
+    def response_id(self) -> str:
+        """The response's own id, and the interaction's."""
+        return f"{self.request.id_prefix}{self.id}"

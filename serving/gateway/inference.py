@@ -1,0 +1,219 @@
+"""An exchange's way: parse, authorize, admit, route, ask the engine, write the answer.
+
+This is the hot path. A request whose version is loaded makes no database round trip; a pinned
+version that no alias leads to is looked up in the store. Admission takes a place in memory; the
+journal's append is a synchronous write to a local file, before the last byte
+(`serving.capture.interaction`). Per streamed chunk, one reference is appended to a list.
+"""
+
+import asyncio
+from typing import Any
+
+import orjson
+
+from serving.adapters.manager import Adapters
+from serving.admission.deadline import Deadline
+from serving.admission.fair_queue import Admission
+from serving.admission.priority import Priorities, sequences
+from serving.admission.slot import Visit
+from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_body
+from serving.auth import Role
+from serving.capture import Journal
+from serving.capture.interaction import Capture
+from serving.config.prompts import Prompt, Task
+from serving.config.settings import Settings
+from serving.errors import PermissionDenied
+from serving.fallback.chain import Chains
+from serving.fallback.engine_request import EngineRequest
+from serving.gateway import cancellation, field_types, grammar_limits, tasks
+from serving.gateway import request as inquiry
+from serving.gateway.exchange import Exchange
+from serving.gateway.response import Answer, ask_for_usage
+from serving.observability import metrics
+
+
+class Inference:
+    """Answers requests to the inference endpoints.
+
+    Args:
+        engine_app: vLLM's OpenAI app.
+        adapters: The replica's adapters and routing table.
+        admission: Who is answered now, who waits and who is turned away.
+        chains: What answers where a line's version cannot.
+        journal: Where interactions become durable.
+        prompts: The prompt of each (line of business, task).
+        sampling_fields: Chat-completion fields that task requests may set.
+        settings: The configuration.
+        replica: This replica's name, stored with each interaction.
+    """
+
+    def __init__(
+        self,
+        *,
+        engine_app: App,
+        adapters: Adapters,
+        admission: Admission,
+        chains: Chains,
+        journal: Journal,
+        prompts: dict[tuple[str, Task], Prompt],
+        sampling_fields: frozenset[str],
+        settings: Settings,
+        replica: str,
+    ) -> None:
+        self._engine_app = engine_app
+        self._adapters = adapters
+        self._admission = admission
+        self._chains = chains
+        self._journal = journal
+        self._prompts = prompts
+        self._sampling_fields = sampling_fields
+        self._settings = settings
+        self._replica = replica
+        self._priorities = Priorities(settings.limits.priorities)
+        self._schedules = settings.engine.get("scheduling_policy", "priority") == "priority"
+        self.running: set[asyncio.Task[Any]] = set()
+
+    def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
+        """Answer by other settings from the next request on; they differ in what is light."""
+        self._settings, self._prompts = settings, prompts
+
+    async def answer(self, exchange: Exchange) -> None:
+        """Take an authenticated request to its answer.
+
+        Raises:
+            SwitchboardError: It is refused, or failed before its first byte.
+            Disconnected: The client left.
+        """
+        key = exchange.key
+        with Visit(self._admission, self._admission.arrive(key.id, key.name)) as slot:
+            await self._parse(exchange)
+            await self._authorize(exchange)
+            priority = await self._admit(exchange, slot)
+            exchange.target = self._adapters.table.resolve(exchange.request.model, exchange.unit)
+            body, prompt = self._engine_body(exchange, priority)
+            await self._ask(exchange, body, prompt, slot)
+
+    async def _parse(self, exchange: Exchange) -> None:
+        settings = self._settings
+        body = await read_body(exchange.headers, exchange.receive, settings.http.body_limit_bytes)
+        sent = json_object(body)
+        field_types.check(sent)
+        grammar_limits.check(sent, settings.limits.grammars)
+        asked = exchange.request = inquiry.read(
+            exchange.scope["path"],
+            sent,
+            conversation_id=_conversation_id(exchange.headers),
+            base=settings.served_name,
+            lobs=settings.lobs,
+            sampling_fields=self._sampling_fields,
+        )
+        exchange.lob = asked.lob or self._adapters.table.lob_of(asked.model)
+        limits = settings.lobs[exchange.lob].limits if exchange.lob else settings.limits.base
+        exchange.deadline = Deadline(limits.timeout_s, exchange.clock)
+
+    async def _authorize(self, exchange: Exchange) -> None:
+        """Check the line of business, and the state of a version that the client pinned.
+
+        Versions that the gate has not passed answer only those who train and administer.
+        """
+        key, model = exchange.key, exchange.request.model
+        if exchange.lob and not key.allows_lob(exchange.lob):
+            raise PermissionDenied(f"This key does not cover {exchange.lob}.", param="model")
+        table = self._adapters.table
+        if not table.pins(model) or model in table.serving() or key.allows(Role.TRAINER):
+            return
+        version = await self._adapters.describe(model)
+        if version.state in {"candidate", "rejected"}:
+            raise PermissionDenied(
+                f"{model} is {version.state}: only trainer and admin keys may call it.",
+                param="model",
+            )
+
+    async def _admit(self, exchange: Exchange, slot: Visit) -> int:
+        """Wait for places; the priority by which the engine schedules the request."""
+        asked = exchange.request
+        trusted = exchange.key.allows(Role.TRAINER)
+        priority = self._priorities.of(asked.task, asked.sent.get("priority"), trusted=trusted)
+        level = self._priorities.level(priority)
+        await slot.enter(exchange.lob or "", level, sequences(asked.sent), exchange.deadline)
+        return priority
+
+    def _engine_body(
+        self, exchange: Exchange, priority: int
+    ) -> tuple[dict[str, Any], Prompt | None]:
+        """The body that vLLM gets, and the prompt that made it."""
+        asked, prompt = exchange.request, None
+        body = asked.sent
+        if asked.of_task is not None:
+            task, lob = tasks.PATHS[asked.endpoint], asked.of_task.lob
+            prompt = self._prompts[lob, task]
+            body = tasks.chat_body(task, asked.of_task, prompt, self._settings.lobs[lob])
+        if self._schedules and (priority or "priority" in body):
+            body["priority"] = priority
+        body["model"] = exchange.target.version
+        if asked.engine_path == inquiry.RESPONSES:
+            body["request_id"] = exchange.response_id
+        return body, prompt
+
+    async def _ask(
+        self, exchange: Exchange, body: dict[str, Any], prompt: Prompt | None, slot: Visit
+    ) -> None:
+        """Have the version answer, or the line's fallback chain where it has one."""
+        asked, version = exchange.request, exchange.target.version
+        stream = body.get("stream") is True
+        hide_usage = stream and ask_for_usage(asked.engine_path, body)
+        capture = Capture(
+            id=exchange.response_id,
+            endpoint=asked.endpoint,
+            task=asked.task,
+            lob=exchange.lob,
+            model=asked.model,
+            version=version,
+            base=self._settings.served_name,
+            key_id=exchange.key.id or None,
+            replica=self._replica,
+            request=orjson.dumps(body),
+            stream=stream,
+            conversation_id=asked.conversation_id,
+            turn=asked.turn,
+            prompt=(prompt.name, prompt.hash) if prompt else None,
+            clock=exchange.clock,
+        )
+        request = EngineRequest(
+            asked.engine_path, body, capture, exchange.scope, exchange.headers, exchange.id
+        )
+        answer = Answer(
+            exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s
+        )
+        running = asyncio.current_task()
+        assert running is not None  # noqa: S101 - a coroutine runs in a task
+        self.running.add(running)
+        self._adapters.acquire(version)
+        metrics.INFLIGHT.inc()
+        try:
+            await self._write(exchange, request, answer)
+        finally:
+            answer.close()
+            self.running.discard(running)
+            metrics.INFLIGHT.dec()
+            self._adapters.release(version)
+
+    async def _write(self, exchange: Exchange, request: EngineRequest, answer: Answer) -> None:
+        body, version = request.capture.request, exchange.target.version
+        scope = request.asgi_scope(body)
+        app: App = self._engine_app
+        sent: bytes | None = body
+        if steps := self._chains.steps(exchange.target, request.path):
+
+            async def chained(_: Scope, receive: Receive, send: Send) -> None:
+                await self._chains.answer(steps, request, receive, send)
+
+            app, sent = chained, None
+        elif "@" in version and version not in self._adapters.loaded:
+            await self._adapters.ensure(await self._adapters.describe(version))
+        await cancellation.run(app, scope, sent, exchange.receive, answer, exchange.deadline)
+
+
+def _conversation_id(headers: Headers) -> str | None:
+    value = headers.get(b"x-conversation-id")
+    return value.decode("latin-1")[:256] if value else None

@@ -1,0 +1,107 @@
+"""What a request to an inference endpoint asks, read from its path, its body and one header.
+
+Pure, and the same for vLLM's endpoints and for the task endpoints, which vLLM answers as chat
+completions.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from serving.config.settings import Lob
+from serving.errors import InvalidRequest
+from serving.gateway import tasks
+from serving.gateway.tasks import TaskRequest
+
+RESPONSES = "/v1/responses"
+_CHAT = "/v1/chat/completions"
+# vLLM's endpoints: the name of the task in the store, the prefix that vLLM gives a response's id.
+_ENGINE = {
+    _CHAT: ("chat", "chatcmpl-"),
+    "/v1/completions": ("completion", "cmpl-"),
+    RESPONSES: ("response", "resp_"),
+}
+PATHS = frozenset({*_ENGINE, *tasks.PATHS})
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """A request, read as far as routing needs it.
+
+    Args:
+        endpoint: The path asked.
+        engine_path: vLLM's endpoint that answers it.
+        id_prefix: What the response's id begins with.
+        task: The name of the task in the store.
+        lob: The line of business, where the request names one; else the model tells.
+        model: What routing resolves.
+        conversation_id: The conversation it belongs to.
+        turn: Its position: turns or messages so far.
+        sent: The body.
+        of_task: The checked body of a task endpoint's request.
+    """
+
+    endpoint: str
+    engine_path: str
+    id_prefix: str
+    task: str
+    lob: str | None
+    model: str
+    conversation_id: str | None
+    turn: int | None
+    sent: dict[str, Any]
+    of_task: TaskRequest | None = None
+
+
+def read(
+    endpoint: str,
+    sent: dict[str, Any],
+    *,
+    conversation_id: str | None,
+    base: str,
+    lobs: Mapping[str, Lob],
+    sampling_fields: frozenset[str],
+) -> Inquiry:
+    """Read a request.
+
+    Args:
+        endpoint: One of `PATHS`.
+        sent: The JSON object sent.
+        conversation_id: The header `x-conversation-id`; a task's own field goes before it.
+        base: The served name of the base model, which answers where no model is named.
+        lobs: The configured lines of business.
+        sampling_fields: Chat-completion fields that task requests may set.
+
+    Raises:
+        InvalidRequest: `model`, or a field of a task request, is wrong; names it.
+    """
+    if endpoint in tasks.PATHS:
+        asked = tasks.parse(sent, lobs, sampling_fields)
+        return Inquiry(
+            endpoint=endpoint,
+            engine_path=_CHAT,
+            id_prefix=_ENGINE[_CHAT][1],
+            task=tasks.PATHS[endpoint],
+            lob=asked.lob,
+            model=asked.model,
+            conversation_id=asked.conversation_id or conversation_id,
+            turn=len(asked.turns),
+            sent=sent,
+            of_task=asked,
+        )
+    task, prefix = _ENGINE[endpoint]
+    model = sent.get("model") or base
+    if not isinstance(model, str):
+        raise InvalidRequest("`model` must be a string.", param="model")
+    messages = sent.get("messages")
+    return Inquiry(
+        endpoint=endpoint,
+        engine_path=endpoint,
+        id_prefix=prefix,
+        task=task,
+        lob=None,
+        model=model,
+        conversation_id=conversation_id,
+        turn=len(messages) if isinstance(messages, list) else None,
+        sent=sent,
+    )

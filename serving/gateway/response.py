@@ -1,0 +1,175 @@
+"""The response on its way out: named, captured, and durable before its last byte.
+
+Per chunk this appends one reference to a list and compares a few bytes; chunks are passed on as
+they come. A stream's token counts are asked of vLLM also where the client did not, and that extra
+chunk is kept from the client.
+"""
+
+import time
+from typing import Any
+
+import orjson
+
+from serving import errors
+from serving.asgi import Message, Send
+from serving.capture import Journal
+from serving.capture.interaction import DONE, Capture, Status
+from serving.errors import JournalFull, SwitchboardError
+from serving.observability import metrics
+
+_RESPONSE_ENDS = (
+    b"event: response.completed",
+    b"event: response.incomplete",
+    b"event: response.failed",
+)
+_USAGE_ONLY = b'"choices":[],'
+
+
+class Answer:
+    """Passes a response's messages on.
+
+    Args:
+        send: The client's side.
+        capture: What is kept; its version is named in the header `x-switchboard-version`.
+        journal: Where it becomes durable.
+        hide_usage: Keep the stream's token counts, which only we asked for, from the client.
+        waited_s: Time in the queue; if there was any, `x-switchboard-queue-ms` names it.
+    """
+
+    __slots__ = (
+        "_capture",
+        "_hide_usage",
+        "_journal",
+        "_ok",
+        "_send",
+        "_status",
+        "_stopped",
+        "_waited_s",
+        "_written",
+    )
+
+    def __init__(
+        self,
+        send: Send,
+        capture: Capture,
+        journal: Journal,
+        *,
+        hide_usage: bool,
+        waited_s: float = 0.0,
+    ) -> None:
+        self._send = send
+        self._capture = capture
+        self._journal = journal
+        self._waited_s = waited_s
+        self._hide_usage = hide_usage
+        self._ok = False
+        self._status = 0
+        self._stopped = False
+        self._written = False
+
+    @property
+    def lob(self) -> str:
+        """The line of business, as metrics call it."""
+        return self._capture.lob or ""
+
+    @property
+    def ending(self) -> bool:
+        """Whether all is answered but for the last bytes."""
+        return self._written
+
+    async def send(self, message: Message) -> None:
+        """Pass a message on; before the response's last byte, make the interaction durable."""
+        if self._stopped:
+            return
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            self._ok = self._status == 200
+            own = [(b"x-switchboard-version", self._capture.version.encode())]
+            if self._waited_s:
+                own.append((b"x-switchboard-queue-ms", b"%d" % round(self._waited_s * 1e3)))
+            message["headers"] = [*message.get("headers", ()), *own]
+            await self._send(message)
+            return
+        if self._ok and message["type"] == "http.response.body":
+            chunk = message.get("body", b"")
+            if chunk:
+                capture = self._capture
+                if capture.first is None:
+                    capture.first = time.perf_counter()
+                capture.chunks.append(chunk)
+                if self._hide_usage and _USAGE_ONLY in chunk and chunk.startswith(b"data: {"):
+                    return
+                if capture.stream and (chunk == DONE or chunk.startswith(_RESPONSE_ENDS)):
+                    await self._commit("completed")
+            if not message.get("more_body", False):
+                await self._commit("completed")
+        await self._send(message)
+
+    async def _commit(self, status: Status) -> None:
+        if self._written:
+            return
+        self._written = True
+        try:
+            await self._journal.commit(self._capture.payload(status))
+        except (JournalFull, OSError):  # the journal raises the alarm; the answer is not withheld
+            metrics.CAPTURE_LOST.inc()
+
+    def stop(self, status: int) -> bool:
+        """Let nothing more of the engine's through.
+
+        Args:
+            status: What the request ends with, unless the response has begun.
+
+        Returns:
+            Whether it has.
+        """
+        self._stopped = True
+        begun = self._status != 0
+        self._status = self._status or status
+        return begun
+
+    async def fail(self, error: SwitchboardError) -> None:
+        """End a stream that has begun with an error event, as its API shapes one.
+
+        Raises:
+            SwitchboardError: The response is no stream: its client sees it break off.
+        """
+        capture = self._capture
+        if not capture.stream:
+            raise error
+        if capture.endpoint == "/v1/responses":
+            fields = errors.body(error)["error"] | {"type": "error", "sequence_number": 0}
+            event = b"event: error\ndata: " + orjson.dumps(fields) + b"\n\n"
+        else:
+            event = b"data: " + orjson.dumps(errors.body(error)) + b"\n\n"
+        await self._send({"type": "http.response.body", "body": event, "more_body": False})
+
+    def close(self) -> None:
+        """Record a response that was cut short or is our own failure, and count the request."""
+        capture = self._capture
+        if not self._written and (self._ok or self._status >= 500):
+            self._written = True
+            try:
+                self._journal.append(capture.payload("aborted" if self._ok else "error"))
+            except (JournalFull, OSError):
+                metrics.CAPTURE_LOST.inc()
+        now = time.perf_counter()
+        metrics.REQUESTS.labels(
+            capture.endpoint, capture.lob or "", capture.version, str(self._status)
+        ).inc()
+        metrics.LATENCY.labels(capture.endpoint).observe(now - capture.clock)
+        if capture.stream and capture.first is not None:
+            metrics.TTFT.labels(capture.endpoint).observe(capture.first - capture.clock)
+
+
+def ask_for_usage(path: str, request: dict[str, Any]) -> bool:
+    """Have vLLM count the tokens of a stream; True if the client did not ask for the count."""
+    if path == "/v1/responses":
+        return False
+    options = request.get("stream_options")
+    if isinstance(options, dict) and options.get("include_usage"):
+        return False
+    if options is None or isinstance(options, dict):
+        request["stream_options"] = {**(options or {}), "include_usage": True}
+        return True
+    return False

@@ -1,0 +1,1 @@
+"""Promotions: one version for all replicas at once."""

@@ -1,0 +1,1 @@
+"""From a configuration to a running server: what fits, what is wrong, and why it failed."""

@@ -1,0 +1,142 @@
+"""What a start would fail on, found before Ray or the engine begins.
+
+The engine finds a corrupt checkpoint after a minute, in another process. These checks take a
+second, look at everything, and report all faults together. What only the engine can know stays
+with it (engine_fault.py carries it here).
+"""
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.cluster import ports
+from serving.config import prompts
+from serving.config.settings import Settings
+from serving.engine import args
+from serving.errors import ConfigError, StoreUnavailable
+from serving.startup import checkpoint, hardware, sizing
+from serving.startup.checkpoint import Checkpoint
+from serving.startup.hardware import GIB, Hardware
+from serving.startup.sizing import Choice
+from serving.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """The machine, the model and what they decide."""
+
+    hardware: Hardware
+    checkpoint: Checkpoint
+    choices: list[Choice]
+    weight_bytes: int
+
+    def lines(self) -> list[str]:
+        """For people: one line a choice, with the key that overrides it and the reason."""
+        weights = self.weight_bytes
+        size = f"{weights / GIB:.2f} GiB of weights" if weights else "weights of unknown size"
+        return [
+            f"{self.hardware}; {size}.",
+            *(f"  {choice}  ({choice.why})" for choice in self.choices),
+        ]
+
+
+def run(settings: Settings, files: Mapping[str, str], *, starting: bool) -> Findings:
+    """Check everything that needs no engine.
+
+    Args:
+        settings: The configuration.
+        files: The prompt files, as `prompts.read` gives them.
+        starting: Whether a start follows: then the port must be free, the folders are made and
+            the database is opened.
+
+    Raises:
+        ConfigError: All faults, each with its key and what to do.
+    """
+    faults: list[str] = []
+
+    def attempt(check: Callable[[], object]) -> None:
+        try:
+            check()
+        except ConfigError as exc:
+            faults.append(exc.message)
+
+    attempt(lambda: prompts.parse(files, settings.lobs))
+    attempt(lambda: args.check(settings.engine))
+    found: list[Findings] = []
+    attempt(lambda: found.append(_fit(settings)))
+    if starting:
+        attempt(lambda: ports.check(settings.http))
+        for key, folder in _folders(settings).items():
+            attempt(lambda key=key, folder=folder: _check_folder(key, folder))  # type: ignore[misc]
+        if not faults:
+            attempt(lambda: asyncio.run(_check_store(settings)))
+    if faults:
+        raise ConfigError("\n  ".join([f"{len(faults)} fault(s)", *faults]))
+    return found[0]
+
+
+def give_a_home() -> str | None:
+    """Give a user without one a home folder: libraries cache below it, and raise where none is.
+
+    Returns:
+        The folder, where one had to be made.
+    """
+    try:
+        home = Path.home()
+    except RuntimeError:  # neither HOME nor an entry of the user's, as in containers
+        home = Path(tempfile.mkdtemp(prefix="switchboard-home-"))
+    else:
+        if home.is_dir():
+            return None
+        home = Path(tempfile.mkdtemp(prefix="switchboard-home-"))
+    os.environ["HOME"] = str(home)
+    os.environ.setdefault("LOGNAME", "switchboard")  # getpass asks for it, or for the entry
+    return str(home)
+
+
+def _fit(settings: Settings) -> Findings:
+    facts = hardware.read()
+    sizes = checkpoint.of(settings)
+    checkpoint.check_template(checkpoint.locate(settings.model), settings.engine)
+    choices = sizing.choose(facts, sizes, settings)
+    filled = sizing.fill(settings, choices)
+    if not settings.ray_address:  # elsewhere the replicas run on other machines
+        sizing.check(facts, sizes, filled)
+    return Findings(
+        facts, sizes, choices, sizes.weight_bytes(sizing.dtype_of(facts, sizes, filled))
+    )
+
+
+def _folders(settings: Settings) -> dict[str, Path]:
+    folders = {"journal.dir": settings.journal.dir}
+    if "://" not in settings.adapters.uri:
+        folders["adapters.uri"] = Path(settings.adapters.uri)
+    if settings.store.url.startswith("sqlite:///"):
+        folders["store.url"] = Path(settings.store.url.removeprefix("sqlite:///")).parent
+    return folders
+
+
+def _check_folder(key: str, folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as exc:
+        raise ConfigError(
+            f"{key}: {folder} cannot be written: {exc.strerror}. Give its owner the right, or "
+            "choose another folder.",
+            param=key,
+        ) from exc
+
+
+async def _check_store(settings: Settings) -> None:
+    db = Database(settings.store.url)
+    try:
+        await db.open_at_start()
+    except StoreUnavailable:
+        pass  # it may be down for a while: the start waits for it, and says so
+    finally:
+        await db.close()

@@ -1,0 +1,116 @@
+"""A replica's adapters where a line of business has a fallback chain."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from serving.adapters.manager import Adapters
+from serving.adapters.registry import Registry
+from serving.errors import AdapterRefused
+from serving.routing import Table
+from serving.store.database import Database
+from tests import versions
+from tests.waiting import PATIENCE_S
+
+Register = Callable[[], Awaitable[str]]
+
+
+class Engine:
+    """Notes what it is told to hold."""
+
+    def __init__(self) -> None:
+        self.held: set[str] = set()
+        self.changed = asyncio.Event()
+
+    async def load(self, adapter_id: int, name: str, path: Path) -> None:
+        self.held.add(name)
+        self.changed.set()
+
+    async def unload(self, adapter_id: int, name: str) -> None:
+        self.held.discard(name)
+        self.changed.set()
+
+
+@pytest.fixture
+def registry(sqlite_db: Database, tmp_path: Path) -> Registry:
+    return Registry(sqlite_db, str(tmp_path / "adapters"))
+
+
+@pytest.fixture
+def register(registry: Registry, adapter: Callable[[], Path]) -> Register:
+    async def make() -> str:
+        return await versions.register(registry, adapter(), base_hash="base-hash", rank=4)
+
+    return make
+
+
+def replica(registry: Registry, tmp_path: Path, *chain: str) -> tuple[Adapters, Engine]:
+    engine = Engine()
+    adapters = Adapters(
+        engine,
+        registry,
+        Table("base", ["care"], {}),
+        base_hash="base-hash",
+        base_folder=None,
+        max_rank=8,
+        cache_dir=tmp_path / "cache",
+    )
+    adapters.set_lobs({"care": list(chain)})
+    return adapters, engine
+
+
+async def promote(registry: Registry, adapters: Adapters, name: str) -> None:
+    version = await registry.get(name)
+    assert version is not None
+    await adapters.prepare(version)
+    await adapters.activate([await registry.switch("care", live=name, action="promote")])
+
+
+async def settled(engine: Engine, held: set[str]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while engine.held != held:
+            engine.changed.clear()
+            await engine.changed.wait()
+    await asyncio.sleep(0.05)
+    assert engine.held == held, "what is held must not be about to go"
+
+
+@pytest.mark.parametrize(("chain", "kept"), [(["previous"], 2), (["base"], 1), ([], 1)])
+async def test_the_previous_version_stays_loaded_where_a_chain_names_it(
+    registry: Registry, register: Register, tmp_path: Path, chain: list[str], kept: int
+) -> None:
+    names = [await register() for _ in range(3)]
+    adapters, engine = replica(registry, tmp_path, *chain)
+    for name in names:
+        await promote(registry, adapters, name)
+    await settled(engine, set(names[-kept:]))
+
+
+async def test_a_replica_that_starts_loads_the_previous_version_too(
+    registry: Registry, register: Register, tmp_path: Path
+) -> None:
+    names = [await register() for _ in range(3)]
+    for name in names:
+        await registry.switch("care", live=name, action="promote")
+    adapters, engine = replica(registry, tmp_path, "previous")
+    await adapters.activate((await registry.routes()).values())
+    await settled(engine, set(names[1:]))
+
+
+async def test_a_replica_starts_without_a_live_version_only_where_it_can_fall_back(
+    registry: Registry, register: Register, tmp_path: Path
+) -> None:
+    good, bad = await register(), await register()
+    for name in (good, bad):
+        await registry.switch("care", live=name, action="promote")
+    (tmp_path / "adapters" / "care" / "2" / "adapter_model.safetensors").write_bytes(b"rubbish")
+    routes = (await registry.routes()).values()
+    alone, _ = replica(registry, tmp_path)
+    with pytest.raises(AdapterRefused):
+        await alone.activate(routes)
+    adapters, engine = replica(registry, tmp_path, "previous")
+    await adapters.activate(routes)
+    assert adapters.table.resolve("care", "c").version == bad
+    await settled(engine, {good})

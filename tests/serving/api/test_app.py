@@ -1,0 +1,100 @@
+"""Our endpoints while the store is down and in the wake of that."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from serving.adapters.registry import Registry
+from serving.api import app as api
+from serving.auth import ApiKey
+from serving.capture import Drainer, Journal
+from serving.capture.health import Health
+from serving.cluster import ports
+from serving.observability.alarm import Alarm
+from serving.store.database import Database
+
+Client = Callable[[Database], httpx.AsyncClient]
+
+
+@pytest.fixture
+def alarm() -> Alarm:
+    return Alarm("the store is down")
+
+
+@pytest.fixture
+async def client(tmp_path: Path, alarm: Alarm) -> AsyncIterator[Client]:
+    """A function that makes a client of the app over a store, which may be down."""
+    journal = Journal(tmp_path, "a")
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    def make(db: Database) -> httpx.AsyncClient:
+        drainer = Drainer(tmp_path, journal, nothing)
+        app = api.build(
+            db=db,
+            registry=Registry(db, str(tmp_path)),
+            health=Health(
+                "r1", store=(alarm,), journal=journal, drainer=drainer, limit_bytes=1 << 20
+            ),
+            adapters=None,  # type: ignore[arg-type]  # not asked here
+            base="base",
+            ready=nothing,
+            rollouts=nothing,
+        )
+
+        async def authenticated(scope: Any, receive: Any, send: Any) -> None:
+            scope.setdefault("state", {})["key"] = ApiKey.anonymous()
+            await app(scope, receive, send)
+
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(authenticated), base_url="http://test"
+        )
+
+    yield make
+    journal.close()
+
+
+def fresh_id() -> str:
+    return f"chatcmpl-{time.time_ns() // 1_000_000:012x}{'0' * 20}"
+
+
+async def test_feedback_is_refused_and_not_acknowledged_while_the_store_is_down(
+    client: Client,
+) -> None:
+    down = Database(f"postgresql://user@127.0.0.1:{ports.free()}/name")
+    async with client(down) as http:
+        answer = await http.post("/v1/feedback", json={"id": fresh_id(), "rating": "up"})
+    assert answer.status_code == 503
+    assert answer.json()["error"]["code"] == "store_unavailable"
+    assert int(answer.headers["retry-after"]) > 0
+
+
+async def test_an_interaction_that_may_yet_arrive_is_not_unknown(
+    client: Client, sqlite_db: Database, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api, "DRAIN_WAIT_S", 0.1)
+    given = {"id": fresh_id(), "rating": "up"}
+    async with client(sqlite_db) as http:
+        assert (await http.post("/v1/feedback", json=given)).status_code == 404
+        alarm.on("an outage")
+        alarm.off()
+        answer = await http.post("/v1/feedback", json=given)
+        assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
+        old = {"id": "chatcmpl-of-another-age", "rating": "up"}
+        assert (await http.post("/v1/feedback", json=old)).status_code == 404
+
+
+async def test_ready_is_degraded_but_200_while_the_store_is_down(
+    client: Client, sqlite_db: Database, alarm: Alarm
+) -> None:
+    async with client(sqlite_db) as http:
+        assert (await http.get("/ready")).json()["status"] == "ready"
+        alarm.on("an outage")
+        answer = await http.get("/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["store"]["state"] == "down"

@@ -1,0 +1,160 @@
+"""Capture: the record made from what vLLM really sends, streamed or not."""
+
+import json
+from typing import Any
+
+import pytest
+
+from serving.capture.interaction import Capture, to_record
+
+
+def capture(
+    *chunks: str, stream: bool = True, endpoint: str = "/v1/chat/completions", **fields: Any
+) -> Capture:
+    made = Capture(
+        id="chatcmpl-1",
+        endpoint=endpoint,
+        task="chat",
+        lob="care",
+        model="care",
+        version="care@7",
+        base="base",
+        key_id="key_1",
+        replica="r1",
+        request=json.dumps(
+            {"model": "care@7", "messages": [{"role": "user", "content": "Hi"}]}
+        ).encode(),
+        stream=stream,
+        conversation_id="c1",
+        turn=1,
+        **fields,
+    )
+    made.chunks = [chunk.encode() for chunk in chunks]
+    made.first = made.clock + 0.25
+    return made
+
+
+def event(**body: Any) -> str:
+    common = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": "care@7"}
+    return f"data: {json.dumps(common | body)}\n\n"
+
+
+def delta(content: str | None, index: int = 0, **more: Any) -> str:
+    return event(choices=[{"index": index, "delta": {"content": content}} | more])
+
+
+def test_streamed_chat_is_folded_into_one_body() -> None:
+    record = to_record(
+        capture(
+            event(choices=[{"index": 0, "delta": {"role": "assistant", "content": ""}}]),
+            delta("Hel"),
+            delta("lo, née"),
+            delta("", finish_reason="stop"),
+            event(choices=[], usage={"prompt_tokens": 12, "completion_tokens": 2}),
+            "data: [DONE]\n\n",
+        ).payload("completed")
+    )
+    assert record.output == "Hello, née"
+    assert record.finish_reason == "stop"
+    assert (record.prompt_tokens, record.completion_tokens) == (12, 2)
+    assert record.response["object"] == "chat.completion"
+    assert record.response["choices"][0]["message"]["content"] == "Hello, née"
+    assert record.ttft_ms == pytest.approx(250)
+    assert record.messages == [{"role": "user", "content": "Hi"}]
+
+
+def test_steps_are_kept_and_an_older_journal_has_none() -> None:
+    step = {"step": "care@7", "outcome": "answered", "reason": None, "ms": 1.5}
+    payload = capture("data: [DONE]\n\n", steps=[step]).payload("completed")
+    assert to_record(payload).steps == [step]
+    old = {key: value for key, value in json.loads(payload).items() if key != "steps"}
+    assert to_record(json.dumps(old).encode()).steps == []
+
+
+def test_interleaved_choices_keep_apart() -> None:
+    record = to_record(
+        capture(delta("a"), delta("x", 1), delta("b"), delta("y", 1)).payload("completed")
+    )
+    assert [c["message"]["content"] for c in record.response["choices"]] == ["ab", "xy"]
+
+
+def test_streamed_tool_calls_are_joined() -> None:
+    def call(**function: str) -> str:
+        piece = {"tool_calls": [{"index": 0, "id": "call_1", "function": function}]}
+        return event(choices=[{"index": 0, "delta": piece}])
+
+    record = to_record(
+        capture(
+            call(name="look_up", arguments=""), call(arguments='{"order"'), call(arguments=": 7}")
+        ).payload("completed")
+    )
+    (made,) = record.response["choices"][0]["message"]["tool_calls"]
+    assert made["function"] == {"name": "look_up", "arguments": '{"order": 7}'}
+
+
+def test_streamed_completion_text_is_joined() -> None:
+    record = to_record(
+        capture(
+            event(object="text_completion", choices=[{"index": 0, "text": "one "}]),
+            event(
+                object="text_completion",
+                choices=[{"index": 0, "text": "two", "finish_reason": "length"}],
+            ),
+            endpoint="/v1/completions",
+        ).payload("completed")
+    )
+    assert (record.output, record.finish_reason) == ("one two", "length")
+
+
+def test_streamed_response_takes_the_last_events_body() -> None:
+    final = {
+        "id": "resp_1",
+        "status": "completed",
+        "usage": {"input_tokens": 3, "output_tokens": 4},
+        "output": [{"type": "message", "content": [{"type": "output_text", "text": "Hello"}]}],
+    }
+    begun = {"id": "resp_1", "status": "in_progress", "output": []}
+    events = [("created", begun), ("completed", final)]
+    chunks = [
+        f"event: response.{name}\ndata: {json.dumps({'response': body})}\n\n"
+        for name, body in events
+    ]
+    record = to_record(capture(*chunks, endpoint="/v1/responses").payload("completed"))
+    assert (record.output, record.finish_reason) == ("Hello", "completed")
+    assert (record.prompt_tokens, record.completion_tokens) == (3, 4)
+
+
+def test_plain_body_is_kept_whole() -> None:
+    body = {
+        "id": "chatcmpl-1",
+        "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 1, "completion_tokens": 2},
+    }
+    record = to_record(capture(json.dumps(body), stream=False).payload("completed"))
+    assert record.response == body
+    assert record.output == "Hi"
+
+
+def test_aborted_stream_keeps_what_was_sent() -> None:
+    record = to_record(capture(delta("Hel"), 'data: {"id": "chatcm').payload("aborted"))
+    assert (record.output, record.status) == ("Hel", "aborted")
+
+
+def test_aborted_plain_body_is_an_empty_answer() -> None:
+    record = to_record(capture('{"id": "chatcm', stream=False).payload("aborted"))
+    assert (record.output, record.response) == ("", {})
+
+
+def test_a_payload_that_is_no_capture_is_refused() -> None:
+    for payload in (b"{}", b"[]", b"\xff", b"null"):
+        with pytest.raises(ValueError):  # noqa: PT011
+            to_record(payload)
+
+
+def test_stream_that_ends_in_an_error_is_marked() -> None:
+    record = to_record(
+        capture(delta("Hel"), event(error={"message": "boom"}), "data: [DONE]\n\n").payload(
+            "completed"
+        )
+    )
+    assert (record.output, record.status) == ("Hel", "error")

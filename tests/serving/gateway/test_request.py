@@ -1,0 +1,67 @@
+"""What a request asks, read from its path, body and conversation header."""
+
+from typing import Any
+
+import pytest
+
+from serving.config.settings import Lob
+from serving.errors import InvalidRequest
+from serving.gateway import request
+
+TURNS = [{"role": "customer", "text": "hello"}, {"role": "agent", "text": "hi"}]
+
+
+def read(endpoint: str, sent: dict[str, Any], header: str | None = None) -> request.Inquiry:
+    return request.read(
+        endpoint,
+        sent,
+        conversation_id=header,
+        base="base",
+        lobs={"care": Lob()},
+        sampling_fields=frozenset({"max_tokens"}),
+    )
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "task", "prefix"),
+    [
+        ("/v1/chat/completions", "chat", "chatcmpl-"),
+        ("/v1/completions", "completion", "cmpl-"),
+        ("/v1/responses", "response", "resp_"),
+    ],
+)
+def test_the_engines_own_endpoints_answer_themselves(endpoint: str, task: str, prefix: str) -> None:
+    asked = read(endpoint, {"model": "care@3", "messages": [{}, {}, {}]}, "c-1")
+    assert (asked.engine_path, asked.task, asked.id_prefix) == (endpoint, task, prefix)
+    assert (asked.model, asked.lob, asked.conversation_id, asked.turn) == ("care@3", None, "c-1", 3)
+
+
+def test_no_model_is_the_base() -> None:
+    assert read("/v1/completions", {"prompt": "x"}).model == "base"
+    assert read("/v1/completions", {"prompt": "x"}).turn is None
+
+
+def test_a_model_that_is_no_string_is_refused_by_name() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        read("/v1/chat/completions", {"model": 3})
+    assert caught.value.param == "model"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "task"), [("/v1/suggestions", "suggestion"), ("/v1/summaries", "summary")]
+)
+def test_tasks_are_chat_completions_of_their_line(endpoint: str, task: str) -> None:
+    asked = read(endpoint, {"lob": "care", "conversation": TURNS}, "header")
+    assert (asked.engine_path, asked.id_prefix) == ("/v1/chat/completions", "chatcmpl-")
+    assert (asked.task, asked.lob, asked.model, asked.turn) == (task, "care", "care", 2)
+    assert asked.conversation_id == "header"
+
+
+def test_a_tasks_own_conversation_id_goes_before_the_header() -> None:
+    sent = {"lob": "care", "conversation": TURNS, "conversation_id": "own"}
+    assert read("/v1/suggestions", sent, "header").conversation_id == "own"
+
+
+def test_every_path_is_read() -> None:
+    for path in request.PATHS:
+        assert read(path, {"lob": "care", "conversation": TURNS}).endpoint == path

@@ -1,0 +1,114 @@
+"""Task requests: checked fields, and the chat completion they become."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from serving.config import prompts
+from serving.config.settings import Lob
+from serving.errors import InvalidRequest
+from serving.gateway import tasks
+
+LOBS = {
+    "care": Lob(
+        summary_fields={"issue": "What was wrong", "follow_up": "What was promised"},
+        summary_defaults={"max_tokens": 96, "temperature": 0},
+    ),
+    "sales": Lob(),
+}
+FIELDS = frozenset(
+    {"n", "stream", "temperature", "max_tokens", "messages", "response_format", "request_id"}
+)
+CONVERSATION = [{"role": "customer", "text": "Hi"}, {"role": "agent", "text": "Hello"}]
+PROMPTS = prompts.load(Path("configs/prompts"), list(LOBS))
+
+
+def parse(**body: Any) -> tasks.TaskRequest:
+    return tasks.parse({"lob": "care", "conversation": CONVERSATION} | body, LOBS, FIELDS)
+
+
+def test_lob_is_the_model_by_default() -> None:
+    assert parse().model == "care"
+
+
+def test_pinned_version_of_the_lob_is_taken() -> None:
+    assert parse(model="care@7").model == "care@7"
+
+
+def test_model_alone_names_the_lob() -> None:
+    body = {"model": "sales@2", "conversation": CONVERSATION}
+    assert tasks.parse(body, LOBS, FIELDS).lob == "sales"
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({"lob": "billing"}, "lob"),
+        ({"lob": 3}, "lob"),
+        ({"model": "sales@1"}, "model"),
+        ({"model": 1}, "model"),
+        ({"conversation": []}, "conversation"),
+        ({"conversation": "Hi"}, "conversation"),
+        (
+            {"conversation": [{"role": "customer", "text": "Hi"}, {"role": "robot", "text": ""}]},
+            "conversation[1]",
+        ),
+        ({"conversation": [{"role": "agent", "text": 7}]}, "conversation[0]"),
+        ({"conversation": [{"role": "agent", "text": "x", "extra": 1}]}, "conversation[0]"),
+        ({"conversation": [None]}, "conversation[0]"),
+        ({"conversation": [{"role": "agent", "text": "x"}] * 10_001}, "conversation"),
+        ({"conversation_id": 5}, "conversation_id"),
+        ({"structured": "yes"}, "structured"),
+        ({"temprature": 1}, "temprature"),
+        ({"messages": []}, "messages"),
+        ({"request_id": "mine"}, "request_id"),
+    ],
+)
+def test_bad_field_is_named(body: dict[str, Any], param: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        parse(**body)
+    assert refused.value.param == param
+
+
+def test_summary_renders_every_turn_and_passes_sampling_over_defaults() -> None:
+    body = tasks.chat_body("summary", parse(max_tokens=5), PROMPTS["care", "summary"], LOBS["care"])
+    user = body["messages"][-1]["content"]
+    assert "customer: Hi" in user
+    assert "agent: Hello" in user
+    assert (body["max_tokens"], body["temperature"]) == (5, 0)
+    assert "response_format" not in body
+
+
+def test_structured_summary_asks_for_the_lobs_fields() -> None:
+    body = tasks.chat_body(
+        "summary", parse(structured=True), PROMPTS["care", "summary"], LOBS["care"]
+    )
+    schema = body["response_format"]["json_schema"]["schema"]
+    assert schema["required"] == ["issue", "follow_up"]
+    assert schema["additionalProperties"] is False
+
+
+def test_structured_summary_without_configured_fields_is_refused() -> None:
+    asked = tasks.parse(
+        {"lob": "sales", "conversation": CONVERSATION, "structured": True}, LOBS, FIELDS
+    )
+    with pytest.raises(InvalidRequest, match=r"lobs\.sales\.summary_fields"):
+        tasks.chat_body("summary", asked, PROMPTS["sales", "summary"], LOBS["sales"])
+
+
+def test_structured_suggestion_is_refused() -> None:
+    with pytest.raises(InvalidRequest, match="Only summaries"):
+        tasks.chat_body(
+            "suggestion", parse(structured=True), PROMPTS["care", "suggestion"], LOBS["care"]
+        )
+
+
+def test_tasks_answer_at_temperature_zero_unless_told_otherwise() -> None:
+    prompt = PROMPTS["sales", "summary"]
+    body = tasks.chat_body("summary", parse(lob="sales"), prompt, LOBS["sales"])
+    assert body["temperature"] == 0
+    warm = Lob(summary_defaults={"temperature": 0.7})
+    assert tasks.chat_body("summary", parse(lob="sales"), prompt, warm)["temperature"] == 0.7
+    asked = parse(lob="sales", temperature=0.2)
+    assert tasks.chat_body("summary", asked, prompt, warm)["temperature"] == 0.2

@@ -1,0 +1,114 @@
+"""The command over a real store, fed by the demo's agents: their dialogs, their edits."""
+
+import asyncio
+import json
+from pathlib import Path
+
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from serving.errors import NotFound
+from serving.store import feedback, interactions
+from serving.store.database import Database
+from serving.store.records import FeedbackRecord, LabelledInteraction
+from tests.training.records import labelled
+from training.cli.impact import impact
+from training.demo.dialogs import make_dialogs
+from training.demo.edits import edit_reply, reply_turns
+
+FAST_S, SLOW_S = 12.0, 40.0
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Return a configuration whose store holds what simulated agents made of two models.
+
+    care@1 writes every second reply as the agent would; base none.
+    """
+    (tmp_path / "prompts").mkdir()
+    file = tmp_path / "s.yaml"
+    url = f"sqlite:///{tmp_path / 'store.sqlite'}"
+    file.write_text(
+        f"model: hub/model\nlobs: {{care: {{}}, sales: {{}}}}\nprompts: {tmp_path / 'prompts'}\n"
+        f"store: {{url: '{url}'}}\n"
+    )
+
+    async def fill() -> None:
+        db = Database(url)
+        await db.open()
+        rows = [row for n in range(30) for row in worked(n, "base" if n % 2 else "care@1")]
+        await interactions.save(db, [row.interaction for row in rows])
+        for row in rows:
+            await feedback.add(db, row.feedback[0])
+        await db.close()
+
+    asyncio.run(fill())
+    return file
+
+
+def worked(number: int, version: str) -> list[LabelledInteraction]:
+    """Let the demo's agent work a conversation: keep a right text, else write the line's own."""
+    (dialog,) = make_dialogs("care", 1, seed=number)
+    rows = []
+    for order, turn in enumerate(reply_turns(dialog)):
+        good = version == "care@1" and (number // 2 + order) % 2 == 0
+        shown = dialog.turns[turn].text if good else "zzz"
+        final = edit_reply(dialog, turn, shown)
+        row = labelled(
+            f"{number}-{turn}",
+            {"used": True} if final == shown else {"edit": final},
+            created_at=1000.0 * number + turn,
+            task="suggestion",
+            version=version,
+            output=shown,
+            conversation_id=dialog.conversation_id,
+            turn_position=turn,
+        )
+        at = row.interaction.created_at + 0.001 + (FAST_S if final == shown else SLOW_S)
+        moved = FeedbackRecord.model_validate({**dict(row.feedback[0]), "created_at": at})
+        rows.append(row.model_copy(update={"feedback": (moved,)}))
+    return rows
+
+
+def call(config: Path, *arguments: str) -> Result:
+    app = typer.Typer()
+    app.command()(impact)
+    result = CliRunner().invoke(app, [*arguments, "--config", str(config)])
+    if isinstance(result.exception, NotFound):
+        raise result.exception
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def test_the_demo_s_agents_have_the_impact_that_they_were_given(config: Path) -> None:
+    (report,) = json.loads(call(config, "care", "--json").output)
+    rows = {(row["version"], row["position"]): row for row in report["rows"]}
+    adapter, base = rows["care@1", "middle"], rows["base", "middle"]
+    assert adapter["usage"]["mean"] == pytest.approx(0.5, abs=0.1)
+    assert base["usage"]["mean"] == 0
+    assert base["usage"]["high"] < 0.3
+    assert (adapter["used_s"], adapter["unused_s"]) == pytest.approx((FAST_S, SLOW_S))
+    assert adapter["saved_s"]["mean"] == pytest.approx(SLOW_S - FAST_S)
+    assert (base["used_s"], base["saved_s"]) == (None, None)
+    assert adapter["keystrokes"]["mean"] > 10
+    assert base["keystrokes"]["mean"] == 0
+    assert ("all", "all") in rows
+
+
+def test_the_table_the_page_and_the_choices(config: Path, tmp_path: Path) -> None:
+    page = tmp_path / "new" / "impact.html"
+    shown = call(config, "--html", str(page)).output
+    assert "care@1" in shown
+    assert "sales: no answers yet" in shown
+    assert "Observational" in shown
+    text = page.read_text()
+    assert text.count("<h2>") == 2
+    assert "data:image/png;base64," in text
+    assert "<td>care@1</td><td>middle</td>" in text
+    (report,) = json.loads(call(config, "care", "--version", "care@1", "--json").output)
+    assert {row["version"] for row in report["rows"]} == {"care@1"}
+    (report,) = json.loads(call(config, "care", "--days", "1", "--json").output)
+    assert report["rows"] == []
+    with pytest.raises(NotFound, match="care, sales"):
+        call(config, "billing")

@@ -1,0 +1,253 @@
+from typing import Any
+
+import pytest
+
+from serving.store.records import LabelledInteraction
+from tests.training.records import feedback, labelled
+from training.data.curation import Curated, curate
+from training.data.examples import Example, Message, Verdict, verdict
+from training.errors import TooLittleData
+from training.recipe.recipe import Curation
+
+RULES = Curation(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
+TARGETS_ONLY = "edited or rated 0.8 or higher; others are for KTO"
+FILLER = [
+    labelled(f"filler{n}", {"edit": f"final {n}"}, created_at=10.0 * n + 5000) for n in range(4)
+]
+
+
+def examples(*given: LabelledInteraction, rules: Curation = RULES) -> dict[str, Example]:
+    curated = curate("care", [*given, *FILLER], rules)
+    found = {e.interaction_id: e for e in (*curated.train, *curated.holdout)}
+    return {name: e for name, e in found.items() if not name.startswith("filler")}
+
+
+def dropped(curated: Curated) -> dict[str, int]:
+    return {f.name: f.dropped for f in curated.filters if f.dropped}
+
+
+def test_an_edit_is_the_target() -> None:
+    example = examples(labelled("a", {"edit": "what I sent"}))["a"]
+    assert (example.shown, example.target, example.source) == ("shown a", "what I sent", "edit")
+    assert example.messages == (Message("user", "conversation a"),)
+
+
+def test_a_highly_rated_output_is_its_own_target() -> None:
+    example = examples(labelled("a", {"rating": 0.8}))["a"]
+    assert (example.target, example.source) == ("shown a", "rating")
+
+
+def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
+    assert examples(labelled("a", {"rating": 0.0, "edit": "better"}))["a"].target == "better"
+
+
+@pytest.mark.parametrize(
+    ("said", "fields", "name"),
+    [
+        ({"rating": 0.7}, {}, "judged good or bad"),
+        ({"comment": "hm"}, {}, "judged good or bad"),
+        ({"used": True}, {}, TARGETS_ONLY),
+        ({"rejected": True}, {}, TARGETS_ONLY),
+        ({"rating": 0.2}, {}, TARGETS_ONLY),
+        ({"rejected": True, "rating": 1.0}, {}, "not judged both"),
+        ({"rejected": True, "used": True}, {}, "not judged both"),
+        ({"edit": "  "}, {}, "not empty"),
+        ({"rating": 1.0}, {"output": ""}, "not empty"),
+        ({"rating": 1.0}, {"status": "aborted"}, "finished or edited"),
+        ({"rating": 1.0}, {"finish_reason": "length"}, "finished or edited"),
+        ({"edit": "x"}, {"task": "completion"}, "task"),
+        ({"edit": "x"}, {"messages": []}, "plain text"),
+        ({"edit": "x"}, {"messages": [{"role": "user", "content": None}]}, "plain text"),
+        (
+            {"edit": "x"},
+            {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]},
+            "plain text",
+        ),
+        (
+            {"edit": "x"},
+            {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+            "plain text",
+        ),
+    ],
+)
+def test_what_teaches_nothing_is_dropped_and_counted(
+    said: dict[str, Any], fields: dict[str, Any], name: str
+) -> None:
+    curated = curate("care", [labelled("a", said, **fields), *FILLER], RULES)
+    assert dropped(curated) == {name: 1}
+
+
+def test_an_edit_of_a_cut_off_output_teaches() -> None:
+    assert "a" in examples(labelled("a", {"edit": "whole"}, finish_reason="length"))
+
+
+def test_text_in_parts_is_joined() -> None:
+    parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
+    found = examples(labelled("a", {"edit": "x"}, messages=[{"role": "user", "content": parts}]))
+    assert found["a"].messages[0].content == "one\ntwo"
+
+
+def test_the_requests_constraint_and_limit_are_kept() -> None:
+    request = {"response_format": {"type": "json_object"}, "max_tokens": 9}
+    example = examples(labelled("a", {"edit": "{}"}, request=request))["a"]
+    assert (example.response_format, example.max_tokens) == ({"type": "json_object"}, 9)
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        ([{"rating": 1.0}, {"edit": "b"}], Verdict(1.0, "b", rejected=False)),
+        ([{"edit": "a"}, {"edit": "b"}], Verdict(None, "b", rejected=False)),
+        ([{"rating": 1.0}, {"rating": 0.0}], Verdict(0.0, None, rejected=False)),
+        ([{"rejected": True}, {"used": True}], Verdict(used=True)),
+        ([{"used": True}, {"rejected": True}], Verdict(rejected=True)),
+        ([], Verdict()),
+    ],
+)
+def test_the_latest_word_on_each_question_wins(
+    said: list[dict[str, Any]], expected: Verdict
+) -> None:
+    records = [feedback(at=float(n), **one) for n, one in enumerate(said)]
+    assert verdict(records) == expected
+    assert verdict(reversed(records)) == expected
+
+
+def test_exact_duplicates_are_dropped_and_the_oldest_is_kept() -> None:
+    twins = [
+        labelled(f"a{n}", {"edit": "same"}, prompt="same", created_at=100.0 + n) for n in range(3)
+    ]
+    curated = curate("care", [*twins, *FILLER], RULES)
+    assert dropped(curated) == {"distinct": 2}
+    assert [e.interaction_id for e in curated.train] == ["a0", "filler0", "filler1"]
+
+
+def test_prompt_shown_and_target_are_redacted_alike() -> None:
+    found = examples(
+        labelled("a", {"edit": "Order 3348917502 ships."}, prompt="Order ID: 3348917502")
+    )
+    assert found["a"].messages[0].content == "Order ID: [ORDER]"
+    assert found["a"].target == "Order [ORDER] ships."
+
+
+def test_redaction_can_be_turned_off() -> None:
+    rules = RULES.model_copy(update={"redact": False})
+    assert examples(labelled("a", {"edit": "a@b.co"}), rules=rules)["a"].target == "a@b.co"
+
+
+def test_the_newest_conversations_are_held_out_whole() -> None:
+    items = [
+        labelled(f"i{n}", {"edit": f"e{n}"}, conversation_id=f"c{n // 2}", created_at=float(n))
+        for n in range(20)
+    ]
+    curated = curate("care", items, RULES.model_copy(update={"holdout_share": 0.3}))
+    assert [e.conversation_id for e in curated.holdout] == ["c7", "c7", "c8", "c8", "c9", "c9"]
+
+
+def test_an_interaction_without_conversation_is_its_own() -> None:
+    assert examples(labelled("a", {"edit": "x"}, conversation_id=None))["a"].conversation_id == "a"
+
+
+@pytest.mark.parametrize(
+    ("count", "turns", "tail"),
+    [
+        (12, 3, "18 examples and 6 conversations are missing."),
+        (29, 2, "1 example is missing."),
+        (32, 4, "2 conversations are missing."),
+    ],
+)
+def test_too_little_data_names_what_is_missing(count: int, turns: int, tail: str) -> None:
+    items = [
+        labelled(f"i{n}", {"edit": f"e{n}"}, conversation_id=f"c{n // turns}") for n in range(count)
+    ]
+    with pytest.raises(TooLittleData) as caught:
+        curate("care", items, Curation())
+    message = caught.value.message
+    assert message.startswith(f"care: {count} usable examples from {-(-count // turns)} conver")
+    assert f"30 from 10 are needed: {tail}" in message
+
+
+def test_what_is_no_target_still_says_good_or_bad() -> None:
+    given = [
+        labelled("used", {"used": True}),
+        labelled("bad", {"rating": 0.0}),
+        labelled("no", {"rejected": True}),
+    ]
+    curated = curate("care", [*given, *FILLER], RULES)
+    assert {e.interaction_id: e.source for e in curated.labels} == {
+        "used": "used",
+        "bad": "rejection",
+        "no": "rejection",
+    }
+
+
+def test_labels_of_conversations_newer_than_the_hold_out_are_not_learned_from() -> None:
+    late = labelled("late", {"rejected": True}, created_at=1e6)
+    assert curate("care", [late, *FILLER], RULES).labels == ()
+
+
+def test_contradictory_labels_of_the_same_answer_are_both_dropped() -> None:
+    same = {"prompt": "same", "output": "same"}
+    given = [labelled("a", {"rating": 1.0}, **same), labelled("b", {"rejected": True}, **same)]
+    curated = curate("care", [*given, *FILLER], RULES)
+    assert dropped(curated) == {"not contradicted": 2}
+
+
+def test_near_duplicates_are_dropped_and_the_oldest_is_kept() -> None:
+    words = " ".join(f"word{n}" for n in range(60))
+    given = [
+        labelled("a", {"edit": words}, prompt=words, created_at=1.0),
+        labelled("b", {"edit": words}, prompt=words + " end", created_at=2.0),
+        labelled("c", {"edit": "another answer"}, prompt=words + " end", created_at=3.0),
+    ]
+    curated = curate("care", [*given, *FILLER], RULES)
+    assert dropped(curated) == {"no near-duplicate": 1}
+    assert [e.interaction_id for e in curated.train[:2]] == ["a", "c"]
+
+
+def test_the_filters_and_their_order() -> None:
+    """The order that docs/training.md gives."""
+    names = [f.name for f in curate("care", FILLER, RULES).filters]
+    assert names == [
+        "task",
+        "finished or edited",
+        "plain text",
+        "judged good or bad",
+        "not judged both",
+        "not empty",
+        "not in the frozen golden set",
+        "not contradicted",
+        "distinct",
+        "no near-duplicate",
+        TARGETS_ONLY,
+        "a share of greetings and closings",
+        "a share of each agent",
+        "recent, or a share of older ones",
+    ]
+
+
+def test_only_what_is_learned_from_is_balanced() -> None:
+    hello = [
+        labelled(
+            f"h{n}",
+            {"edit": f"Hello, {name}! How can I help you?"},
+            task="suggestion",
+            created_at=float(n),
+        )
+        for n, name in enumerate(("Ann", "Bob", "Cid", "Dan", "Eve", "Fay", "Gus", "Hal"))
+    ]
+    rules = RULES.model_copy(update={"greeting_share": 0.5, "holdout_share": 0.5})
+    curated = curate("care", hello, rules)
+    assert (len(curated.train), len(curated.rolling)) == (2, 4)
+    assert dropped(curated) == {"a share of greetings and closings": 2}
+
+
+def test_the_agent_is_the_requests_user_or_the_key_and_only_its_hash_is_kept() -> None:
+    found = examples(
+        labelled("a", {"edit": "x", "key_id": "key_1"}),
+        labelled("b", {"edit": "y", "key_id": "key_1"}, request={"user": "dana@example.com"}),
+        labelled("c", {"edit": "z", "key_id": "key_1"}),
+        labelled("d", {"edit": "v"}),
+    )
+    assert found["a"].agent == found["c"].agent != found["b"].agent
+    assert found["d"].agent is None
+    assert "dana" not in str(found["b"])

@@ -1,0 +1,189 @@
+"""Datasets over a real store, of each kind in turn where SQL matters."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import delete
+
+from serving.errors import Conflict, NotFound
+from serving.store import datasets, feedback, interactions
+from serving.store.database import Database
+from serving.store.tables import Feedback, Interaction
+from tests.training.records import feedback as said
+from tests.training.records import labelled
+from training.data import dataset, repository
+from training.data.dataset import Dataset
+from training.errors import DatasetError
+from training.recipe.recipe import Curation
+
+RULES = Curation(
+    min_examples=2, min_conversations=3, min_holdout=2, golden_share=0.2, golden_conversations=3
+)
+
+
+async def add(db: Database, first: int, count: int, **fields: Any) -> None:
+    rows = [
+        labelled(f"i{n}", {"edit": f"é final {n}"}, created_at=float(n), **fields)
+        for n in range(first, first + count)
+    ]
+    await interactions.save(db, [row.interaction for row in rows])
+    for row in rows:
+        await feedback.add(db, row.feedback[0])
+
+
+def conversations(built: Dataset, split: str) -> set[str]:
+    return {e.conversation_id for e in getattr(built, split)}
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+async def build(db: Database, root: Path, **rules: Any) -> Dataset:
+    return await repository.build(db, "care", RULES.model_copy(update=rules), root)
+
+
+async def test_building_again_changes_nothing(sqlite_db: Database, tmp_path: Path) -> None:
+    await add(sqlite_db, 0, 40)
+    first = await build(sqlite_db, tmp_path)
+    assert await build(sqlite_db, tmp_path) == first
+
+
+async def test_a_manifest_makes_the_same_bytes_whatever_came_since(
+    db: Database, tmp_path: Path
+) -> None:
+    await add(db, 0, 40)
+    first = await build(db, tmp_path / "a")
+    await add(db, 40, 20)
+    await feedback.add(db, said("i3", 9000.0, edit="second thoughts"))
+    assert (await build(db, tmp_path / "a")).id != first.id
+    again = await repository.rebuild(db, first.manifest, tmp_path / "b")
+    assert again.id == first.id
+    assert content(again.folder) == content(first.folder)
+
+
+async def test_a_dataset_from_before_the_freeze_is_rebuilt_after_it(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    await add(sqlite_db, 0, 40)
+    first = await build(sqlite_db, tmp_path / "a", golden_conversations=30)
+    assert first.golden
+    assert first.manifest["splits"]["golden"] is None
+    assert (await build(sqlite_db, tmp_path / "a")).manifest["splits"]["golden"]
+    again = await repository.rebuild(sqlite_db, first.manifest, tmp_path / "b")
+    assert content(again.folder) == content(first.folder)
+
+
+async def test_a_row_that_is_gone_or_changed_is_named(sqlite_db: Database, tmp_path: Path) -> None:
+    await add(sqlite_db, 0, 40)
+    first = await build(sqlite_db, tmp_path)
+    async with sqlite_db.session() as connection:
+        await connection.execute(
+            Feedback.__table__.update()  # type: ignore[attr-defined]
+            .where(Feedback.interaction_id == "i7")
+            .values(edit="forged")
+        )
+    with pytest.raises(DatasetError, match="interaction i7 or its feedback is not what it was"):
+        await repository.rebuild(sqlite_db, first.manifest, tmp_path)
+    async with sqlite_db.session() as connection:
+        await connection.execute(delete(Feedback).where(Feedback.interaction_id == "i7"))
+        await connection.execute(delete(Interaction).where(Interaction.id == "i7"))
+    with pytest.raises(DatasetError, match="interaction i7 is no longer in the store"):
+        await repository.rebuild(sqlite_db, first.manifest, tmp_path)
+
+
+async def test_a_feedback_that_is_gone_is_named(sqlite_db: Database, tmp_path: Path) -> None:
+    await add(sqlite_db, 0, 40)
+    later, _ = await feedback.add(sqlite_db, said("i7", 9000.0, edit="later"))
+    first = await build(sqlite_db, tmp_path)
+    async with sqlite_db.session() as connection:
+        await connection.execute(delete(Feedback).where(Feedback.id == later.id))
+    with pytest.raises(DatasetError, match=f"feedback {later.id} on interaction i7 is no longer"):
+        await repository.rebuild(sqlite_db, first.manifest, tmp_path)
+
+
+async def test_what_cannot_be_rebuilt_leaves_nothing(sqlite_db: Database, tmp_path: Path) -> None:
+    await add(sqlite_db, 0, 40)
+    manifest = (await build(sqlite_db, tmp_path / "a")).manifest
+    other = {**manifest, "made_by": {**manifest["made_by"], "curation": 1}}
+    with pytest.raises(DatasetError, match=r"made by curation 1 \(here 2\)"):
+        await repository.rebuild(sqlite_db, other, tmp_path / "b")
+    assert not (tmp_path / "b").exists()
+    with pytest.raises(DatasetError, match="by importing its file again"):
+        await repository.rebuild(sqlite_db, {**manifest, "kind": "import"}, tmp_path)
+
+
+async def test_no_conversation_is_in_two_splits_over_cycles_and_the_golden_set_stays(
+    db: Database, tmp_path: Path
+) -> None:
+    learned: set[str] = set()
+    golden: list[set[str]] = []
+    for cycle in range(4):
+        await add(db, cycle * 15, 15)
+        built = await build(db, tmp_path)
+        train, rolling = conversations(built, "train"), conversations(built, "rolling")
+        golden.append(conversations(built, "golden"))
+        assert not train & rolling
+        assert not (train | rolling) & golden[-1]
+        learned |= train | conversations(built, "labels")
+        assert not learned & (rolling | golden[-1])
+        assert built.holdout == built.golden + built.rolling
+    frozen = [g for g in golden if len(g) >= 3]
+    assert len(frozen) >= 2
+    assert all(g == frozen[0] for g in frozen)
+
+
+async def test_a_golden_set_keeps_the_words_that_it_was_frozen_with(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    await add(sqlite_db, 0, 40)
+    first = await build(sqlite_db, tmp_path)
+    for example in first.golden:
+        await feedback.add(sqlite_db, said(example.interaction_id, 9000.0, edit="later word"))
+    second = await build(sqlite_db, tmp_path)
+    assert second.id != first.id
+    assert second.golden == first.golden
+    kept = next(f for f in second.manifest["filters"] if f["name"].startswith("not in the frozen"))
+    assert kept["dropped"] == len(first.golden)
+
+
+async def test_a_golden_set_whose_files_are_lost_is_made_again(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    await add(sqlite_db, 0, 40)
+    first = await build(sqlite_db, tmp_path / "a")
+    (tmp_path / "a").rename(tmp_path / "lost")
+    again = await build(sqlite_db, tmp_path / "b")
+    assert (again.id, again.golden) == (first.id, first.golden)
+    assert first.manifest["splits"]["golden"]
+
+
+async def test_datasets_are_found_by_the_beginning_of_their_id(
+    db: Database, tmp_path: Path
+) -> None:
+    await add(db, 0, 40)
+    built = await build(db, tmp_path)
+    assert await repository.find(db, built.id[:12]) == built
+    kinds = [record.manifest["kind"] for record in await datasets.list_all(db, "care")]
+    assert sorted(kinds) == ["feedback", "golden"]
+    assert await datasets.list_all(db, "sales") == []
+    with pytest.raises(NotFound, match="there is no dataset 'none'"):
+        await datasets.find(db, "none")
+    with pytest.raises(NotFound):
+        await datasets.find(db, "%")
+    for n in range(17):  # among so many two begin alike
+        record = (await datasets.list_all(db))[0]
+        await datasets.save(db, record.model_copy(update={"id": f"ab{n}"}))
+    with pytest.raises(Conflict, match="several datasets begin with 'ab'"):
+        await datasets.find(db, "ab")
+
+
+async def test_the_manifest_in_the_store_is_the_one_on_disk(db: Database, tmp_path: Path) -> None:
+    await add(db, 0, 40)
+    built = await build(db, tmp_path)
+    record = await datasets.get(db, built.id)
+    assert record is not None
+    assert record.manifest == built.manifest
+    assert json.loads((built.folder / dataset.MANIFEST).read_text()) == built.manifest

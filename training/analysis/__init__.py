@@ -1,0 +1,1 @@
+"""Questions about what serves: compare versions, measure impact."""

@@ -1,0 +1,1 @@
+"""Does a canary go on: its outcomes, the decision, the watcher."""

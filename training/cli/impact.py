@@ -1,0 +1,83 @@
+"""`switchboard impact`: what the suggestions are worth, from the store."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from training.cli.options import DEFAULT_CONFIG, Config
+
+if TYPE_CHECKING:
+    from training.analysis.impact_report import Report
+
+
+def impact(
+    lob: Annotated[
+        str | None, typer.Argument(help="The line of business, such as care; by default all.")
+    ] = None,
+    days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
+    version: Annotated[str | None, typer.Option(help="Only this version, such as care@3.")] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Also write a page with plots.")] = None,
+    window: Annotated[
+        float,
+        typer.Option(
+            min=0.001, help="A canary's conversation counts so many seconds after it began."
+        ),
+    ] = 1800.0,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Show usage and time saved by position in the conversation and by version, with intervals.
+
+    docs/impact.md defines each figure and says what it does not show.
+    """
+    import asyncio
+    import json
+
+    from serving.config import settings as server_settings
+    from training.analysis import impact_report
+
+    settings = server_settings.load(config)
+    if lob is not None:
+        settings.require_lob(lob)
+    lobs = [lob] if lob is not None else list(settings.lobs)
+    reports = asyncio.run(
+        impact_report.read(settings, lobs, days=days, version=version, window_s=window)
+    )
+    if html is not None:
+        impact_report.write(reports, html)
+    if json_:
+        typer.echo(json.dumps([one.as_json() for one in reports], indent=1))
+        return
+    for one in reports:
+        _show(one)
+    if any(one.rows for one in reports):
+        for note in impact_report.NOTES:
+            typer.echo(note)
+    if html is not None:
+        typer.echo(f"Report: {html}")
+
+
+def _show(report: "Report") -> None:
+    import sys
+
+    from rich.console import Console
+    from rich.table import Table
+
+    from training.analysis import impact_report
+
+    if not report.rows:
+        typer.echo(f"{report.lob}: no answers yet")
+        return
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    table = Table(*impact_report.HEAD, title=report.lob, title_justify="left")
+    for row in report.rows:
+        table.add_row(*impact_report.cells(row), end_section=row.position == "all")
+    console.print(table)
+    for one in report.comparisons:
+        typer.echo(
+            f"Canary {one.canary} against {one.control}, by chance, {one.conversations[0]} and "
+            f"{one.conversations[1]} conversations: usage {impact_report.words(one.usage, '+.0%')},"
+            f" keys {impact_report.words(one.keystrokes, '+.0f')}, handling time saved "
+            f"{impact_report.words(one.saved_s, '+.1f')} s"
+        )

@@ -1,0 +1,1 @@
+"""Datasets: from stored feedback to examples, preferences, splits, files."""

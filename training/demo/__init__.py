@@ -1,0 +1,1 @@
+"""`switchboard demo`: the whole loop on a small model made here."""

@@ -1,0 +1,1 @@
+"""Is the candidate better: generation, scores, judge, checks, the gate."""

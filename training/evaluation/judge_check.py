@@ -1,0 +1,85 @@
+"""Whether a judge may be trusted with a line of business: past feedback is asked, nothing trained.
+
+The feedback that counts is what curation would take, before anything is held out or balanced.
+"""
+
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import openai
+
+from serving.config.settings import Settings
+from serving.store import interactions
+from serving.store.database import Database
+from serving.store.records import LabelledInteraction
+from training.data import preferences
+from training.data.curation import INTERACTION_FILTERS
+from training.data.examples import Example, example, label, redacted, verdict
+from training.evaluation import checks, judge, judge_agreement, server
+from training.evaluation.judge_agreement import Agreement
+from training.recipe.recipe import Curation, Recipe
+
+
+async def run(
+    lob: str,
+    *,
+    config: Path,
+    settings: Settings,
+    recipe: Recipe,
+    url: str | None,
+    api_key: str | None,
+    say: Callable[[str], None],
+) -> Agreement:
+    """Compare a judge with all feedback in the store; nothing is trained or written.
+
+    Args:
+        lob: The line of business.
+        config: The server's configuration file, in case a private server must be started.
+        settings: Its content.
+        recipe: Which feedback counts, and how the judge is asked; `enabled` does not matter.
+        url: The running server, without /v1; None tries the configured one, then a private one.
+        api_key: A key for that server.
+        say: Told what is going on.
+
+    Raises:
+        NotFound: The line of business is not configured.
+        EvaluationFailed: The judge does not answer.
+        RecipeError: The prompt is wrong, the judge's key is not set, or the judge learned from
+            the feedback.
+    """
+    settings.require_lob(lob)
+    rules = recipe.judge
+    judge.check(rules, lob)
+    template = judge.template(rules.template)
+    db = Database(settings.store.url)
+    await db.open()
+    try:
+        rows = await interactions.labelled(db, lob=lob, tasks=recipe.curation.tasks)
+    finally:
+        await db.close()
+    pairs = judge_agreement.human_pairs(_examples(rows, recipe.curation), rules.human_pairs)
+    model = rules.model or settings.served_name
+    say(f"{lob}: {len(pairs)} pairs from feedback; judge {model}, prompt {template.hash}")
+    if not pairs:
+        return judge_agreement.compare([], [], recipe.evaluation)
+    async with AsyncExitStack() as stack:
+        own = "http://none"
+        if rules.url is None:
+            own = await stack.enter_async_context(server.running(url, config, settings, say))
+        client = openai.AsyncOpenAI(base_url=f"{own}/v1", api_key=api_key or "none", max_retries=4)
+        stack.push_async_callback(client.close)
+        other = await stack.enter_async_context(judge.client(rules, client))
+        return await checks.agree(other, model, template, pairs, rules, recipe.evaluation)
+
+
+def _examples(rows: Sequence[LabelledInteraction], rules: Curation) -> list[Example]:
+    """Return what feedback judges, redacted; what contradicts itself or another says nothing."""
+    found = []
+    for row in rows:
+        said = verdict(row.feedback)
+        source = label(said, rules)
+        kept = all(keep(row.interaction, said, rules) for _, keep in INTERACTION_FILTERS)
+        if kept and source is not None:
+            found.append(example(row.interaction, said, source))
+    return preferences.without_contradictions(redacted(found)[0])

@@ -1,0 +1,1 @@
+"""Where a training runs: a local process, a Ray job, several processes."""

@@ -1,0 +1,1 @@
+"""Cycles by themselves: schedule, lease, webhook."""

@@ -1,0 +1,1 @@
+"""What is measured of one output: edits, facts, overlap."""

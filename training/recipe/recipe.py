@@ -1,0 +1,344 @@
+"""The recipe: everything that decides how one line of business is trained and judged.
+
+A recipe is one YAML file, read once. It is frozen and knows every key, so that a misspelt one is
+an error rather than a silent default, and its content can be stored with each version it made.
+"""
+
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from training.errors import RecipeError
+from training.recipe.base import Rules
+from training.recipe.canary import Canary
+from training.recipe.distillation import Student
+from training.recipe.flywheel import Flywheel
+from training.recipe.forgetting import Forgetting
+from training.recipe.judge import Judge
+from training.recipe.methods import Dpo, Kto, Launch, Lora, Optimization, Sft, Validation
+from training.recipe.resources import Resources
+from training.recipe.search import Search
+from training.recipe.speed import Speed
+from training.recipe.tracking import Tracking
+
+Stage = Literal["sft", "dpo", "kto"]
+METRICS = Literal[
+    "edit_similarity",
+    "length_deviation",
+    "unsupported_facts",
+    "rouge_l",
+    "chrf",
+    "slot_recall",
+    "refusals",
+    "format_errors",
+]
+
+
+class Curation(Rules):
+    """Which feedback becomes examples."""
+
+    tasks: tuple[Literal["chat", "response", "suggestion", "summary"], ...] = Field(
+        ("chat", "response", "suggestion", "summary"),
+        min_length=1,
+        description="Kinds of interaction to learn from.",
+    )
+    rating_at_least: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="An unedited output becomes a target when its rating is this high (0 to 1).",
+    )
+    rating_at_most: float = Field(
+        0.2,
+        ge=0,
+        le=1,
+        description="An unedited output rated this low or lower is undesirable (KTO).",
+    )
+    near_duplicate_similarity: float = Field(
+        0.9,
+        gt=0,
+        le=1,
+        description="Jaccard similarity of prompts and of targets from which the newer of two "
+        "examples is dropped; 1 drops only the same words.",
+    )
+    greeting_share: float = Field(
+        0.3,
+        ge=0,
+        le=1,
+        description="Share of the greetings and closings to learn from; value lies in the middle.",
+    )
+    agent_share: float = Field(
+        0.25,
+        gt=0,
+        le=1,
+        description="Most that one agent gives of the training examples; 1 sets no limit.",
+    )
+    recent_days: float = Field(
+        90,
+        gt=0,
+        description="Examples this much older than the newest one are older data.",
+    )
+    replay_share: float = Field(
+        0.3,
+        ge=0,
+        lt=1,
+        description="Most of the training examples that are older data, against forgetting.",
+    )
+    replay_base_share: float = Field(
+        0.1,
+        ge=0,
+        lt=1,
+        description="Most of the training examples that are the base's own good, older outputs.",
+    )
+    golden_share: float = Field(
+        0.05,
+        ge=0,
+        lt=0.5,
+        description="Share of the conversations set aside until the golden set is frozen.",
+    )
+    golden_conversations: int = Field(
+        30,
+        ge=1,
+        description="With so many conversations the golden set is frozen, for ever.",
+    )
+    min_examples: int = Field(
+        30, ge=2, description="Fewer usable examples than this, and nothing is trained."
+    )
+    min_conversations: int = Field(
+        10, ge=2, description="Fewer conversations than this, and nothing is trained."
+    )
+    holdout_share: float = Field(
+        0.2,
+        gt=0,
+        lt=1,
+        description="Share of the conversations, the newest ones, that only the evaluation sees.",
+    )
+    min_holdout: int = Field(
+        5,
+        ge=2,
+        description="Conversations to hold out at least; an interval from fewer says little.",
+    )
+    redact: bool = Field(
+        True,
+        description="Replace e-mail, phone, card, account and order numbers by placeholders.",
+    )
+
+    @model_validator(mode="after")
+    def _something_is_left(self) -> Self:
+        if self.min_conversations <= self.min_holdout:
+            raise ValueError(
+                f"min_conversations ({self.min_conversations}) must exceed min_holdout "
+                f"({self.min_holdout}): nothing would be left to train on"
+            )
+        if self.rating_at_most >= self.rating_at_least:
+            raise ValueError(
+                f"rating_at_most ({self.rating_at_most:g}) must be below rating_at_least "
+                f"({self.rating_at_least:g}): no output is good and bad"
+            )
+        if self.replay_share + self.replay_base_share >= 1:
+            raise ValueError(
+                "replay_share and replay_base_share must be below 1 together: the rest is recent"
+            )
+        return self
+
+
+class Evaluation(Rules):
+    """How base, live and candidate answer the held-out conversations: all three the same way."""
+
+    temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy, which compares best.")
+    max_tokens: int = Field(
+        256, ge=1, description="Longest output in tokens where the recorded request set no limit."
+    )
+    seed: int = Field(7, ge=0, description="Sampling seed, and the seed of the bootstrap.")
+    concurrency: int = Field(8, ge=1, le=512, description="Requests in flight at once.")
+    timeout_s: float = Field(120, gt=0, description="Longest wait for one output.")
+    resamples: int = Field(10_000, ge=200, description="Bootstrap resamples behind each interval.")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of each interval.")
+
+
+class Superiority(Rules):
+    """A metric on which the candidate must be better than what serves now."""
+
+    metric: METRICS = Field(description="The metric's name.")
+    margin: float = Field(
+        0.0, ge=0, description="The whole interval of the improvement must lie above this."
+    )
+
+
+class NonInferiority(Rules):
+    """A metric on which the candidate must not be worse by more than a margin."""
+
+    metric: METRICS = Field(description="The metric's name.")
+    margin: float = Field(
+        ge=0, description="The whole interval of the worsening must lie below this."
+    )
+
+
+class Ceiling(Rules):
+    """A limit that holds however bad the version is that serves now."""
+
+    metric: Literal["unsupported_facts"] = Field(description="The metric's name.")
+    at_most: float = Field(
+        gt=0,
+        lt=1,
+        description="Share of the held-out conversations with an output above 0 on it; the whole "
+        "exact interval must lie at or below this. No event in n conversations shows 3.7 / n.",
+    )
+
+
+class Gate(Rules):
+    """What a candidate must show before it may serve."""
+
+    superiority: tuple[Superiority, ...] = Field(
+        (Superiority(metric="edit_similarity"),),
+        min_length=1,
+        description="Metrics to be better on.",
+    )
+    non_inferiority: tuple[NonInferiority, ...] = Field(
+        (
+            NonInferiority(metric="length_deviation", margin=0.1),
+            NonInferiority(metric="unsupported_facts", margin=0.1),
+        ),
+        description="Metrics to be no worse on.",
+    )
+    ceilings: tuple[Ceiling, ...] = Field(
+        (), description="Limits that do not depend on what serves now."
+    )
+
+
+class Recipe(Rules):
+    """How one line of business is trained and judged."""
+
+    method: Literal["sft", "dpo", "kto", "sft_dpo"] = Field(
+        "sft", description="The training method; sft_dpo goes on from SFT's adapter with DPO."
+    )
+    start: Literal["fresh", "live"] = Field(
+        "fresh",
+        description="fresh trains a new adapter; live goes on from the one that serves, which "
+        "must have the same shape. Where none serves yet, live is fresh.",
+    )
+    curation: Curation = Field(Curation(), description="Which feedback becomes examples.")
+    lora: Lora = Field(Lora(), description="The adapter's shape.")
+    sft: Sft = Field(Sft(), description="Supervised fine-tuning.")
+    dpo: Dpo = Field(Dpo(), description="Direct preference optimisation.")
+    kto: Kto = Field(Kto(), description="Kahneman-Tversky optimisation.")
+    validation: Validation = Field(
+        Validation(), description="Early stopping on conversations kept back from training."
+    )
+    launch: Launch = Field(Launch(), description="How the trainer's process is started.")
+    speed: Speed = Field(Speed(), description="How SFT's steps are computed.")
+    tracking: Tracking = Field(Tracking(), description="Where the steps' figures are written.")
+    evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
+    gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
+    judge: Judge = Field(Judge(), description="A model that compares candidate and live.")
+    forgetting: Forgetting = Field(Forgetting(), description="What of the base must stay.")
+    canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
+    search: Search = Field(Search(), description="What `switchboard train --search N` tries.")
+    resources: Resources = Field(
+        Resources(),
+        exclude=True,  # where it runs decides nothing about the version that keeps the recipe
+        description="Where training runs and what it may take from what serves.",
+    )
+    student: Student | None = Field(None, description="Learn a larger model's outputs instead.")
+    flywheel: Flywheel = Field(Flywheel(), description="When training begins by itself.")
+
+    @property
+    def stages(self) -> tuple[tuple[Stage, Optimization], ...]:
+        """Return the method's stages in their order, each with its section."""
+        sections: dict[Stage, Optimization] = {"sft": self.sft, "dpo": self.dpo, "kto": self.kto}
+        names: tuple[Stage, ...] = ("sft", "dpo") if self.method == "sft_dpo" else (self.method,)
+        return tuple((name, sections[name]) for name in names)
+
+    @model_validator(mode="after")
+    def _checkpoints_once(self) -> Self:
+        for name, rules in self.stages:
+            if self.validation.share and rules.checkpoint_steps:
+                raise ValueError(
+                    f"{name}.checkpoint_steps ({rules.checkpoint_steps}) and validation: with "
+                    "validation a checkpoint is saved at each look; leave checkpoint_steps out"
+                )
+        return self
+
+
+def load(path: Path) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path: A YAML file with the keys of `Recipe`.
+
+    Raises:
+        RecipeError: The file cannot be read, or any key is wrong; all faults are in the message.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as exc:
+        raise RecipeError(f"{path}: cannot be read ({exc.strerror})") from exc
+    except yaml.YAMLError as exc:
+        raise RecipeError(f"{path}: is not YAML: {exc}") from exc
+    try:
+        return Recipe.model_validate({} if content is None else content)
+    except ValidationError as exc:
+        raise RecipeError(_explain(path, exc)) from exc
+
+
+def find(lob: str, config: Path) -> Path:
+    """Return the recipe that belongs to a line of business.
+
+    Args:
+        lob: The line of business.
+        config: The server's configuration file; recipes lie in `training/` beside it.
+
+    Raises:
+        RecipeError: There is neither a recipe of that name nor a default one.
+    """
+    folder = config.resolve().parent / "training"
+    for name in (f"{lob}.yaml", "default.yaml"):
+        if (folder / name).is_file():
+            return folder / name
+    raise RecipeError(f"{folder} has neither {lob}.yaml nor default.yaml; name one with --recipe")
+
+
+def _explain(path: Path, error: ValidationError) -> str:
+    faults = [_fault(e["loc"], e["type"], e["msg"], e["input"]) for e in error.errors()]
+    count = "1 fault" if len(faults) == 1 else f"{len(faults)} faults"
+    return "\n".join([f"{path}: {count}", *(f"  {fault}" for fault in faults)])
+
+
+def _fault(loc: tuple[int | str, ...], kind: str, message: str, value: Any) -> str:
+    """Name a key, what it holds and what it should hold."""
+    key = ".".join(str(part) for part in loc) or "the file"
+    section, field = _section(loc)
+    if kind == "extra_forbidden":
+        known = ", ".join(section.model_fields) if section else "none here"
+        return f"{key}: unknown key (got {value!r}). Fix: remove it, or use one of: {known}"
+    if kind == "missing":
+        return f"{key}: missing. Fix: add it. {field}".rstrip()
+    return f"{key}: {message} (got {value!r}). Fix: {field or 'correct the value'}"
+
+
+def _section(loc: tuple[int | str, ...]) -> tuple[type[BaseModel] | None, str]:
+    """Return the model that holds the key at `loc`, and the key's description."""
+    section: type[BaseModel] | None = Recipe
+    description = ""
+    for index, part in enumerate(loc):
+        if isinstance(part, int) or section is None:
+            continue
+        field = section.model_fields.get(part)
+        if field is None:
+            return section, description
+        description = field.description or ""
+        if index + 1 < len(loc):
+            section = _inner(field.annotation)
+    return section, description
+
+
+def _inner(annotation: Any) -> type[BaseModel] | None:
+    """Return the recipe section inside an annotation, if there is one."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        if isinstance(argument, type) and issubclass(argument, BaseModel):
+            return argument
+    return None

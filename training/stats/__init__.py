@@ -1,0 +1,1 @@
+"""Intervals, bootstraps and sequential tests."""

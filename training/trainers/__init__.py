@@ -1,0 +1,1 @@
+"""Fine-tuning with TRL and PEFT: SFT, DPO, KTO, packing, warm starts."""

@@ -1,0 +1,57 @@
+"""Direct preference optimisation with TRL: the agents' texts over those that they changed.
+
+DPO (Rafailov et al. 2023, arXiv:2305.18290) raises the log probability of the chosen answer over
+the rejected one, each relative to a frozen reference. The paper's reference is the policy after
+SFT; `adapter_model.policy` says how the two adapters share one base.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from training.data import preference_rows
+from training.errors import FineTuneFailed
+from training.recipe.methods import Dpo
+from training.trainers import common
+from training.trainers.common import TOKENS, Rows, Setting
+from training.trainers.job import Result
+
+
+def train(setting: Setting) -> Result:
+    """Fine-tune a LoRA on preference pairs.
+
+    Raises:
+        FineTuneFailed: The loss is not finite.
+        TooLittleData: Too few pairs are left.
+    """
+    from transformers import AutoTokenizer
+    from trl.trainer.dpo_config import DPOConfig
+    from trl.trainer.dpo_trainer import DPOTrainer
+
+    rules = setting.recipe.dpo
+    tokenizer = AutoTokenizer.from_pretrained(setting.job.base_model)
+    rows = _rows(setting, rules, tokenizer)
+    trainer = DPOTrainer(
+        **setting.policy(),
+        processing_class=tokenizer,
+        **common.datasets_of(rows),
+        args=DPOConfig(
+            **common.arguments(setting),
+            train_sampling_strategy="random",
+            beta=rules.beta,
+            loss_type=[rules.loss],
+            label_smoothing=rules.label_noise,
+        ),
+    )
+    return common.finish(trainer, setting, rows)
+
+
+def _rows(setting: Setting, rules: Dpo, tokenizer: Any) -> Rows:
+    """Return the pairs of which both answers fit."""
+    if setting.job.preference_file is None:
+        raise FineTuneFailed("the job names no preference_file, which dpo learns from")
+    pairs = preference_rows.read(Path(setting.job.preference_file))
+    kept, too_long = preference_rows.fitting(
+        pairs, ("chosen", "rejected"), tokenizer, rules.max_length, TOKENS
+    )
+    preference_rows.enough_pairs(setting.job.lob, rules, kept, too_long)
+    return common.rows(setting, kept, ("prompt", "chosen", "rejected"), too_long)
