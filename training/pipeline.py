@@ -133,7 +133,7 @@ async def run(
             start=str(start) if start else None,
             start_version=live_name if start else None,
         )
-        tried: tuple[search.Trial, ...] = ()
+        tried: tuple[search.SearchTrial, ...] = ()
         if trials:
             best = await search.run(trainer, job, recipe, trials, say)
             recipe, trained, tried = best.recipe, best.result, best.trials

@@ -43,7 +43,7 @@ from training.demo.dialogs import make_dialogs
 from training.execution import executor
 from training.recipe import recipe as recipes
 from training.recipe.recipe import Recipe
-from training.recipe.resources import Resources
+from training.recipe.resources import ResourcesConfig
 from training.trainers.job import Job
 
 WORKLOAD = "suggest"
@@ -64,7 +64,7 @@ class Training:
         folder: For its files; new for each.
     """
 
-    def __init__(self, where: Resources, settings: Settings, base: str, folder: Path) -> None:
+    def __init__(self, where: ResourcesConfig, settings: Settings, base: str, folder: Path) -> None:
         self._folder = folder
         where = where.model_copy(update={"folder": str(folder / "there")})
         self._trainer = executor.make(where, settings)
@@ -140,7 +140,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> list[dict[str, A
     setting = await asyncio.to_thread(prepare, options.config, folder, count=0)
     server = await asyncio.to_thread(targets.switchboard, setting, ports.free())
     settings = load_settings(folder / "switchboard" / "config.yaml")
-    where = {"naive": Resources(), "bounded": Resources(where="ray", cpus=options.cpus)}
+    where = {"naive": ResourcesConfig(), "bounded": ResourcesConfig(where="ray", cpus=options.cpus)}
     runs: list[dict[str, Any]] = []
     try:
         await asyncio.to_thread(server.start, folder / "server.log")

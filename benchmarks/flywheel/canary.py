@@ -30,12 +30,12 @@ sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 
 from training.canary.outcomes import METRICS
-from training.recipe.canary import Canary
+from training.recipe.canary import CanaryConfig
 from training.stats.confidence_sequence import capital, scores
 from training.stats.proportions import clopper_pearson, wilson
 
 RESULTS = Path(__file__).parents[1] / "results"
-RULES = Canary()
+RULES = CanaryConfig()
 POOL = 60_000  # conversations an hour of the day, from which runs draw
 HOURS = 6
 DAY = 1200  # conversations

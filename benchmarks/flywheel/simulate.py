@@ -52,7 +52,7 @@ from training.demo.dialog_files import Dialog
 from training.demo.dialogs import make_dialogs
 from training.evaluation import server
 from training.execution.local import Worker
-from training.flywheel.scheduler import Wheel
+from training.flywheel.scheduler import FlywheelScheduler
 from training.metrics.text import edit_similarity
 from training.recipe.recipe import Recipe
 from training.stats import bootstrap
@@ -173,7 +173,9 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
     ):
         common: dict[str, Any] = {"config": config, "settings": settings, "url": url}
         common |= {"api_key": key, "worker": worker, "out": folder / "runs"}
-        wheel = Wheel(db, recipes=lambda _: recipe, owner="simulation", say=say, **common)
+        wheel = FlywheelScheduler(
+            db, recipes=lambda _: recipe, owner="simulation", say=say, **common
+        )
         for day in range(1, options.days + 1):
             began = time.perf_counter()
             dialogs = make_dialogs("care", options.conversations, seed=SEED + day)

@@ -26,7 +26,7 @@ logger = logging.getLogger(__name__)
 STATE_TTL_S = 2.0
 
 
-class Engine(Protocol):
+class LoraEngine(Protocol):
     """What this needs of the engine."""
 
     async def load(self, adapter_id: int, name: str, path: Path) -> None:
@@ -36,7 +36,7 @@ class Engine(Protocol):
         """Free an adapter's memory."""
 
 
-class Adapters:
+class AdapterManager:
     """Loads, counts and drops adapter versions on this replica.
 
     Args:
@@ -51,7 +51,7 @@ class Adapters:
 
     def __init__(
         self,
-        engine: Engine,
+        engine: LoraEngine,
         registry: Registry,
         table: Table,
         *,

@@ -8,7 +8,7 @@ from serving.admission.fair_queue import Admission, Claim, Key
 from serving.observability import metrics
 
 
-class Visit:
+class AdmissionSlot:
     """A request's stay, as a context.
 
     Args:
@@ -27,7 +27,7 @@ class Visit:
         self._claim: Claim | None = None
         self.waited_s = 0.0
 
-    def __enter__(self) -> "Visit":
+    def __enter__(self) -> "AdmissionSlot":
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from serving import errors
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.auth import ApiKey, Role
 from serving.capture.health import Health
@@ -29,7 +29,7 @@ from serving.errors import (
     SwitchboardError,
 )
 from serving.observability import metrics
-from serving.rollout.coordinator import Rollout
+from serving.rollout.coordinator import RolloutResult
 from serving.store import feedback, interactions
 from serving.store.database import Database
 from serving.store.records import AdapterVersion, FeedbackRecord, InteractionRecord
@@ -99,7 +99,7 @@ class RollbackBody(BaseModel):
     )
 
 
-Rollouts = Callable[[str, dict[str, Any]], Awaitable[Rollout]]
+Rollouts = Callable[[str, dict[str, Any]], Awaitable[RolloutResult]]
 """Runs `promote`, `canary` or `rollback` on the cluster's coordinator."""
 
 
@@ -108,7 +108,7 @@ def build(
     db: Database,
     registry: Registry,
     health: Health,
-    adapters: Adapters,
+    adapters: AdapterManager,
     base: str,
     ready: Callable[[], Awaitable[None]],
     rollouts: Rollouts,

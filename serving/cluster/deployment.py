@@ -32,7 +32,7 @@ from serving.cluster.apply import Applier
 from serving.config.revision import Revision
 from serving.config.settings import Settings
 from serving.errors import ConfigError, RolloutFailed, SwitchboardError, Unavailable
-from serving.rollout.coordinator import Coordinator, Rollout
+from serving.rollout.coordinator import Coordinator, RolloutResult
 from serving.rollout.membership import Command
 from serving.store.database import Database
 from serving.store.records import Route
@@ -78,10 +78,12 @@ class CoordinatorActor:
         """Call a method of the coordinator by name."""
         return await getattr(self._coordinator, method)(*args)
 
-    async def rollout(self, action: str, options: dict[str, Any]) -> Rollout | SwitchboardError:
+    async def rollout(
+        self, action: str, options: dict[str, Any]
+    ) -> RolloutResult | SwitchboardError:
         """Run a rollout; our own errors are returned, since Ray would wrap them."""
         try:
-            done: Rollout = await getattr(self._coordinator, action)(**options)
+            done: RolloutResult = await getattr(self._coordinator, action)(**options)
         except SwitchboardError as exc:
             return exc
         return done
@@ -171,8 +173,8 @@ class Replica:
                 logger.critical("%s ends, to be replaced: %s", self._name, exc.message)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    async def _rollout(self, action: str, options: dict[str, Any]) -> Rollout:
-        done: Rollout = await _unwrapped(self._coordinator.rollout.remote(action, options))
+    async def _rollout(self, action: str, options: dict[str, Any]) -> RolloutResult:
+        done: RolloutResult = await _unwrapped(self._coordinator.rollout.remote(action, options))
         return done
 
     async def _config(self, action: str, options: dict[str, Any]) -> Any:

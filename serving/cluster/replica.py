@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serving.adapters import artifacts
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
@@ -48,7 +48,7 @@ class Parts:
     """What a replica is made of."""
 
     engine: "Engine"
-    adapters: Adapters
+    adapters: AdapterManager
     admission: Admission
     chains: Chains
     gateway: Gateway
@@ -123,7 +123,7 @@ async def start(
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     engine: Engine = await engine_module.Engine.start(settings)
-    adapters = Adapters(
+    adapters = AdapterManager(
         engine,
         registry,
         Table(settings.served_name, settings.lobs, {}),

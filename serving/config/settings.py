@@ -94,7 +94,7 @@ class Journal(Section):
     )
 
 
-class Adapters(Section):
+class AdapterSettings(Section):
     """The adapter registry's artifacts."""
 
     uri: str = Field("data/adapters", description="Folder or any fsspec URL (s3://…, gs://…).")
@@ -296,7 +296,9 @@ class Settings(Section):
     http: Http = Field(default_factory=Http, description="Where the server listens.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
     journal: Journal = Field(default_factory=Journal, description="The local capture log.")
-    adapters: Adapters = Field(default_factory=Adapters, description="The adapter registry.")
+    adapters: AdapterSettings = Field(
+        default_factory=AdapterSettings, description="The adapter registry."
+    )
     auth: Auth = Field(default_factory=Auth, description="API keys.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")

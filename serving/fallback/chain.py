@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import orjson
 
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.asgi import App, Receive, Send
 from serving.capture.interaction import Capture
 from serving.config.settings import Settings
@@ -44,7 +44,7 @@ class Chains:
         self,
         engine_app: App,
         engine_check: Callable[[], None],
-        adapters: Adapters,
+        adapters: AdapterManager,
         settings: Settings,
     ) -> None:
         self._engine_app = engine_app

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.admission.fair_queue import Admission
 from serving.asgi import (
     App,
@@ -74,7 +74,7 @@ class Gateway:
         engine_app: App,
         api_app: App,
         keys: KeyRing,
-        adapters: Adapters,
+        adapters: AdapterManager,
         admission: Admission,
         chains: Chains,
         journal: Journal,

@@ -10,7 +10,7 @@ import asyncio
 
 from serving.admission.deadline import Deadline
 from serving.asgi import App, Message, Receive, Scope
-from serving.gateway.response import Answer
+from serving.gateway.response import ResponseWriter
 from serving.observability import metrics
 
 CLIENT_LEFT = 499  # as nginx and HAProxy call it; only our metrics show it
@@ -58,7 +58,7 @@ async def run(
     scope: Scope,
     body: bytes | None,
     receive: Receive,
-    answer: Answer,
+    answer: ResponseWriter,
     deadline: Deadline,
 ) -> None:
     """Let the engine's app answer; returns or raises when it is done with the request.

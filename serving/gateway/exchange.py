@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from serving.admission.deadline import Deadline
 from serving.asgi import Headers, Receive, Scope, Send
 from serving.auth import ApiKey
-from serving.gateway.request import Inquiry
+from serving.gateway.request import InferenceRequest
 from serving.routing import Target
 
 
@@ -41,7 +41,7 @@ class Exchange:
     key: ApiKey
     clock: float = field(default_factory=time.perf_counter)
     id: str = field(default_factory=_request_id)
-    request: Inquiry = field(init=False)
+    request: InferenceRequest = field(init=False)
     lob: str | None = field(init=False)
     deadline: Deadline = field(init=False)
     target: Target = field(init=False)

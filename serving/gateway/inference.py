@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.admission.deadline import Deadline
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities, sequences
-from serving.admission.slot import Visit
+from serving.admission.slot import AdmissionSlot
 from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_body
 from serving.auth import Role
 from serving.capture import Journal
@@ -28,7 +28,7 @@ from serving.fallback.engine_request import EngineRequest
 from serving.gateway import cancellation, field_types, grammar_limits, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
-from serving.gateway.response import Answer, ask_for_usage
+from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.observability import metrics
 
 
@@ -51,7 +51,7 @@ class Inference:
         self,
         *,
         engine_app: App,
-        adapters: Adapters,
+        adapters: AdapterManager,
         admission: Admission,
         chains: Chains,
         journal: Journal,
@@ -85,7 +85,7 @@ class Inference:
             Disconnected: The client left.
         """
         key = exchange.key
-        with Visit(self._admission, self._admission.arrive(key.id, key.name)) as slot:
+        with AdmissionSlot(self._admission, self._admission.arrive(key.id, key.name)) as slot:
             await self._parse(exchange)
             await self._authorize(exchange)
             priority = await self._admit(exchange, slot)
@@ -129,7 +129,7 @@ class Inference:
                 param="model",
             )
 
-    async def _admit(self, exchange: Exchange, slot: Visit) -> int:
+    async def _admit(self, exchange: Exchange, slot: AdmissionSlot) -> int:
         """Wait for places; the priority by which the engine schedules the request."""
         asked = exchange.request
         trusted = exchange.key.allows(Role.TRAINER)
@@ -156,7 +156,7 @@ class Inference:
         return body, prompt
 
     async def _ask(
-        self, exchange: Exchange, body: dict[str, Any], prompt: Prompt | None, slot: Visit
+        self, exchange: Exchange, body: dict[str, Any], prompt: Prompt | None, slot: AdmissionSlot
     ) -> None:
         """Have the version answer, or the line's fallback chain where it has one."""
         asked, version = exchange.request, exchange.target.version
@@ -182,7 +182,7 @@ class Inference:
         request = EngineRequest(
             asked.engine_path, body, capture, exchange.scope, exchange.headers, exchange.id
         )
-        answer = Answer(
+        answer = ResponseWriter(
             exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s
         )
         running = asyncio.current_task()
@@ -198,7 +198,9 @@ class Inference:
             metrics.INFLIGHT.dec()
             self._adapters.release(version)
 
-    async def _write(self, exchange: Exchange, request: EngineRequest, answer: Answer) -> None:
+    async def _write(
+        self, exchange: Exchange, request: EngineRequest, answer: ResponseWriter
+    ) -> None:
         body, version = request.capture.request, exchange.target.version
         scope = request.asgi_scope(body)
         app: App = self._engine_app

@@ -25,7 +25,7 @@ PATHS = frozenset({*_ENGINE, *tasks.PATHS})
 
 
 @dataclass(frozen=True, slots=True)
-class Inquiry:
+class InferenceRequest:
     """A request, read as far as routing needs it.
 
     Args:
@@ -61,7 +61,7 @@ def read(
     base: str,
     lobs: Mapping[str, Lob],
     sampling_fields: frozenset[str],
-) -> Inquiry:
+) -> InferenceRequest:
     """Read a request.
 
     Args:
@@ -77,7 +77,7 @@ def read(
     """
     if endpoint in tasks.PATHS:
         asked = tasks.parse(sent, lobs, sampling_fields)
-        return Inquiry(
+        return InferenceRequest(
             endpoint=endpoint,
             engine_path=_CHAT,
             id_prefix=_ENGINE[_CHAT][1],
@@ -94,7 +94,7 @@ def read(
     if not isinstance(model, str):
         raise InvalidRequest("`model` must be a string.", param="model")
     messages = sent.get("messages")
-    return Inquiry(
+    return InferenceRequest(
         endpoint=endpoint,
         engine_path=endpoint,
         id_prefix=prefix,

@@ -25,7 +25,7 @@ _RESPONSE_ENDS = (
 _USAGE_ONLY = b'"choices":[],'
 
 
-class Answer:
+class ResponseWriter:
     """Passes a response's messages on.
 
     Args:

@@ -28,7 +28,7 @@ RESOLVE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Rollout:
+class RolloutResult:
     """What a promotion, canary or rollback did. `seconds` is from request to last flip."""
 
     action: str
@@ -146,7 +146,7 @@ class Coordinator:
 
     async def promote(
         self, name: str, *, key_id: str | None = None, force: bool = False
-    ) -> Rollout:
+    ) -> RolloutResult:
         """Make a version live for its line of business; ends a canary there.
 
         Raises:
@@ -176,7 +176,7 @@ class Coordinator:
 
     async def canary(
         self, name: str, share: float, *, key_id: str | None = None, force: bool = False
-    ) -> Rollout:
+    ) -> RolloutResult:
         """Give a version a share, 0 < `share` < 1, of its line of business's conversations."""
         version = await self._version(name)
         if version.state == "rejected" and not force:
@@ -198,7 +198,7 @@ class Coordinator:
 
     async def rollback(
         self, lob: str, *, canary: str | None = None, key_id: str | None = None
-    ) -> Rollout:
+    ) -> RolloutResult:
         """Stop a running canary; without one, return to the version that was live before.
 
         Where no version was live before, the base model answers again. `canary` names the canary
@@ -236,7 +236,7 @@ class Coordinator:
         share: float,
         key_id: str | None,
         force: bool = False,
-    ) -> Rollout:
+    ) -> RolloutResult:
         async with self._lock:
             started = time.perf_counter()
             await self._wait_for_expected()
@@ -263,7 +263,7 @@ class Coordinator:
             seconds = time.perf_counter() - started
             with suppress(StoreUnavailable):  # the switch is done; only its duration is not noted
                 await self._registry.record_seconds(lob, route.epoch, seconds)
-            return Rollout(
+            return RolloutResult(
                 action,
                 lob,
                 before.live if before else None,

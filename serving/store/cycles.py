@@ -22,7 +22,7 @@ async def see(db: Database, lob: str) -> Flywheel:
     return Flywheel.model_validate(dict(row))
 
 
-async def tell(
+async def set_flags(
     db: Database, lob: str, *, paused: bool | None = None, forced: bool | None = None
 ) -> Flywheel:
     """Pause or resume a line of business, or ask for a cycle now; None leaves as it is."""
@@ -72,7 +72,7 @@ async def begin(db: Database, lob: str, reason: str, term: int) -> Cycle:
     return Cycle.model_validate(dict(row))
 
 
-async def heard(db: Database, lob: str) -> None:
+async def clear_force(db: Database, lob: str) -> None:
     """Take back the wish for a cycle now: it is being followed."""
     async with db.session() as connection:
         forget = update(FlywheelRow).where(FlywheelRow.lob == lob).values(forced=False)

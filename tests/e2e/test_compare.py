@@ -10,7 +10,7 @@ from tests.e2e.server import ROOT, Server, with_store
 from training.data import dataset, repository
 from training.data.curation import Curated
 from training.data.examples import Example, Message
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 pytestmark = pytest.mark.e2e
 TEXTS = ["My kettle is broken.", "Where is my order?", "I want to buy a lamp.", "It is late."]
@@ -38,7 +38,7 @@ def held_out() -> list[Example]:
 def note(server: Server, root: Path) -> str:
     """Note a dataset of these examples in the server's store and return its id."""
     curated = Curated((), (), tuple(held_out()), (), (), {}, (0.0, ""))
-    built = dataset.write("care", curated, Curation(), root, kind="import")
+    built = dataset.write("care", curated, CurationConfig(), root, kind="import")
 
     with_store(server, lambda db: repository.note(db, "care", built))
     return built.id

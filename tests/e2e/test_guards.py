@@ -10,12 +10,12 @@ from tests.e2e.server import Server
 from training.data.examples import Message
 from training.evaluation import forgetting, judge
 from training.evaluation.judge import Pair
-from training.recipe.forgetting import Forgetting
-from training.recipe.judge import Judge
-from training.recipe.recipe import Evaluation
+from training.recipe.forgetting import ForgettingConfig
+from training.recipe.judge import JudgeConfig
+from training.recipe.recipe import EvaluationConfig
 
 pytestmark = pytest.mark.e2e
-RULES = Evaluation(resamples=400)
+RULES = EvaluationConfig(resamples=400)
 PAIRS = [
     Pair(f"c{n}", "suggestion", (Message("user", f"customer: my order {n} is late"),), left, right)
     for n, (left, right) in enumerate(
@@ -42,8 +42,8 @@ async def test_a_model_that_knows_no_judging_still_gives_verdicts(
     client: openai.AsyncOpenAI,
 ) -> None:
     prompt = judge.template(None)
-    free = Judge(constrained=False)
-    constrained = await judge.judge(client, "base", prompt, PAIRS, Judge(), RULES)
+    free = JudgeConfig(constrained=False)
+    constrained = await judge.judge(client, "base", prompt, PAIRS, JudgeConfig(), RULES)
     babble = await judge.judge(client, "base", prompt, PAIRS, free, RULES)
     assert all(verdict.winner is not None for verdict in constrained)
     assert any(verdict.winner is None for verdict in babble)
@@ -52,7 +52,7 @@ async def test_a_model_that_knows_no_judging_still_gives_verdicts(
 async def test_the_base_forgot_nothing_of_itself(
     client: openai.AsyncOpenAI, general: forgetting.General
 ) -> None:
-    found = await forgetting.measure(client, "base", "base", general, Forgetting(), RULES)
+    found = await forgetting.measure(client, "base", "base", general, ForgettingConfig(), RULES)
     assert found.drop.mean == pytest.approx(0, abs=1e-3)
     assert found.changed.mean == 0
 
@@ -65,10 +65,10 @@ async def test_a_candidate_of_noise_is_seen_to_forget(
     base_model: Path,
 ) -> None:
     version = register(server, "care", strength=8.0)
-    found = await forgetting.measure(client, "base", version, general, Forgetting(), RULES)
+    found = await forgetting.measure(client, "base", version, general, ForgettingConfig(), RULES)
     assert found.drop.low > 0.1
     assert found.changed.low > 0.5
-    reason = forgetting.reason(Forgetting(margin=0.1), found)
+    reason = forgetting.reason(ForgettingConfig(margin=0.1), found)
     assert reason is not None
     assert not reason.passed
 

@@ -11,7 +11,7 @@ from serving.config import settings as server_settings
 from tests.e2e.server import Server
 from training.execution import executor
 from training.recipe.recipe import Lora, Recipe, Sft
-from training.recipe.resources import Resources
+from training.recipe.resources import ResourcesConfig
 from training.trainers.job import Job
 
 pytestmark = pytest.mark.e2e
@@ -47,7 +47,7 @@ async def test_a_job_finds_the_server_s_cluster_and_serving_goes_on(
         out=str(tmp_path / "out"),
         recipe=recipe.model_dump(mode="json"),
     )
-    there = Resources(where="ray", nice=0, folder=str(tmp_path / "there"))
+    there = ResourcesConfig(where="ray", nice=0, folder=str(tmp_path / "there"))
     settings = await asyncio.to_thread(server_settings.load, server.config)
     answers: list[int] = []
     with server.http() as http:

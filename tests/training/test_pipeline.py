@@ -33,7 +33,7 @@ from training.errors import (
     TooLittleData,
 )
 from training.execution.local import Worker
-from training.recipe.judge import Judge
+from training.recipe.judge import JudgeConfig
 from training.recipe.recipe import Recipe
 from training.trainers.job import Job, Result
 
@@ -328,7 +328,7 @@ async def test_a_judge_that_nobody_should_trust_decides_nothing_and_the_report_s
             return "A"
         return "something else entirely" if model == "base" else wanted(prompt)
 
-    rules = Judge(enabled=True, win_rate_above=0.5)
+    rules = JudgeConfig(enabled=True, win_rate_above=0.5)
     with serving(Stub(answer)) as stub:
         outcome = await run(
             settings, stub, tmp_path, chosen=recipe().model_copy(update={"judge": rules})

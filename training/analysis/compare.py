@@ -13,7 +13,7 @@ from training.data.examples import Example
 from training.evaluation import scores as evaluation
 from training.evaluation.generate import Output
 from training.evaluation.scores import Scores
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 from training.stats.bootstrap import Interval
 
 THOUSAND = 1000
@@ -110,7 +110,7 @@ class Line:
         return {"cost_per_thousand_conversations": content.pop("cost"), **content}
 
 
-def lines(runs: Sequence[Run], examples: Sequence[Example], rules: Evaluation) -> list[Line]:
+def lines(runs: Sequence[Run], examples: Sequence[Example], rules: EvaluationConfig) -> list[Line]:
     """Return a line for each model, in the order given.
 
     Args:
@@ -168,7 +168,9 @@ def percentiles(seconds: Sequence[float]) -> Percentiles:
     return Percentiles(float(p50), float(p95))
 
 
-def assumptions(runs: Sequence[Run], examples: Sequence[Example], rules: Evaluation) -> list[str]:
+def assumptions(
+    runs: Sequence[Run], examples: Sequence[Example], rules: EvaluationConfig
+) -> list[str]:
     """Return the table's foot: what its figures take for granted.
 
     Args:
@@ -189,7 +191,7 @@ def assumptions(runs: Sequence[Run], examples: Sequence[Example], rules: Evaluat
     return foot + [f"Cost of {run.model}: {_priced(run.price, rules)}" for run in runs]
 
 
-def _priced(price: Price | None, rules: Evaluation) -> str:
+def _priced(price: Price | None, rules: EvaluationConfig) -> str:
     if price is None:
         return "no price given."
     if price.per_hour is not None:

@@ -19,7 +19,7 @@ from training.data import repository
 from training.data.dataset import Dataset
 from training.errors import DatasetError
 from training.evaluation import server as endpoint
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 
 API_KEY = "SWITCHBOARD_API_KEY"
 OTHER_API_KEY = "SWITCHBOARD_OTHER_API_KEY"
@@ -46,7 +46,7 @@ async def run(
     *,
     config: Path,
     settings: Settings,
-    rules: Evaluation,
+    rules: EvaluationConfig,
     models: Sequence[str] = (),
     others: Sequence[Other] = (),
     price: Price | None = None,

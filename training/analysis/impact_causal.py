@@ -16,8 +16,8 @@ import numpy as np
 from serving.store.records import Action, Rollout, Served
 from training.analysis.impact import Answer
 from training.canary import outcomes as arms
-from training.canary.outcomes import Change, Trial
-from training.recipe.canary import Canary
+from training.canary.outcomes import CanaryTrial, Change
+from training.recipe.canary import CanaryConfig
 from training.stats import medians
 from training.stats.bootstrap import Interval, tail_share
 
@@ -52,7 +52,9 @@ class Comparison:
         return asdict(self)
 
 
-def trials(lob: str, rollouts: Sequence[Rollout], base: str) -> list[tuple[Trial, float | None]]:
+def trials(
+    lob: str, rollouts: Sequence[Rollout], base: str
+) -> list[tuple[CanaryTrial, float | None]]:
     """Return the canaries that ran, oldest first, each with its end; None: it still runs.
 
     Args:
@@ -60,9 +62,9 @@ def trials(lob: str, rollouts: Sequence[Rollout], base: str) -> list[tuple[Trial
         rollouts: What happened to its route, oldest first, from the beginning.
         base: The base model's served name.
     """
-    found: list[tuple[Trial, float | None]] = []
+    found: list[tuple[CanaryTrial, float | None]] = []
     live: str | None = None
-    running: Trial | None = None
+    running: CanaryTrial | None = None
     for rollout in rollouts:
         canary = rollout.to_version if rollout.action == Action.CANARY else None
         if running is not None and running.canary != canary:
@@ -72,14 +74,14 @@ def trials(lob: str, rollouts: Sequence[Rollout], base: str) -> list[tuple[Trial
             settled = rollout.created_at + (rollout.seconds or 0.0)
             change = Change(rollout.created_at, settled, rollout.share or 0.0)
             before = running.changes if running is not None else ()
-            running = Trial(lob, canary, live or base, (*before, change))
+            running = CanaryTrial(lob, canary, live or base, (*before, change))
         elif rollout.action != Action.CANCEL_CANARY:
             live = rollout.to_version
     return [*found, (running, None)] if running is not None else found
 
 
 def compare(
-    trial: Trial,
+    trial: CanaryTrial,
     end: float,
     served: Sequence[Served],
     found: Sequence[Answer],
@@ -100,7 +102,7 @@ def compare(
         seed: Of the bootstrap.
     """
     during = [one for one in served if one.created_at < end]
-    counted = arms.conversations(trial, during, Canary(window_s=window_s), end)
+    counted = arms.conversations(trial, during, CanaryConfig(window_s=window_s), end)
     sizes = sum(c.canary for c in counted), sum(not c.canary for c in counted)
     if min(sizes) < LEAST:
         return None

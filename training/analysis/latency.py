@@ -12,14 +12,14 @@ from training.data.examples import Example
 from training.errors import EvaluationFailed
 from training.evaluation import generate
 from training.evaluation.generate import VERSION_HEADER, Output
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 
 
 async def answer(
     client: openai.AsyncOpenAI,
     model: str,
     examples: Sequence[Example],
-    rules: Evaluation,
+    rules: EvaluationConfig,
     *,
     price: Price | None = None,
     on_output: Callable[[], None] = lambda: None,
@@ -60,7 +60,7 @@ async def answer(
 
 
 async def _stream(
-    client: openai.AsyncOpenAI, model: str, example: Example, rules: Evaluation
+    client: openai.AsyncOpenAI, model: str, example: Example, rules: EvaluationConfig
 ) -> Timed:
     constraint: dict[str, Any] = (
         {"response_format": example.response_format} if example.response_format else {}

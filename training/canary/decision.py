@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 from training.canary.outcomes import METRICS, Conversation
 from training.evaluation.gate import Reason
-from training.recipe.canary import Canary
+from training.recipe.canary import CanaryConfig
 from training.stats import confidence_sequence, thompson
 
 Step = Literal["continue", "share", "promote", "roll_back"]
@@ -69,7 +69,7 @@ class Progress:
 
 
 @dataclass(frozen=True)
-class Decision:
+class CanaryDecision:
     """What to do, to what share, and why."""
 
     action: Step
@@ -84,7 +84,7 @@ class Decision:
         return asdict(self)
 
 
-def weigh(conversations: Sequence[Conversation], rules: Canary) -> dict[str, Evidence]:
+def weigh(conversations: Sequence[Conversation], rules: CanaryConfig) -> dict[str, Evidence]:
     """Return the evidence on each metric that a rule names.
 
     Args:
@@ -102,7 +102,7 @@ def weigh(conversations: Sequence[Conversation], rules: Canary) -> dict[str, Evi
 
 def progress(
     conversations: Sequence[Conversation],
-    rules: Canary,
+    rules: CanaryConfig,
     *,
     share: float,
     began: float,
@@ -136,7 +136,7 @@ def progress(
     )
 
 
-def decide(rules: Canary, evidence: Mapping[str, Evidence], at: Progress) -> Decision:
+def decide(rules: CanaryConfig, evidence: Mapping[str, Evidence], at: Progress) -> CanaryDecision:
     """Apply the rules.
 
     Args:
@@ -154,8 +154,8 @@ def decide(rules: Canary, evidence: Mapping[str, Evidence], at: Progress) -> Dec
         for rule in rules.non_inferiority
     ]
 
-    def decision(action: Step, why: str, share: float = at.share) -> Decision:
-        return Decision(action, share, why, (*harm, *earned), evidence, at)
+    def decision(action: Step, why: str, share: float = at.share) -> CanaryDecision:
+        return CanaryDecision(action, share, why, (*harm, *earned), evidence, at)
 
     if not all(reason.passed for reason in harm):
         worse = ", ".join(METRICS[reason.metric].title for reason in harm if not reason.passed)
@@ -179,7 +179,7 @@ def decide(rules: Canary, evidence: Mapping[str, Evidence], at: Progress) -> Dec
     return decision("share", f"no harm shown in {at.since_change} canary conversations", share)
 
 
-def _next_share(rules: Canary, at: Progress) -> float:
+def _next_share(rules: CanaryConfig, at: Progress) -> float:
     if rules.mode == "steps":
         return next((step for step in rules.steps if step > at.share), at.share)
     wanted = at.share if at.wanted is None else at.wanted

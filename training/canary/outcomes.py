@@ -13,7 +13,7 @@ from itertools import groupby
 from serving.store.records import Action, FeedbackRecord, Rollout, Route, Served, Status
 from training.data.examples import verdict
 from training.metrics.text import Metric, edit_similarity
-from training.recipe.canary import Canary
+from training.recipe.canary import CanaryConfig
 
 METRICS = {
     "edit_similarity": Metric("Edit similarity", "higher"),
@@ -36,7 +36,7 @@ class Change:
 
 
 @dataclass(frozen=True)
-class Trial:
+class CanaryTrial:
     """A running canary.
 
     Args:
@@ -81,7 +81,7 @@ class Conversation:
     outcomes: dict[str, float]
 
 
-def trial(route: Route | None, rollouts: Sequence[Rollout], base: str) -> Trial | None:
+def trial(route: Route | None, rollouts: Sequence[Rollout], base: str) -> CanaryTrial | None:
     """Return the canary that runs now, or None.
 
     Args:
@@ -99,11 +99,11 @@ def trial(route: Route | None, rollouts: Sequence[Rollout], base: str) -> Trial 
         changes.insert(0, Change(rollout.created_at, settled, rollout.share or 0.0))
     if not changes:
         return None
-    return Trial(route.lob, route.canary, route.live or base, tuple(changes))
+    return CanaryTrial(route.lob, route.canary, route.live or base, tuple(changes))
 
 
 def conversations(
-    running: Trial, served: Sequence[Served], rules: Canary, now: float
+    running: CanaryTrial, served: Sequence[Served], rules: CanaryConfig, now: float
 ) -> list[Conversation]:
     """Return the conversations to count, in their order.
 
@@ -152,7 +152,7 @@ def _shares(changes: Sequence[Change], first: float, last: float) -> tuple[float
     return min(shares), max(shares)
 
 
-def _outcomes(turns: Sequence[Served], end: float, rules: Canary) -> dict[str, float]:
+def _outcomes(turns: Sequence[Served], end: float, rules: CanaryConfig) -> dict[str, float]:
     judged: dict[str, list[float]] = {name: [] for name in METRICS}
     for turn in turns:
         judged["failures"].append(float(turn.status != Status.COMPLETED))

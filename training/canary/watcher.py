@@ -17,11 +17,11 @@ from serving.store.database import Database
 from serving.store.records import AuditEntry
 from training.canary import decision as canary
 from training.canary import outcomes
-from training.canary.decision import Decision
-from training.canary.outcomes import Trial
+from training.canary.decision import CanaryDecision
+from training.canary.outcomes import CanaryTrial
 from training.errors import EvaluationFailed
 from training.evaluation import server
-from training.recipe.canary import Canary
+from training.recipe.canary import CanaryConfig
 
 ACTION = "canary_decision"
 
@@ -30,14 +30,14 @@ async def run(
     lob: str,
     *,
     settings: Settings,
-    rules: Canary,
+    rules: CanaryConfig,
     url: str | None = None,
     api_key: str | None = None,
     version: str | None = None,
     once: bool = False,
     every_s: float = 60.0,
     say: Callable[[str], None] = lambda _: None,
-) -> Decision:
+) -> CanaryDecision:
     """Watch a canary until it is promoted or rolled back, and return the last decision.
 
     Args:
@@ -85,11 +85,11 @@ async def step(
     registry: Registry,
     lob: str,
     base: str,
-    rules: Canary,
+    rules: CanaryConfig,
     url: str,
     api_key: str | None,
     say: Callable[[str], None],
-) -> Decision:
+) -> CanaryDecision:
     """Look once: decide, note the decision, act; arguments and errors are those of `run`."""
     trial = await _trial(registry, lob, base)
     if trial is None:
@@ -106,7 +106,7 @@ async def step(
     return decision
 
 
-async def look(db: Database, trial: Trial, rules: Canary, now: float) -> Decision:
+async def look(db: Database, trial: CanaryTrial, rules: CanaryConfig, now: float) -> CanaryDecision:
     """Return the decision at a time, and change nothing.
 
     Args:
@@ -129,7 +129,7 @@ async def decisions(settings: Settings, version: str) -> list[AuditEntry]:
         await db.close()
 
 
-def _decide(trial: Trial, served: Any, rules: Canary, now: float) -> Decision:
+def _decide(trial: CanaryTrial, served: Any, rules: CanaryConfig, now: float) -> CanaryDecision:
     counted = outcomes.conversations(trial, served, rules, now)
     at = canary.progress(
         counted,
@@ -142,7 +142,7 @@ def _decide(trial: Trial, served: Any, rules: Canary, now: float) -> Decision:
     return canary.decide(rules, canary.weigh(counted, rules), at)
 
 
-async def _trial(registry: Registry, lob: str, base: str) -> Trial | None:
+async def _trial(registry: Registry, lob: str, base: str) -> CanaryTrial | None:
     route = (await registry.routes()).get(lob)
     return outcomes.trial(route, await registry.history(lob), base)
 
@@ -152,7 +152,7 @@ async def _begin(
     lob: str,
     version: str,
     url: str,
-    rules: Canary,
+    rules: CanaryConfig,
     api_key: str | None,
     say: Callable[[str], None],
 ) -> None:
@@ -165,7 +165,9 @@ async def _begin(
     say(f"{version}: canary for {rules.steps[0]:.0%} of {lob}'s conversations")
 
 
-async def _note(db: Database, registry: Registry, trial: Trial, decision: Decision) -> None:
+async def _note(
+    db: Database, registry: Registry, trial: CanaryTrial, decision: CanaryDecision
+) -> None:
     """Keep the latest decision with the version, and all but plain waiting in the audit."""
     detail = decision.as_json() | {"control": trial.control, "at": time.time()}
     version = await registry.get(trial.canary)
@@ -175,7 +177,7 @@ async def _note(db: Database, registry: Registry, trial: Trial, decision: Decisi
         await audit.write(db, None, ACTION, trial.canary, detail)
 
 
-def _words(decision: Decision) -> str:
+def _words(decision: CanaryDecision) -> str:
     return {
         "continue": f"goes on at {decision.share:.0%}",
         "share": f"gets {decision.share:.0%} of conversations",

@@ -8,7 +8,7 @@ import typer
 from training.cli.options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Lob, Out, RunningUrl
 
 if TYPE_CHECKING:
-    from training.flywheel.scheduler import Wheel
+    from training.flywheel.scheduler import FlywheelScheduler
 
 app = typer.Typer(
     no_args_is_help=True, help="The flywheel: training by schedule; status, pause, resume, force."
@@ -37,10 +37,10 @@ def run(
     exit status says nothing of cycles: `status`, the reports and the webhook do.
     """
 
-    async def work(wheel: "Wheel", known: list[str]) -> None:
+    async def work(wheel: "FlywheelScheduler", known: list[str]) -> None:
         if once:
             for lob in known:
-                decision = await wheel.turn(lob)
+                decision = await wheel.step(lob)
                 typer.echo(f"{lob}: {decision.why}")
         else:
             typer.echo(f"{wheel.owner} turns {', '.join(known)}")
@@ -53,7 +53,7 @@ def run(
 def status(lobs: Lobs = None, config: Config = DEFAULT_CONFIG) -> None:
     """Show where each line of business stands, and what would happen next."""
 
-    async def work(wheel: "Wheel", known: list[str]) -> None:
+    async def work(wheel: "FlywheelScheduler", known: list[str]) -> None:
         from serving.store import leases
         from training.flywheel.schedule import clock
 
@@ -93,10 +93,10 @@ def force(lob: Lob, config: Config = DEFAULT_CONFIG) -> None:
 
 
 def _tell(config: Path, lob: str, words: str, **said: bool) -> None:
-    async def work(wheel: "Wheel", known: list[str]) -> None:
+    async def work(wheel: "FlywheelScheduler", known: list[str]) -> None:
         from serving.store import cycles
 
-        await cycles.tell(wheel.db, known[0], **said)
+        await cycles.set_flags(wheel.db, known[0], **said)
         typer.echo(f"{lob} {words}")
 
     _with_wheel(config, None, work, [lob])
@@ -115,7 +115,7 @@ def _with_wheel(
 
     from serving.config import settings as server_settings
     from serving.store.database import Database
-    from training.flywheel.scheduler import Wheel
+    from training.flywheel.scheduler import FlywheelScheduler
     from training.recipe import recipe as recipes
 
     settings = server_settings.load(config)
@@ -130,7 +130,7 @@ def _with_wheel(
         db = Database(settings.store.url)
         await db.open()
         try:
-            wheel = Wheel(
+            wheel = FlywheelScheduler(
                 db,
                 settings,
                 config,

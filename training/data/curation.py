@@ -27,12 +27,12 @@ from training.data.examples import (
 )
 from training.data.splits import NOTHING, Mark, Past
 from training.errors import TooLittleData
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 VERSION = 2
 """Raised with every change that makes other examples from the same feedback and rules."""
 
-Keep = Callable[[InteractionRecord, Verdict, Curation], bool]
+Keep = Callable[[InteractionRecord, Verdict, CurationConfig], bool]
 
 INTERACTION_FILTERS: tuple[tuple[str, Keep], ...] = (
     ("task", lambda i, _, rules: i.task in rules.tasks),
@@ -93,7 +93,7 @@ class _Counts(list[FilterCount]):
 
 
 def curate(
-    lob: str, labelled: Sequence[LabelledInteraction], rules: Curation, past: Past = NOTHING
+    lob: str, labelled: Sequence[LabelledInteraction], rules: CurationConfig, past: Past = NOTHING
 ) -> Curated:
     """Choose examples from the store's feedback and split them.
 
@@ -128,7 +128,7 @@ def choose(
     lob: str,
     examples: Sequence[Example],
     begins: Mapping[str, float],
-    rules: Curation,
+    rules: CurationConfig,
     past: Past = NOTHING,
     counts: Sequence[FilterCount] = (),
 ) -> Curated:
@@ -209,7 +209,7 @@ def _distinct(examples: Sequence[Example], known: Sequence[Example]) -> list[Exa
     return out
 
 
-def _enough(lob: str, examples: Sequence[Example], rules: Curation) -> None:
+def _enough(lob: str, examples: Sequence[Example], rules: CurationConfig) -> None:
     conversations = len({e.conversation_id for e in examples})
     missing = [
         f"{need - have} {noun if need - have > 1 else noun.removesuffix('s')}"

@@ -20,7 +20,7 @@ from training.data import curation, preferences, redaction
 from training.data.curation import Curated
 from training.data.examples import Example, Message
 from training.errors import DatasetError
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 FORMAT = 2
 TRAIN = "train.jsonl"
@@ -67,7 +67,7 @@ class Dataset:
 def write(
     lob: str,
     curated: Curated,
-    rules: Curation,
+    rules: CurationConfig,
     root: Path,
     *,
     kind: Kind = "feedback",
@@ -118,7 +118,7 @@ def write(
 def write_golden(
     lob: str,
     examples: Sequence[Example],
-    rules: Curation,
+    rules: CurationConfig,
     root: Path,
     sources: Mapping[str, Any],
 ) -> Dataset:
@@ -211,7 +211,7 @@ def _rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
     return [row(example) for example in examples]
 
 
-def _head(kind: Kind, lob: str, rules: Curation) -> Manifest:
+def _head(kind: Kind, lob: str, rules: CurationConfig) -> Manifest:
     return {
         "format": FORMAT,
         "kind": kind,

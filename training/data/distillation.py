@@ -34,11 +34,13 @@ from training.data.examples import (
 from training.data.splits import Mark
 from training.errors import DatasetError, RecipeError, TooLittleData
 from training.metrics.text import edit_similarity
-from training.recipe.distillation import Student
-from training.recipe.recipe import Curation
+from training.recipe.distillation import StudentConfig
+from training.recipe.recipe import CurationConfig
 
 
-async def build(db: Database, lob: str, rules: Curation, student: Student, root: Path) -> Dataset:
+async def build(
+    db: Database, lob: str, rules: CurationConfig, student: StudentConfig, root: Path
+) -> Dataset:
     """Build a student's dataset from its teacher's store, and note it in the student's.
 
     Args:
@@ -91,8 +93,8 @@ def _url(store: str) -> str:
 def curate(
     lob: str,
     labelled: Sequence[LabelledInteraction],
-    rules: Curation,
-    student: Student,
+    rules: CurationConfig,
+    student: StudentConfig,
     held: Dataset,
 ) -> Curated:
     """Choose what a student learns; the teacher's hold-out is what judges it.
@@ -163,7 +165,9 @@ def curate(
     return Curated(tuple(learned), (), held.holdout, (), tuple(counts), redactions, mark)
 
 
-def well_rated(output: str, said: Verdict, rules: Curation, student: Student) -> Source | None:
+def well_rated(
+    output: str, said: Verdict, rules: CurationConfig, student: StudentConfig
+) -> Source | None:
     """Return what kind of target an output is for a student, or None if it is none.
 
     Args:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from serving.store.records import FeedbackRecord, InteractionRecord, Status
 from training.data.redaction import redact
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 Source = Literal["edit", "rating", "used", "rejection"]
 TARGETS: tuple[Source, ...] = ("edit", "rating")
@@ -105,7 +105,7 @@ def verdict(feedback: Iterable[FeedbackRecord]) -> Verdict:
     return merged
 
 
-def label(said: Verdict, rules: Curation) -> Source | None:
+def label(said: Verdict, rules: CurationConfig) -> Source | None:
     """Read a verdict as one label; None if it says too little to tell good from bad."""
     if said.edit is not None:
         return "edit"
@@ -118,7 +118,7 @@ def label(said: Verdict, rules: Curation) -> Source | None:
     return "rejection" if said.rating <= rules.rating_at_most else None
 
 
-def contradicts_itself(said: Verdict, rules: Curation) -> bool:
+def contradicts_itself(said: Verdict, rules: CurationConfig) -> bool:
     """Say whether one output is called good and bad at once; an edit speaks for itself."""
     good = said.used or (said.rating is not None and said.rating >= rules.rating_at_least)
     bad = said.rejected or (said.rating is not None and said.rating <= rules.rating_at_most)

@@ -17,13 +17,13 @@ from training.data.dataset import read_bytes
 from training.data.examples import Example, Message, Source
 from training.data.splits import Past
 from training.errors import DatasetError
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 FAULTS_SHOWN = 20
 _ID_DIGITS = 12
 
 
-def read(lob: str, file: Path, rules: Curation, past: Past) -> tuple[Curated, dict[str, Any]]:
+def read(lob: str, file: Path, rules: CurationConfig, past: Past) -> tuple[Curated, dict[str, Any]]:
     """Read a file, redact it, drop what repeats or contradicts, and split it.
 
     Args:

@@ -23,10 +23,10 @@ from training.data.dataset import Dataset, Manifest
 from training.data.examples import conversation, example, label, redacted, verdict
 from training.data.splits import Mark, Past
 from training.errors import DatasetError
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 
-async def build(db: Database, lob: str, rules: Curation, root: Path) -> Dataset:
+async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Dataset:
     """Build a dataset from all feedback that there is, and note it in the store.
 
     The golden set is frozen here, as soon as it has the conversations that the rules ask for.
@@ -85,7 +85,7 @@ async def rebuild(db: Database, manifest: Manifest, root: Path) -> Dataset:
         raise DatasetError("an imported dataset is rebuilt by importing its file again")
     if kind == "student":
         raise DatasetError("a student's dataset is rebuilt from its teacher's store: train again")
-    rules = Curation.model_validate(manifest["rules"])
+    rules = CurationConfig.model_validate(manifest["rules"])
     labelled = _named(await interactions.labelled(db, lob=lob), manifest["sources"])
     past = await _past_of(db, manifest, root)
     with tempfile.TemporaryDirectory() as trial:
@@ -231,7 +231,7 @@ async def _golden(db: Database, id_: str, root: Path) -> Dataset:
 def _again(
     manifest: Manifest,
     labelled: Sequence[LabelledInteraction],
-    rules: Curation,
+    rules: CurationConfig,
     past: Past,
     root: Path,
 ) -> Dataset:

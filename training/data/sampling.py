@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from training.data.examples import Example
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 DAY_S = 86_400.0
 LONGEST_FORMULA_WORDS = 14
@@ -83,7 +83,7 @@ def capped(examples: Sequence[Example], share: float, floor: int) -> list[Exampl
     return out
 
 
-def with_replay(examples: Sequence[Example], rules: Curation) -> list[Example]:
+def with_replay(examples: Sequence[Example], rules: CurationConfig) -> list[Example]:
     """Keep all recent examples, and of older ones only a share of the whole, against forgetting.
 
     Two shares: one of older data, one of the base's own good outputs, which nobody had to edit

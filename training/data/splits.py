@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from training.data.examples import Example
 from training.data.sampling import rank
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 Mark = tuple[float, str]
 """When a conversation began (seconds since the epoch, UTC) and its id."""
@@ -60,7 +60,7 @@ def frozen_ids(past: Past) -> frozenset[str]:
     return frozenset(e.conversation_id for e in past.golden or ())
 
 
-def split(begins: Mapping[str, float], rules: Curation, past: Past) -> Splits:
+def split(begins: Mapping[str, float], rules: CurationConfig, past: Past) -> Splits:
     """Assign conversations to splits; nothing but the arguments matters.
 
     Args:
@@ -85,7 +85,7 @@ def split(begins: Mapping[str, float], rules: Curation, past: Past) -> Splits:
     return Splits(train, frozenset(held), golden, mark)
 
 
-def _is_golden(conversation: str, begin: float, rules: Curation, past: Past) -> bool:
+def _is_golden(conversation: str, begin: float, rules: CurationConfig, past: Past) -> bool:
     """Say whether a conversation belongs to a golden set that is not frozen yet."""
     if past.golden is not None:
         return False

@@ -18,8 +18,8 @@ from training.evaluation.judge import Pair, Template
 from training.evaluation.judge_agreement import Agreement
 from training.evaluation.scores import Scores
 from training.evaluation.verdicts import Tally
-from training.recipe.judge import Judge
-from training.recipe.recipe import Evaluation, Recipe
+from training.recipe.judge import JudgeConfig
+from training.recipe.recipe import EvaluationConfig, Recipe
 
 
 @dataclass(frozen=True)
@@ -142,8 +142,8 @@ async def agree(
     model: str,
     template: Template,
     pairs: list[Pair],
-    rules: Judge,
-    evaluation: Evaluation,
+    rules: JudgeConfig,
+    evaluation: EvaluationConfig,
 ) -> Agreement:
     """Ask a judge what people decided before, and compare.
 
@@ -162,7 +162,7 @@ async def agree(
     return agreement.compare(pairs, found, evaluation)
 
 
-def judge_reason(rules: Judge, found: Judgement) -> Reason | None:
+def judge_reason(rules: JudgeConfig, found: Judgement) -> Reason | None:
     """Apply the gate's rule on the win rate; None without one.
 
     A judge that is not shown to agree with people decides nothing: then the rule fails, whatever

@@ -24,8 +24,8 @@ import openai
 from training.data.examples import Message
 from training.errors import EvaluationFailed, RecipeError
 from training.evaluation.gate import Reason
-from training.recipe.forgetting import Forgetting
-from training.recipe.recipe import Evaluation
+from training.recipe.forgetting import ForgettingConfig
+from training.recipe.recipe import EvaluationConfig
 from training.stats import bootstrap, proportions
 from training.stats.bootstrap import Interval
 
@@ -122,8 +122,8 @@ async def measure(
     base: str,
     candidate: str,
     general: General,
-    rules: Forgetting,
-    evaluation: Evaluation,
+    rules: ForgettingConfig,
+    evaluation: EvaluationConfig,
 ) -> Drift:
     """Measure what a candidate forgot, through the server.
 
@@ -161,7 +161,7 @@ async def measure(
 
 
 def drift(
-    general: General, readings: Sequence[tuple[Reading, Reading]], rules: Evaluation
+    general: General, readings: Sequence[tuple[Reading, Reading]], rules: EvaluationConfig
 ) -> Drift:
     """Compare how base and candidate read the same answers.
 
@@ -186,7 +186,7 @@ def drift(
     )
 
 
-def reason(rules: Forgetting, found: Drift) -> Reason | None:
+def reason(rules: ForgettingConfig, found: Drift) -> Reason | None:
     """Apply the gate's rule; None without a margin."""
     if rules.margin is None:
         return None
@@ -218,7 +218,7 @@ async def _answer(
     model: str,
     messages: tuple[Message, ...],
     max_tokens: int,
-    rules: Evaluation,
+    rules: EvaluationConfig,
 ) -> Golden:
     completion = await client.chat.completions.create(
         model=model,
@@ -236,7 +236,7 @@ async def _answer(
 
 
 async def _read(
-    client: openai.AsyncOpenAI, model: str, golden: Golden, rules: Evaluation
+    client: openai.AsyncOpenAI, model: str, golden: Golden, rules: EvaluationConfig
 ) -> Reading:
     completion = await client.completions.create(
         model=model,

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.metrics.text import METRICS
-from training.recipe.recipe import Gate
+from training.recipe.recipe import GateConfig
 from training.stats.bootstrap import Interval
 
 
@@ -25,7 +25,7 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Decision:
+class GateDecision:
     """Whether the candidate passed, against what, and why."""
 
     accepted: bool
@@ -36,19 +36,19 @@ class Decision:
         """Return what the registry keeps."""
         return asdict(self)
 
-    def also(self, more: Sequence[Reason]) -> "Decision":
+    def also(self, more: Sequence[Reason]) -> "GateDecision":
         """Return the decision with more rules' outcomes, all of which must have passed too."""
         reasons = (*self.reasons, *more)
-        return Decision(all(reason.passed for reason in reasons), self.against, reasons)
+        return GateDecision(all(reason.passed for reason in reasons), self.against, reasons)
 
 
 def decide(
-    rules: Gate,
+    rules: GateConfig,
     differences: Mapping[str, Interval],
     *,
     against: str,
     rates: Mapping[str, Interval] | None = None,
-) -> Decision:
+) -> GateDecision:
     """Apply the rules.
 
     Args:
@@ -68,7 +68,7 @@ def decide(
     reasons += [
         _ceiling(rule.metric, rule.at_most, (rates or {})[rule.metric]) for rule in rules.ceilings
     ]
-    return Decision(all(reason.passed for reason in reasons), against, tuple(reasons))
+    return GateDecision(all(reason.passed for reason in reasons), against, tuple(reasons))
 
 
 def _superiority(metric: str, margin: float, difference: Interval, against: str) -> Reason:

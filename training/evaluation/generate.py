@@ -14,7 +14,7 @@ import openai
 
 from training.data.examples import Example
 from training.errors import EvaluationFailed
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 
 VERSION_HEADER = "x-switchboard-version"
 _APPEAR_WITHIN_S = 15.0
@@ -33,7 +33,7 @@ async def generate(
     client: openai.AsyncOpenAI,
     model: str,
     examples: Sequence[Example],
-    rules: Evaluation,
+    rules: EvaluationConfig,
     *,
     on_output: Callable[[], None] = lambda: None,
 ) -> list[Output]:
@@ -72,7 +72,7 @@ async def generate(
 
 
 async def _first(
-    client: openai.AsyncOpenAI, model: str, example: Example, rules: Evaluation
+    client: openai.AsyncOpenAI, model: str, example: Example, rules: EvaluationConfig
 ) -> Output:
     """Ask once, with patience for a server that has not yet heard of a new version."""
     loop = asyncio.get_running_loop()
@@ -89,7 +89,7 @@ async def _first(
 
 
 async def _answer(
-    client: openai.AsyncOpenAI, model: str, example: Example, rules: Evaluation
+    client: openai.AsyncOpenAI, model: str, example: Example, rules: EvaluationConfig
 ) -> Output:
     constraint: dict[str, Any] = (
         {"response_format": example.response_format} if example.response_format else {}

@@ -23,8 +23,8 @@ from training.data.examples import Message
 from training.errors import EvaluationFailed, RecipeError
 from training.evaluation import verdicts
 from training.evaluation.verdicts import Verdict, Word
-from training.recipe.judge import Judge
-from training.recipe.recipe import Evaluation
+from training.recipe.judge import JudgeConfig
+from training.recipe.recipe import EvaluationConfig
 
 DEFAULT_TEMPLATE = Path(__file__).with_name("judge.jinja")
 _BLOCKS = ("system", "user")
@@ -117,7 +117,7 @@ def template(path: Path | None) -> Template:
 
 
 @asynccontextmanager
-async def client(rules: Judge, own: openai.AsyncOpenAI) -> AsyncIterator[openai.AsyncOpenAI]:
+async def client(rules: JudgeConfig, own: openai.AsyncOpenAI) -> AsyncIterator[openai.AsyncOpenAI]:
     """Yield the client of the judge's server.
 
     Args:
@@ -142,8 +142,8 @@ async def judge(
     model: str,
     prompt: Template,
     pairs: Sequence[Pair],
-    rules: Judge,
-    evaluation: Evaluation,
+    rules: JudgeConfig,
+    evaluation: EvaluationConfig,
 ) -> list[Verdict]:
     """Return the verdict on each pair, in their order.
 
@@ -205,7 +205,7 @@ async def judge(
     return [verdicts.IDENTICAL if _same(pair) else next(found) for pair in pairs]
 
 
-def check(rules: Judge, lob: str) -> None:
+def check(rules: JudgeConfig, lob: str) -> None:
     """Refuse a judge that learned from the feedback by which it would be judged.
 
     Args:

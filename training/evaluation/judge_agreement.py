@@ -25,7 +25,7 @@ from training.data.examples import Example, Message
 from training.evaluation import verdicts
 from training.evaluation.judge import Pair
 from training.evaluation.verdicts import Tally, Verdict
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 from training.stats import bootstrap
 from training.stats.bootstrap import Interval
 
@@ -99,7 +99,7 @@ def human_pairs(examples: Sequence[Example], limit: int) -> list[Pair]:
     return _spread(found, limit)
 
 
-def compare(pairs: Sequence[Pair], found: Sequence[Verdict], rules: Evaluation) -> Agreement:
+def compare(pairs: Sequence[Pair], found: Sequence[Verdict], rules: EvaluationConfig) -> Agreement:
     """Compare a judge's verdicts with people's.
 
     Args:
@@ -134,7 +134,7 @@ def kappa(tables: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _kappa(
-    conversations: Sequence[str], found: Sequence[Verdict], rules: Evaluation
+    conversations: Sequence[str], found: Sequence[Verdict], rules: EvaluationConfig
 ) -> Interval | None:
     tables: dict[str, NDArray[np.float64]] = {}
     for conversation, verdict in zip(conversations, found, strict=True):

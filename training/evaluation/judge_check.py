@@ -18,7 +18,7 @@ from training.data.curation import INTERACTION_FILTERS
 from training.data.examples import Example, example, label, redacted, verdict
 from training.evaluation import checks, judge, judge_agreement, server
 from training.evaluation.judge_agreement import Agreement
-from training.recipe.recipe import Curation, Recipe
+from training.recipe.recipe import CurationConfig, Recipe
 
 
 async def run(
@@ -73,7 +73,7 @@ async def run(
         return await checks.agree(other, model, template, pairs, rules, recipe.evaluation)
 
 
-def _examples(rows: Sequence[LabelledInteraction], rules: Curation) -> list[Example]:
+def _examples(rows: Sequence[LabelledInteraction], rules: CurationConfig) -> list[Example]:
     """Return what feedback judges, redacted; what contradicts itself or another says nothing."""
     found = []
     for row in rows:

@@ -10,7 +10,7 @@ from typing import Any
 from training.data.examples import Example
 from training.evaluation.generate import Output
 from training.metrics import text
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 from training.stats import bootstrap, proportions
 from training.stats.bootstrap import Interval
 
@@ -50,7 +50,7 @@ class Scores:
 
 
 def score(
-    model: str, examples: Sequence[Example], outputs: Sequence[Output], rules: Evaluation
+    model: str, examples: Sequence[Example], outputs: Sequence[Output], rules: EvaluationConfig
 ) -> Scores:
     """Score a model's outputs.
 
@@ -108,7 +108,7 @@ def _conversations(groups: Sequence[str], values: Sequence[float], confidence: f
 
 
 def differences(
-    candidate: Scores, other: Scores, examples: Sequence[Example], rules: Evaluation
+    candidate: Scores, other: Scores, examples: Sequence[Example], rules: EvaluationConfig
 ) -> Mapping[str, Interval]:
     """Return the interval of `candidate - other` for each metric, paired by example."""
     groups = [example.conversation_id for example in examples]

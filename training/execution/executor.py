@@ -9,7 +9,7 @@ from serving.config.settings import Settings
 from training.errors import FineTuneFailed
 from training.execution import nice
 from training.execution.local import MODULE, Worker
-from training.recipe.resources import Resources
+from training.recipe.resources import ResourcesConfig
 from training.trainers.job import Job, Result
 
 
@@ -34,7 +34,7 @@ class Trainer(Protocol):
         ...
 
 
-def make(resources: Resources, settings: Settings) -> Trainer:
+def make(resources: ResourcesConfig, settings: Settings) -> Trainer:
     """Return the trainer that a recipe asks for; nothing is started yet.
 
     Raises:
@@ -47,7 +47,7 @@ def make(resources: Resources, settings: Settings) -> Trainer:
     return RayWorker(resources, cluster(resources, settings, os.environ))
 
 
-def cluster(resources: Resources, settings: Settings, environment: Mapping[str, str]) -> str:
+def cluster(resources: ResourcesConfig, settings: Settings, environment: Mapping[str, str]) -> str:
     """Return the address of the serving cluster.
 
     Raises:

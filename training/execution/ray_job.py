@@ -27,7 +27,7 @@ from training.errors import FineTuneFailed, TrainingError, WorkerLost
 from training.execution import nice, transfer
 from training.execution.local import MODULE, Worker
 from training.execution.transfer import Shipment
-from training.recipe.resources import Resources
+from training.recipe.resources import ResourcesConfig
 from training.trainers.job import Job, Result
 
 NAMESPACE = "switchboard-training"
@@ -39,7 +39,7 @@ BETWEEN_TRIES_S = 1.0
 class TrainingActor:
     """Holds a job's resources; its process does the work. Our own errors are returned as values."""
 
-    def __init__(self, resources: Resources) -> None:
+    def __init__(self, resources: ResourcesConfig) -> None:
         # Ray would set it too, but not over what the server was started with.
         os.environ["OMP_NUM_THREADS"] = str(max(1, int(resources.cpus)))
         self._worker = Worker(nice.command(resources.niceness, MODULE))
@@ -79,7 +79,7 @@ class RayWorker:
         address: The cluster's; this machine must belong to it.
     """
 
-    def __init__(self, resources: Resources, address: str) -> None:
+    def __init__(self, resources: ResourcesConfig, address: str) -> None:
         self._resources = resources
         self._address = address
         self._actor: Any = None
@@ -169,7 +169,7 @@ class RayWorker:
         if self._actor is not None:
             return
         wanted = needs(self._resources)
-        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+        machines = [node["ResourcesConfig"] for node in ray.nodes() if node["Alive"]]
         if not any(fits(wanted, machine) for machine in machines):
             raise FineTuneFailed(
                 f"no machine of the cluster has {said(wanted)}; lower `resources`, or add one"
@@ -205,7 +205,7 @@ def _brought(job: Job, result: Result, files: Shipment) -> Result:
     return replace(result, adapter=str(transfer.unpack(files, adapter)))
 
 
-def needs(resources: Resources) -> dict[str, float]:
+def needs(resources: ResourcesConfig) -> dict[str, float]:
     """What a job holds, by Ray's names."""
     wanted = {"CPU": resources.cpus, "GPU": resources.gpus, **resources.custom}
     return {name: amount for name, amount in wanted.items() if amount}

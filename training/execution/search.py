@@ -27,7 +27,7 @@ RESULT = "result.json"
 
 
 @dataclass(frozen=True)
-class Trial:
+class SearchTrial:
     """One set of values and what it gave.
 
     Args:
@@ -58,7 +58,7 @@ class Found:
 
     recipe: Recipe
     result: Result
-    trials: tuple[Trial, ...]
+    trials: tuple[SearchTrial, ...]
     best: int
 
 
@@ -107,7 +107,7 @@ def values(recipe: Recipe) -> dict[str, float]:
     }
 
 
-def best(trials: Sequence[Trial]) -> Trial | None:
+def best(trials: Sequence[SearchTrial]) -> SearchTrial | None:
     """Return the trial with the lowest loss, of equals the first; None if all failed."""
     finished = [trial for trial in trials if trial.loss is not None]
     return min(finished, key=lambda t: (t.loss, t.number), default=None)
@@ -136,7 +136,7 @@ async def run(
         FineTuneFailed: No trial succeeded.
     """
     tried = recipes(recipe, count)
-    trials: list[Trial] = []
+    trials: list[SearchTrial] = []
     results: dict[int, Result] = {}
     for number, changed in enumerate(tried, 1):
         out = Path(job.out) / f"trial-{number}"
@@ -149,7 +149,7 @@ async def run(
             _keep(out, content, result)
             results[number] = result
         except FineTuneFailed as exc:
-            trial = Trial(number, values(changed), None, 0.0, exc.message)
+            trial = SearchTrial(number, values(changed), None, 0.0, exc.message)
         trials.append(trial)
         outcome = trial.failure if trial.loss is None else f"validation loss {trial.loss:.4f}"
         say(f"{job.lob}: trial {number} of {len(tried)}: {said(trial.values)}: {outcome}")
@@ -166,11 +166,11 @@ def said(values: dict[str, float]) -> str:
     return ", ".join(f"{name} {value:g}" for name, value in values.items())
 
 
-def _judged(number: int, recipe: Recipe, result: Result) -> Trial:
+def _judged(number: int, recipe: Recipe, result: Result) -> SearchTrial:
     loss = result.validation_loss
     if loss is None or not math.isfinite(loss):
         raise FineTuneFailed(f"the validation loss is {loss}")
-    return Trial(number, values(recipe), loss, result.seconds)
+    return SearchTrial(number, values(recipe), loss, result.seconds)
 
 
 def _validated(recipe: Recipe) -> Recipe:

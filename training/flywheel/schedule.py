@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
 
-from training.recipe.flywheel import Flywheel
+from training.recipe.flywheel import FlywheelConfig
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -44,7 +44,7 @@ class Situation:
 
 
 @dataclass(frozen=True)
-class Decision:
+class CycleDecision:
     """What to do, why, and if to wait: until when, where that is known."""
 
     action: Action
@@ -52,27 +52,29 @@ class Decision:
     at: float | None = None
 
 
-def decide(rules: Flywheel, at: Situation) -> Decision:
+def decide(rules: FlywheelConfig, at: Situation) -> CycleDecision:
     """Say whether to begin a cycle, to go on with one, or to wait."""
     if at.paused and not (at.is_open and at.on_canary):
-        return Decision("wait", "paused" + (", with a cycle under way" if at.is_open else ""))
+        return CycleDecision("wait", "paused" + (", with a cycle under way" if at.is_open else ""))
     if at.is_open:
         if at.retry_at is not None and at.now < at.retry_at and not at.forced:
-            return Decision("wait", f"tries again at {clock(at.retry_at)}", at.retry_at)
-        return Decision("go_on", "a canary is watched" if at.on_canary else "a cycle is under way")
+            return CycleDecision("wait", f"tries again at {clock(at.retry_at)}", at.retry_at)
+        return CycleDecision(
+            "go_on", "a canary is watched" if at.on_canary else "a cycle is under way"
+        )
     if at.forced:
-        return Decision("begin", "asked for")
+        return CycleDecision("begin", "asked for")
     next_at = due(rules, at.known_since, at.began)
     if at.now < next_at:
-        return Decision("wait", f"next at {clock(next_at)}", next_at)
+        return CycleDecision("wait", f"next at {clock(next_at)}", next_at)
     if at.new_feedback < rules.min_new_feedback:
-        return Decision(
+        return CycleDecision(
             "wait", f"due, but with {at.new_feedback} new feedback of {rules.min_new_feedback}"
         )
-    return Decision("begin", f"due, with {at.new_feedback} new feedback")
+    return CycleDecision("begin", f"due, with {at.new_feedback} new feedback")
 
 
-def due(rules: Flywheel, known_since: float, began: float | None) -> float:
+def due(rules: FlywheelConfig, known_since: float, began: float | None) -> float:
     """Return when the next cycle is due.
 
     A cycle that began late, or was asked for in between, does not move the hour of the day.
@@ -91,7 +93,7 @@ def due(rules: Flywheel, known_since: float, began: float | None) -> float:
     return slot + rules.every_hours * HOUR_S
 
 
-def backoff_s(rules: Flywheel, attempts: int) -> float:
+def backoff_s(rules: FlywheelConfig, attempts: int) -> float:
     """Return the wait after so many failures of a step: doubling, up to a cap.
 
     Without jitter: one lease holder at a time tries, so there is no crowd to spread.
@@ -100,7 +102,7 @@ def backoff_s(rules: Flywheel, attempts: int) -> float:
     return float(min(rules.backoff_s * 2.0**doublings, rules.backoff_cap_s))
 
 
-def gives_up(rules: Flywheel, attempts: int, *, on_canary: bool) -> bool:
+def gives_up(rules: FlywheelConfig, attempts: int, *, on_canary: bool) -> bool:
     """Say whether so many failures end a cycle; a running canary is never left unwatched."""
     return attempts > rules.retries and not on_canary
 

@@ -1,10 +1,10 @@
 """The flywheel: the loop turns by itself, one cycle after another, for each line of business.
 
 A cycle is a row in the store, and so is what it has come to: `curate` → `train` (fine-tune,
-evaluate, gate: `pipeline.run`) → `canary` (`watch.run`) or `promote` → its end. `Wheel.turn` looks
-once at a line of business, under its lease: decides (`schedule.decide`), takes over the cycle that
-is open or begins one, and carries it as far as it goes. Nothing is remembered in between, so a
-scheduler may be killed anywhere: the next one to hold the lease finds the step in the store, the
+evaluate, gate: `pipeline.run`) → `canary` (`watcher.run`) or `promote` → its end.
+`FlywheelScheduler.step` looks once at a line of business, under its lease: decides
+(`schedule.decide`), takes over the cycle that is open or begins one, and carries it as far as it
+goes. Nothing is remembered in between, so a scheduler may be killed anywhere: the next one to hold the lease finds the step in the store, the
 dataset by its id and the training by its checkpoint. Several schedulers may run; the lease lets one
 work, and its term keeps one that lost it from writing.
 """
@@ -30,7 +30,7 @@ from training.errors import DatasetError, TooLittleData
 from training.evaluation import server
 from training.execution.local import Worker
 from training.flywheel import lease, report, schedule, webhook
-from training.flywheel.schedule import Decision, Situation
+from training.flywheel.schedule import CycleDecision, Situation
 from training.recipe.recipe import Recipe
 
 S = CycleState
@@ -39,7 +39,7 @@ BAD_ENDS = {S.REJECTED: "rejected", S.ROLLED_BACK: "rolled_back"}
 
 
 @dataclass
-class Wheel:
+class FlywheelScheduler:
     """What turns lines of business.
 
     Args:
@@ -80,7 +80,7 @@ class Wheel:
             while True:
                 pause_s = every_s
                 try:
-                    decision = await self.turn(lob)
+                    decision = await self.step(lob)
                     if decision.action == "wait" and decision.why != said:
                         self.say(f"{lob}: {decision.why}")
                     said = decision.why
@@ -94,7 +94,7 @@ class Wheel:
             for lob in lobs:
                 group.create_task(turn_on(lob))
 
-    async def turn(self, lob: str) -> Decision:
+    async def step(self, lob: str) -> CycleDecision:
         """Look once at a line of business, and do what is due; a failed step does not raise.
 
         Returns:
@@ -113,7 +113,7 @@ class Wheel:
                 self.db, f"flywheel/{lob}", self.owner, recipe.flywheel.lease_s
             ) as term:
                 if term is None:
-                    return Decision("wait", "another scheduler is at work")
+                    return CycleDecision("wait", "another scheduler is at work")
                 # What was true before the lease was taken may not be true any more.
                 decision, cycle = await self.look(lob, recipe)
                 if decision.action == "begin":
@@ -124,10 +124,10 @@ class Wheel:
                 if decision.action != "wait" and cycle is not None:
                     await self._work(cycle, recipe)
         except Conflict as exc:  # lost the lease, or the cycle: whoever has it goes on
-            return Decision("wait", exc.message)
+            return CycleDecision("wait", exc.message)
         return decision
 
-    async def look(self, lob: str, recipe: Recipe) -> tuple[Decision, Cycle | None]:
+    async def look(self, lob: str, recipe: Recipe) -> tuple[CycleDecision, Cycle | None]:
         """Return what `turn` would do now, and the last cycle; nothing is changed."""
         told = await cycles.see(self.db, lob)
         last = next(iter(await cycles.latest(self.db, lob)), None)
@@ -148,7 +148,7 @@ class Wheel:
     async def _work(self, cycle: Cycle, recipe: Recipe) -> None:
         """Take steps until the cycle ends, waits, or is paused."""
         if cycle.retry_at is not None:
-            await cycles.heard(self.db, cycle.lob)
+            await cycles.clear_force(self.db, cycle.lob)
         while cycle.is_open:
             before = cycle
             try:

@@ -3,7 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 
-class Rules(BaseModel):
+class RecipeSection(BaseModel):
     """A frozen section of a recipe that knows all its keys."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=False)

@@ -4,19 +4,19 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 CANARY_METRICS = Literal["edit_similarity", "acceptance", "slow_answers", "failures"]
 
 
-class CanaryRule(Rules):
+class CanaryRule(RecipeSection):
     """A metric and a margin, in the metric's own units: all lie between 0 and 1."""
 
     metric: CANARY_METRICS = Field(description="The metric's name.")
     margin: float = Field(0.0, ge=0, lt=1, description="What the rule tolerates, or asks beyond 0.")
 
 
-class Canary(Rules):
+class CanaryConfig(RecipeSection):
     """How a canary is watched, grown, promoted or rolled back."""
 
     window_s: float = Field(

@@ -2,10 +2,10 @@
 
 from pydantic import Field
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 
-class Student(Rules):
+class StudentConfig(RecipeSection):
     """A smaller model, which the server's configuration names, learns from a larger one's outputs.
 
     The student is `model` of the configuration that the run is given; its registry takes the

@@ -4,12 +4,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 DAY_H = 24
 
 
-class Flywheel(Rules):
+class FlywheelConfig(RecipeSection):
     """When a line of business is trained again without anyone asking."""
 
     every_hours: float = Field(

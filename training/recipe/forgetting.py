@@ -4,10 +4,10 @@ from pathlib import Path
 
 from pydantic import Field
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 
-class Forgetting(Rules):
+class ForgettingConfig(RecipeSection):
     """Which prompts of general use are asked, and how far the candidate may leave the base."""
 
     enabled: bool = Field(False, description="Measure what the candidate forgot.")

@@ -5,10 +5,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 
-class Judge(Rules):
+class JudgeConfig(RecipeSection):
     """Which model judges, how it is asked, and what people must say of it before it counts."""
 
     enabled: bool = Field(False, description="Have a model compare candidate and live.")

@@ -4,10 +4,10 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 
-class Lora(Rules):
+class Lora(RecipeSection):
     """The adapter's shape."""
 
     rank: int = Field(16, ge=1, le=512, description="Rank; at most the server's adapters.max_rank.")
@@ -42,7 +42,7 @@ class Lora(Rules):
         return variant
 
 
-class Optimization(Rules):
+class OptimizationConfig(RecipeSection):
     """What every method shares; its subclasses add their own."""
 
     epochs: float = Field(3, gt=0, description="Passes over the training examples.")
@@ -91,11 +91,11 @@ class Optimization(Rules):
     )
 
 
-class Sft(Optimization):
+class Sft(OptimizationConfig):
     """Supervised fine-tuning."""
 
 
-class Dpo(Optimization):
+class Dpo(OptimizationConfig):
     """Direct preference optimisation (Rafailov et al. 2023, arXiv:2305.18290)."""
 
     epochs: float = Field(1, gt=0, description="Passes over the pairs.")
@@ -122,7 +122,7 @@ class Dpo(Optimization):
         return self
 
 
-class Kto(Optimization):
+class Kto(OptimizationConfig):
     """Kahneman-Tversky optimisation (Ethayarajh et al. 2024, arXiv:2402.01306)."""
 
     epochs: float = Field(1, gt=0, description="Passes over the labelled answers.")
@@ -150,7 +150,7 @@ class Kto(Optimization):
     )
 
 
-class Validation(Rules):
+class ValidationConfig(RecipeSection):
     """Early stopping on conversations kept back from the training ones, never on the hold-out."""
 
     share: float = Field(
@@ -168,7 +168,7 @@ class Validation(Rules):
     )
 
 
-class Launch(Rules):
+class LaunchConfig(RecipeSection):
     """How the trainer's process is started."""
 
     accelerate_config: str | None = Field(

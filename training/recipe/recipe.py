@@ -11,17 +11,25 @@ import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from training.errors import RecipeError
-from training.recipe.base import Rules
-from training.recipe.canary import Canary
-from training.recipe.distillation import Student
-from training.recipe.flywheel import Flywheel
-from training.recipe.forgetting import Forgetting
-from training.recipe.judge import Judge
-from training.recipe.methods import Dpo, Kto, Launch, Lora, Optimization, Sft, Validation
-from training.recipe.resources import Resources
-from training.recipe.search import Search
-from training.recipe.speed import Speed
-from training.recipe.tracking import Tracking
+from training.recipe.base import RecipeSection
+from training.recipe.canary import CanaryConfig
+from training.recipe.distillation import StudentConfig
+from training.recipe.flywheel import FlywheelConfig
+from training.recipe.forgetting import ForgettingConfig
+from training.recipe.judge import JudgeConfig
+from training.recipe.methods import (
+    Dpo,
+    Kto,
+    LaunchConfig,
+    Lora,
+    OptimizationConfig,
+    Sft,
+    ValidationConfig,
+)
+from training.recipe.resources import ResourcesConfig
+from training.recipe.search import SearchConfig
+from training.recipe.speed import SpeedConfig
+from training.recipe.tracking import TrackingConfig
 
 Stage = Literal["sft", "dpo", "kto"]
 METRICS = Literal[
@@ -36,7 +44,7 @@ METRICS = Literal[
 ]
 
 
-class Curation(Rules):
+class CurationConfig(RecipeSection):
     """Which feedback becomes examples."""
 
     tasks: tuple[Literal["chat", "response", "suggestion", "summary"], ...] = Field(
@@ -144,7 +152,7 @@ class Curation(Rules):
         return self
 
 
-class Evaluation(Rules):
+class EvaluationConfig(RecipeSection):
     """How base, live and candidate answer the held-out conversations: all three the same way."""
 
     temperature: float = Field(0.0, ge=0, le=2, description="0 is greedy, which compares best.")
@@ -158,7 +166,7 @@ class Evaluation(Rules):
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of each interval.")
 
 
-class Superiority(Rules):
+class Superiority(RecipeSection):
     """A metric on which the candidate must be better than what serves now."""
 
     metric: METRICS = Field(description="The metric's name.")
@@ -167,7 +175,7 @@ class Superiority(Rules):
     )
 
 
-class NonInferiority(Rules):
+class NonInferiority(RecipeSection):
     """A metric on which the candidate must not be worse by more than a margin."""
 
     metric: METRICS = Field(description="The metric's name.")
@@ -176,7 +184,7 @@ class NonInferiority(Rules):
     )
 
 
-class Ceiling(Rules):
+class Ceiling(RecipeSection):
     """A limit that holds however bad the version is that serves now."""
 
     metric: Literal["unsupported_facts"] = Field(description="The metric's name.")
@@ -188,7 +196,7 @@ class Ceiling(Rules):
     )
 
 
-class Gate(Rules):
+class GateConfig(RecipeSection):
     """What a candidate must show before it may serve."""
 
     superiority: tuple[Superiority, ...] = Field(
@@ -208,7 +216,7 @@ class Gate(Rules):
     )
 
 
-class Recipe(Rules):
+class Recipe(RecipeSection):
     """How one line of business is trained and judged."""
 
     method: Literal["sft", "dpo", "kto", "sft_dpo"] = Field(
@@ -219,35 +227,59 @@ class Recipe(Rules):
         description="fresh trains a new adapter; live goes on from the one that serves, which "
         "must have the same shape. Where none serves yet, live is fresh.",
     )
-    curation: Curation = Field(Curation(), description="Which feedback becomes examples.")
+    curation: CurationConfig = Field(
+        CurationConfig(), description="Which feedback becomes examples."
+    )
     lora: Lora = Field(Lora(), description="The adapter's shape.")
     sft: Sft = Field(Sft(), description="Supervised fine-tuning.")
     dpo: Dpo = Field(Dpo(), description="Direct preference optimisation.")
     kto: Kto = Field(Kto(), description="Kahneman-Tversky optimisation.")
-    validation: Validation = Field(
-        Validation(), description="Early stopping on conversations kept back from training."
+    validation: ValidationConfig = Field(
+        ValidationConfig(), description="Early stopping on conversations kept back from training."
     )
-    launch: Launch = Field(Launch(), description="How the trainer's process is started.")
-    speed: Speed = Field(Speed(), description="How SFT's steps are computed.")
-    tracking: Tracking = Field(Tracking(), description="Where the steps' figures are written.")
-    evaluation: Evaluation = Field(Evaluation(), description="How the models are compared.")
-    gate: Gate = Field(Gate(), description="What a candidate must show before it may serve.")
-    judge: Judge = Field(Judge(), description="A model that compares candidate and live.")
-    forgetting: Forgetting = Field(Forgetting(), description="What of the base must stay.")
-    canary: Canary = Field(Canary(), description="How a canary grows and what ends it.")
-    search: Search = Field(Search(), description="What `switchboard train --search N` tries.")
-    resources: Resources = Field(
-        Resources(),
+    launch: LaunchConfig = Field(
+        LaunchConfig(), description="How the trainer's process is started."
+    )
+    speed: SpeedConfig = Field(SpeedConfig(), description="How SFT's steps are computed.")
+    tracking: TrackingConfig = Field(
+        TrackingConfig(), description="Where the steps' figures are written."
+    )
+    evaluation: EvaluationConfig = Field(
+        EvaluationConfig(), description="How the models are compared."
+    )
+    gate: GateConfig = Field(
+        GateConfig(), description="What a candidate must show before it may serve."
+    )
+    judge: JudgeConfig = Field(
+        JudgeConfig(), description="A model that compares candidate and live."
+    )
+    forgetting: ForgettingConfig = Field(
+        ForgettingConfig(), description="What of the base must stay."
+    )
+    canary: CanaryConfig = Field(CanaryConfig(), description="How a canary grows and what ends it.")
+    search: SearchConfig = Field(
+        SearchConfig(), description="What `switchboard train --search N` tries."
+    )
+    resources: ResourcesConfig = Field(
+        ResourcesConfig(),
         exclude=True,  # where it runs decides nothing about the version that keeps the recipe
         description="Where training runs and what it may take from what serves.",
     )
-    student: Student | None = Field(None, description="Learn a larger model's outputs instead.")
-    flywheel: Flywheel = Field(Flywheel(), description="When training begins by itself.")
+    student: StudentConfig | None = Field(
+        None, description="Learn a larger model's outputs instead."
+    )
+    flywheel: FlywheelConfig = Field(
+        FlywheelConfig(), description="When training begins by itself."
+    )
 
     @property
-    def stages(self) -> tuple[tuple[Stage, Optimization], ...]:
+    def stages(self) -> tuple[tuple[Stage, OptimizationConfig], ...]:
         """Return the method's stages in their order, each with its section."""
-        sections: dict[Stage, Optimization] = {"sft": self.sft, "dpo": self.dpo, "kto": self.kto}
+        sections: dict[Stage, OptimizationConfig] = {
+            "sft": self.sft,
+            "dpo": self.dpo,
+            "kto": self.kto,
+        }
         names: tuple[Stage, ...] = ("sft", "dpo") if self.method == "sft_dpo" else (self.method,)
         return tuple((name, sections[name]) for name in names)
 

@@ -4,12 +4,12 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 LOWEST_PRIORITY = 19
 
 
-class Resources(Rules):
+class ResourcesConfig(RecipeSection):
     """Where training runs and what it holds; no part of what decides the adapter's bytes."""
 
     where: Literal["local", "ray"] = Field(

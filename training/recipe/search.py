@@ -4,10 +4,10 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 
-class Search(Rules):
+class SearchConfig(RecipeSection):
     """What `switchboard train --search N` tries; whatever is left empty stays as the recipe says.
 
     Epochs and learning rate are those of the method's last stage.

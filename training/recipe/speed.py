@@ -7,10 +7,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 
-class Speed(Rules):
+class SpeedConfig(RecipeSection):
     """How an optimizer step is computed."""
 
     packing: bool = Field(

@@ -4,10 +4,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from training.recipe.base import Rules
+from training.recipe.base import RecipeSection
 
 
-class Tracking(Rules):
+class TrackingConfig(RecipeSection):
     """Where a fine-tuning's loss, learning rate and gradient norm are written, step by step."""
 
     to: Literal["none", "tensorboard", "mlflow"] = Field(

@@ -7,9 +7,9 @@ from typing import Any
 
 from training.data.dataset import Dataset
 from training.evaluation.checks import Findings
-from training.evaluation.gate import Decision
+from training.evaluation.gate import GateDecision
 from training.evaluation.scores import Scores
-from training.execution.search import Trial
+from training.execution.search import SearchTrial
 from training.recipe.recipe import Recipe
 from training.reports.cost import Cost
 from training.stats.bootstrap import Interval
@@ -43,7 +43,7 @@ class Outcome:
     version: str
     recipe: Recipe
     dataset: Dataset
-    decision: Decision
+    decision: GateDecision
     differences: Mapping[str, Interval]
     base: Scores
     live: Scores
@@ -54,4 +54,4 @@ class Outcome:
     guards: Findings
     seconds: float
     cost: Cost = field(default_factory=Cost)
-    search: tuple[Trial, ...] = ()
+    search: tuple[SearchTrial, ...] = ()

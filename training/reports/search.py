@@ -6,12 +6,12 @@ from dataclasses import asdict
 from typing import Any
 
 from training.execution import search
-from training.execution.search import Trial
+from training.execution.search import SearchTrial
 
 PLOT = "search.png"
 
 
-def plots(trials: Sequence[Trial]) -> dict[str, bytes]:
+def plots(trials: Sequence[SearchTrial]) -> dict[str, bytes]:
     """Return the plot by its file name; nothing where there was no search."""
     if not trials:
         return {}
@@ -37,7 +37,7 @@ def plots(trials: Sequence[Trial]) -> dict[str, bytes]:
     return {PLOT: buffer.getvalue()}
 
 
-def as_json(trials: Sequence[Trial]) -> list[dict[str, Any]]:
+def as_json(trials: Sequence[SearchTrial]) -> list[dict[str, Any]]:
     """Return the trials as the report's JSON has them."""
     best = search.best(trials)
     return [{**asdict(trial), "best": trial is best} for trial in trials]

@@ -18,7 +18,7 @@ from typing import Any
 from training.data import validation_split
 from training.errors import FineTuneFailed
 from training.progress import show_progress
-from training.recipe.methods import Optimization
+from training.recipe.methods import OptimizationConfig
 from training.recipe.recipe import Recipe, Stage
 from training.trainers import cpu, lora, tracking
 from training.trainers.job import Job, Result
@@ -29,7 +29,7 @@ TOKENS = "tokens"
 
 
 @dataclass(frozen=True)
-class Setting:
+class StageContext:
     """Where and how one stage runs.
 
     Args:
@@ -48,7 +48,7 @@ class Setting:
     job: Job
     recipe: Recipe
     stage: Stage
-    rules: Optimization
+    rules: OptimizationConfig
     out: Path
     start: Path | None
     cuda: bool
@@ -85,7 +85,7 @@ class Rows:
     tokens: int
 
 
-def prepare(job: Job, recipe: Recipe, stage: Stage, out: Path, start: Path | None) -> Setting:
+def prepare(job: Job, recipe: Recipe, stage: Stage, out: Path, start: Path | None) -> StageContext:
     """Choose the device, quieten the libraries and fix the seeds."""
     import datasets
     import torch
@@ -106,10 +106,10 @@ def prepare(job: Job, recipe: Recipe, stage: Stage, out: Path, start: Path | Non
     transformers_logging.disable_progress_bar()
     warnings.filterwarnings("ignore", "`(is_)?gradient_checkpointing` is deprecated", FutureWarning)
     set_seed(rules.seed)
-    return Setting(job, recipe, stage, rules, out, start, cuda, half)
+    return StageContext(job, recipe, stage, rules, out, start, cuda, half)
 
 
-def arguments(setting: Setting) -> dict[str, Any]:
+def arguments(setting: StageContext) -> dict[str, Any]:
     """Return the arguments that all of TRL's configurations share."""
     rules, looks = setting.rules, setting.recipe.validation
     saving: dict[str, Any] = {
@@ -155,7 +155,7 @@ def arguments(setting: Setting) -> dict[str, Any]:
 
 
 def rows(
-    setting: Setting, fitting: Sequence[dict[str, Any]], keys: Sequence[str], too_long: int
+    setting: StageContext, fitting: Sequence[dict[str, Any]], keys: Sequence[str], too_long: int
 ) -> Rows:
     """Divide rows into those to learn from and those to look at.
 
@@ -184,7 +184,7 @@ def datasets_of(given: Rows) -> dict[str, Any]:
     }
 
 
-def finish(trainer: Any, setting: Setting, given: Rows) -> Result:
+def finish(trainer: Any, setting: StageContext, given: Rows) -> Result:
     """Train, from the last checkpoint if there is one, and write the adapter.
 
     Raises:

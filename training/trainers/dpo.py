@@ -12,11 +12,11 @@ from training.data import preference_rows
 from training.errors import FineTuneFailed
 from training.recipe.methods import Dpo
 from training.trainers import common
-from training.trainers.common import TOKENS, Rows, Setting
+from training.trainers.common import TOKENS, Rows, StageContext
 from training.trainers.job import Result
 
 
-def train(setting: Setting) -> Result:
+def train(setting: StageContext) -> Result:
     """Fine-tune a LoRA on preference pairs.
 
     Raises:
@@ -45,7 +45,7 @@ def train(setting: Setting) -> Result:
     return common.finish(trainer, setting, rows)
 
 
-def _rows(setting: Setting, rules: Dpo, tokenizer: Any) -> Rows:
+def _rows(setting: StageContext, rules: Dpo, tokenizer: Any) -> Rows:
     """Return the pairs of which both answers fit."""
     if setting.job.preference_file is None:
         raise FineTuneFailed("the job names no preference_file, which dpo learns from")

@@ -13,11 +13,11 @@ from training.data import preference_rows
 from training.errors import FineTuneFailed
 from training.recipe.methods import Kto
 from training.trainers import common
-from training.trainers.common import TOKENS, Rows, Setting
+from training.trainers.common import TOKENS, Rows, StageContext
 from training.trainers.job import Result
 
 
-def train(setting: Setting) -> Result:
+def train(setting: StageContext) -> Result:
     """Fine-tune a LoRA on labelled answers.
 
     Raises:
@@ -47,7 +47,7 @@ def train(setting: Setting) -> Result:
     return common.finish(trainer, setting, rows)
 
 
-def _rows(setting: Setting, rules: Kto, tokenizer: Any) -> Rows:
+def _rows(setting: StageContext, rules: Kto, tokenizer: Any) -> Rows:
     """Return the answers that fit, shuffled: the KL term's pairing takes them in their order."""
     if setting.job.kto_file is None:
         raise FineTuneFailed("the job names no kto_file, which kto learns from")

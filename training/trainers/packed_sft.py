@@ -18,7 +18,7 @@ from torch.nn import functional
 from trl import SFTTrainer
 
 from training.errors import FineTuneFailed
-from training.recipe.speed import Speed
+from training.recipe.speed import SpeedConfig
 from training.trainers import packed_attention
 from training.trainers.packed_attention import PACK_LENGTHS
 from training.trainers.packing import pack
@@ -72,7 +72,7 @@ class PackedTrainer(SFTTrainer):  # type: ignore[misc,unused-ignore]
         FineTuneFailed: A kernel that is switched on is not installed.
     """
 
-    def __init__(self, model: Any, *, speed: Speed, **kwargs: Any) -> None:
+    def __init__(self, model: Any, *, speed: SpeedConfig, **kwargs: Any) -> None:
         cuda = not kwargs["args"].use_cpu
         reason = packed_attention.obstacle(model.config)
         if speed.packing and reason:

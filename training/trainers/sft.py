@@ -9,11 +9,11 @@ from typing import Any
 
 from training.errors import FineTuneFailed
 from training.trainers import common
-from training.trainers.common import TOKENS, Rows, Setting
+from training.trainers.common import TOKENS, Rows, StageContext
 from training.trainers.job import Result
 
 
-def train(setting: Setting) -> Result:
+def train(setting: StageContext) -> Result:
     """Fine-tune a LoRA on examples.
 
     Raises:
@@ -42,7 +42,7 @@ def train(setting: Setting) -> Result:
     return common.finish(trainer, setting, rows)
 
 
-def _rows(setting: Setting, tokenizer: Any) -> Rows:
+def _rows(setting: StageContext, tokenizer: Any) -> Rows:
     """Return the rows that fit.
 
     A row that is cut teaches to stop in mid-sentence or loses what the answer rests on, so a long

@@ -5,10 +5,10 @@ from pathlib import Path
 from typing import Any
 
 from training.errors import FineTuneFailed
-from training.recipe.tracking import Tracking
+from training.recipe.tracking import TrackingConfig
 
 
-def callbacks(tracking: Tracking, lob: str, run: str) -> list[Any]:
+def callbacks(tracking: TrackingConfig, lob: str, run: str) -> list[Any]:
     """Return what the trainer calls at each step.
 
     Args:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.errors import AdapterRefused
 from serving.routing import Table
@@ -46,9 +46,9 @@ def register(registry: Registry, adapter: Callable[[], Path]) -> Register:
     return make
 
 
-def replica(registry: Registry, tmp_path: Path, *chain: str) -> tuple[Adapters, Engine]:
+def replica(registry: Registry, tmp_path: Path, *chain: str) -> tuple[AdapterManager, Engine]:
     engine = Engine()
-    adapters = Adapters(
+    adapters = AdapterManager(
         engine,
         registry,
         Table("base", ["care"], {}),
@@ -61,7 +61,7 @@ def replica(registry: Registry, tmp_path: Path, *chain: str) -> tuple[Adapters, 
     return adapters, engine
 
 
-async def promote(registry: Registry, adapters: Adapters, name: str) -> None:
+async def promote(registry: Registry, adapters: AdapterManager, name: str) -> None:
     version = await registry.get(name)
     assert version is not None
     await adapters.prepare(version)

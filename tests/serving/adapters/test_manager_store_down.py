@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from serving.adapters import manager as adapters_module
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.errors import StoreUnavailable
 from serving.routing import Table
@@ -23,7 +23,7 @@ async def test_a_version_stays_known_while_the_store_is_down(
     (tmp_path / "files").mkdir()
     (tmp_path / "files" / "adapter_config.json").write_text("{}")
     known, unknown = [await versions.register(registry, tmp_path / "files") for _ in range(2)]
-    adapters = Adapters(
+    adapters = AdapterManager(
         None,  # type: ignore[arg-type]  # nothing is loaded here
         registry,
         Table("base", ["care"], {}),

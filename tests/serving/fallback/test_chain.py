@@ -8,7 +8,7 @@ from typing import Any, cast
 import pytest
 from prometheus_client import REGISTRY
 
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.asgi import Disconnected, Message, Receive, Scope, Send
 from serving.capture.interaction import DONE, Capture, to_record
 from serving.config.settings import Settings
@@ -107,7 +107,7 @@ class Bench:
                 "fallback": {"first_byte_s": 0.1, "answer_s": 0.1, "failures": 2, **limits},
             }
         )
-        adapters = cast(Adapters, self.weights)
+        adapters = cast(AdapterManager, self.weights)
         self.chains = Chains(self._engine, self._check, adapters, settings)
 
     def _check(self) -> None:

@@ -14,7 +14,7 @@ from serving.capture import Journal
 from serving.capture.interaction import Capture
 from serving.errors import DeadlineExceeded
 from serving.gateway.cancellation import run
-from serving.gateway.response import Answer
+from serving.gateway.response import ResponseWriter
 
 
 class Client:
@@ -70,7 +70,9 @@ class Handler:
             raise
 
 
-def answer(client: Client, journal: Journal, *, stream: bool, path: str = "/v1/x") -> Answer:
+def answer(
+    client: Client, journal: Journal, *, stream: bool, path: str = "/v1/x"
+) -> ResponseWriter:
     capture = Capture(
         id="x",
         endpoint=path,
@@ -86,7 +88,7 @@ def answer(client: Client, journal: Journal, *, stream: bool, path: str = "/v1/x
         conversation_id=None,
         turn=None,
     )
-    return Answer(client.send, capture, journal, hide_usage=False)
+    return ResponseWriter(client.send, capture, journal, hide_usage=False)
 
 
 def journal(tmp_path: Path) -> Journal:

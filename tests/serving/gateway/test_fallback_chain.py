@@ -9,7 +9,7 @@ from typing import Any, cast
 import httpx
 import pytest
 
-from serving.adapters.manager import Adapters
+from serving.adapters.manager import AdapterManager
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.asgi import Receive, Scope, Send
@@ -47,7 +47,7 @@ class Notes:
 class Replica:
     """A gateway over an engine that is dead on demand."""
 
-    def __init__(self, upstream_url: str, db: Database, registry_adapters: Adapters) -> None:
+    def __init__(self, upstream_url: str, db: Database, registry_adapters: AdapterManager) -> None:
         self.dead = True
         self.engine_saw: list[bytes] = []
         self.journal = Notes()
@@ -131,7 +131,7 @@ async def replica(
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    adapters = Adapters(
+    adapters = AdapterManager(
         cast(Any, None),
         cast(Any, None),
         Table("base", ["care", "sales"], {"care": Route(lob="care", live="care@2", epoch=2)}),

@@ -11,7 +11,9 @@ from serving.gateway import request
 TURNS = [{"role": "customer", "text": "hello"}, {"role": "agent", "text": "hi"}]
 
 
-def read(endpoint: str, sent: dict[str, Any], header: str | None = None) -> request.Inquiry:
+def read(
+    endpoint: str, sent: dict[str, Any], header: str | None = None
+) -> request.InferenceRequest:
     return request.read(
         endpoint,
         sent,

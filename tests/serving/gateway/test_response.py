@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serving.asgi import Message
-from serving.gateway.response import Answer
+from serving.gateway.response import ResponseWriter
 from tests.serving.capture.test_interaction import capture
 
 
@@ -32,7 +32,7 @@ async def test_answers_and_our_own_failures_are_recorded_once(
     status: int, ends: bool, recorded: str
 ) -> None:
     journal = Entries()
-    answer = Answer(ignore, capture(stream=False), journal, hide_usage=False)  # type: ignore[arg-type]
+    answer = ResponseWriter(ignore, capture(stream=False), journal, hide_usage=False)  # type: ignore[arg-type]
     await answer.send({"type": "http.response.start", "status": status})
     await answer.send({"type": "http.response.body", "body": b"{}", "more_body": not ends})
     answer.close()
@@ -41,7 +41,7 @@ async def test_answers_and_our_own_failures_are_recorded_once(
 
 async def test_a_request_that_was_refused_is_not_recorded() -> None:
     journal = Entries()
-    answer = Answer(ignore, capture(stream=False), journal, hide_usage=False)  # type: ignore[arg-type]
+    answer = ResponseWriter(ignore, capture(stream=False), journal, hide_usage=False)  # type: ignore[arg-type]
     await answer.send({"type": "http.response.start", "status": 400})
     await answer.send({"type": "http.response.body", "body": b"{}"})
     answer.close()

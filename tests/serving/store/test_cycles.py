@@ -14,8 +14,8 @@ async def test_a_line_is_known_once_and_keeps_what_it_was_told(db: Database) -> 
     first = await cycles.see(db, "care")
     assert (first.paused, first.forced) == (False, False)
     assert await cycles.see(db, "care") == first
-    assert (await cycles.tell(db, "care", paused=True)).paused
-    told = await cycles.tell(db, "care", forced=True)
+    assert (await cycles.set_flags(db, "care", paused=True)).paused
+    told = await cycles.set_flags(db, "care", forced=True)
     assert (told.paused, told.forced, told.created_at) == (True, True, first.created_at)
     assert [e.detail for e in await audit.about(db, "care", "flywheel")] == [
         {"forced": True},
@@ -24,7 +24,7 @@ async def test_a_line_is_known_once_and_keeps_what_it_was_told(db: Database) -> 
 
 
 async def test_one_cycle_at_a_time_and_a_wish_is_used_up(db: Database) -> None:
-    await cycles.tell(db, "care", forced=True)
+    await cycles.set_flags(db, "care", forced=True)
     first = await cycles.begin(db, "care", "asked for", term=1)
     assert (first.number, first.state, first.is_open) == (1, CycleState.CURATE, True)
     assert not (await cycles.see(db, "care")).forced

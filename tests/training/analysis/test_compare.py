@@ -17,9 +17,9 @@ from training.analysis.compare import (
 from training.analysis.compare_report import Report
 from training.data.examples import Example, Message
 from training.evaluation.generate import Output
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 
-RULES = Evaluation(resamples=200)
+RULES = EvaluationConfig(resamples=200)
 EXAMPLES = [
     Example(
         f"i{n}",

@@ -9,9 +9,9 @@ from pydantic import ValidationError
 
 from training.canary.decision import Evidence, Progress, decide, progress, weigh
 from training.canary.outcomes import METRICS, Conversation
-from training.recipe.canary import Canary, CanaryRule
+from training.recipe.canary import CanaryConfig, CanaryRule
 
-RULES = Canary()
+RULES = CanaryConfig()
 EARLY = Progress(share=0.05, since_change=10, conversations=300, hours=2)
 DUE = Progress(share=0.05, since_change=50, conversations=1000, hours=9)
 
@@ -55,7 +55,7 @@ def test_harm_on_any_metric_rolls_back_and_says_which() -> None:
 
 
 def test_harm_within_the_margin_is_borne() -> None:
-    rules = Canary(harm=(CanaryRule(metric="failures", margin=0.02),))
+    rules = CanaryConfig(harm=(CanaryRule(metric="failures", margin=0.02),))
     assert decide(rules, evidence(failures=(-0.2, -0.01)), EARLY).action == "continue"
     assert decide(rules, evidence(failures=(-0.2, -0.03)), EARLY).action == "roll_back"
 
@@ -69,14 +69,14 @@ def test_non_inferiority_on_all_promotes() -> None:
 
 
 def test_superiority_must_exceed_its_margin() -> None:
-    rules = Canary(superiority=(CanaryRule(metric="edit_similarity", margin=0.03),))
+    rules = CanaryConfig(superiority=(CanaryRule(metric="edit_similarity", margin=0.03),))
     for low, action in ((0.02, "continue"), (0.04, "promote")):
         found = evidence(low=-0.01, high=0.1, edit_similarity=(low, 0.2))
         assert decide(rules, found, EARLY).action == action
 
 
 def test_harm_beats_promotion() -> None:
-    rules = Canary(non_inferiority=(CanaryRule(metric="acceptance", margin=0.05),))
+    rules = CanaryConfig(non_inferiority=(CanaryRule(metric="acceptance", margin=0.05),))
     found = evidence(low=-0.01, high=0.1, failures=(-0.1, -0.05))
     assert decide(rules, found, EARLY).action == "roll_back"
 
@@ -103,14 +103,14 @@ def test_the_share_waits_for_conversations() -> None:
 def test_what_is_never_decided_ends_as_the_recipe_says(over: dict[str, float]) -> None:
     at = dataclasses.replace(EARLY, **over)
     assert decide(RULES, evidence(), at).action == "roll_back"
-    lenient = Canary(at_end="promote")
+    lenient = CanaryConfig(at_end="promote")
     assert decide(lenient, evidence(), at).action == "promote"
     harmed = evidence(failures=(-0.2, -0.01))
     assert decide(lenient, harmed, at).action == "roll_back"
 
 
 def test_thompson_moves_the_share_both_ways_but_not_for_a_trifle() -> None:
-    rules = Canary(mode="thompson")
+    rules = CanaryConfig(mode="thompson")
     for wanted, action in ((0.6, "share"), (0.05, "share"), (0.22, "continue")):
         at = dataclasses.replace(DUE, share=0.2, wanted=wanted)
         decision = decide(rules, evidence(), at)
@@ -119,7 +119,7 @@ def test_thompson_moves_the_share_both_ways_but_not_for_a_trifle() -> None:
 
 
 def test_thompson_wants_more_of_the_better_arm() -> None:
-    rules = Canary(mode="thompson", floor=0.1)
+    rules = CanaryConfig(mode="thompson", floor=0.1)
     for worse, least, most in ((0.2, 0.1, 0.15), (-0.2, 0.85, 0.9)):
         at = progress(made(400, 0.5, worse=worse), rules, share=0.5, began=0, changed=0, now=3600)
         assert at.wanted is not None
@@ -189,10 +189,10 @@ def test_a_decision_can_be_stored() -> None:
 )
 def test_rules_that_make_no_sense_are_refused(rules: dict[str, list[float]], word: str) -> None:
     with pytest.raises(ValidationError, match=word):
-        Canary.model_validate(rules)
+        CanaryConfig.model_validate(rules)
 
 
 def test_every_rule_is_in_the_docs() -> None:
     text = (Path(__file__).parents[3] / "docs" / "canary.md").read_text(encoding="utf-8")
-    assert len(Canary.model_fields) >= 15
-    assert [name for name in Canary.model_fields if f"`{name}" not in text] == []
+    assert len(CanaryConfig.model_fields) >= 15
+    assert [name for name in CanaryConfig.model_fields if f"`{name}" not in text] == []

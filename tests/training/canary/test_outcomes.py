@@ -4,11 +4,11 @@ import pytest
 
 from serving.routing import bucket
 from serving.store.records import Action, FeedbackRecord, Rollout, Route, Served
-from training.canary.outcomes import Change, Conversation, Trial, conversations, trial
-from training.recipe.canary import Canary
+from training.canary.outcomes import CanaryTrial, Change, Conversation, conversations, trial
+from training.recipe.canary import CanaryConfig
 
-RULES = Canary(window_s=100, slow_ms=1000)
-TRIAL = Trial("care", "care@2", "care@1", (Change(1000, 1002, 0.2), Change(2000, 2003, 0.5)))
+RULES = CanaryConfig(window_s=100, slow_ms=1000)
+TRIAL = CanaryTrial("care", "care@2", "care@1", (Change(1000, 1002, 0.2), Change(2000, 2003, 0.5)))
 LATE = 1e6
 
 
@@ -62,7 +62,7 @@ def test_the_trial_is_read_from_the_route_and_its_history() -> None:
     ]
     route = Route(lob="care", live="care@1", canary="care@2", canary_share=0.2, epoch=6)
     found = trial(route, history, "base")
-    assert found == Trial("care", "care@2", "care@1", (Change(5, 7, 0.05), Change(6, 8, 0.2)))
+    assert found == CanaryTrial("care", "care@2", "care@1", (Change(5, 7, 0.05), Change(6, 8, 0.2)))
     assert (found.began, found.share) == (5, 0.2)
     on_base = trial(route.model_copy(update={"live": None}), history, "base")
     assert on_base is not None

@@ -14,12 +14,12 @@ from serving.store.tables import RolloutRow
 from tests.training.records import labelled
 from tests.training.stub_server import Stub, serving
 from training.canary import watcher
-from training.canary.decision import Decision
+from training.canary.decision import CanaryDecision
 from training.errors import EvaluationFailed
-from training.recipe.canary import Canary, CanaryRule
+from training.recipe.canary import CanaryConfig, CanaryRule
 
 AGO_S = 1000.0
-RULES = Canary(
+RULES = CanaryConfig(
     window_s=100,
     steps=(0.25, 0.5),
     step_conversations=5,
@@ -67,7 +67,7 @@ async def converse(db: Database, count: int, *, rejected: str) -> None:
         await feedback.add(db, row.feedback[0].model_copy(update={"created_at": at + 1}))
 
 
-async def once(settings: Settings, stub: Stub, **options: Any) -> Decision:
+async def once(settings: Settings, stub: Stub, **options: Any) -> CanaryDecision:
     return await watcher.run(
         "care", settings=settings, rules=RULES, url=stub.url, api_key="k", once=True, **options
     )

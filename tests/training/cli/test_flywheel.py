@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from serving.errors import NotFound
 from training.cli import flywheel
-from training.recipe.flywheel import Flywheel
+from training.recipe.flywheel import FlywheelConfig
 
 ROOT = Path(__file__).parents[3]
 
@@ -77,4 +77,4 @@ def test_an_unknown_line_is_refused(config: str) -> None:
 def test_the_page_names_every_key_of_the_recipe_s_section() -> None:
     rows: list[Any] = re.findall(r"^\| (`[^|]+`) \|", (ROOT / "docs/flywheel.md").read_text(), re.M)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert set(Flywheel.model_fields) <= named
+    assert set(FlywheelConfig.model_fields) <= named

@@ -7,16 +7,16 @@ from tests.training.records import feedback, labelled
 from training.data.curation import Curated, curate
 from training.data.examples import Example, Message, Verdict, verdict
 from training.errors import TooLittleData
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
-RULES = Curation(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
+RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
 TARGETS_ONLY = "edited or rated 0.8 or higher; others are for KTO"
 FILLER = [
     labelled(f"filler{n}", {"edit": f"final {n}"}, created_at=10.0 * n + 5000) for n in range(4)
 ]
 
 
-def examples(*given: LabelledInteraction, rules: Curation = RULES) -> dict[str, Example]:
+def examples(*given: LabelledInteraction, rules: CurationConfig = RULES) -> dict[str, Example]:
     curated = curate("care", [*given, *FILLER], rules)
     found = {e.interaction_id: e for e in (*curated.train, *curated.holdout)}
     return {name: e for name, e in found.items() if not name.startswith("filler")}
@@ -160,7 +160,7 @@ def test_too_little_data_names_what_is_missing(count: int, turns: int, tail: str
         labelled(f"i{n}", {"edit": f"e{n}"}, conversation_id=f"c{n // turns}") for n in range(count)
     ]
     with pytest.raises(TooLittleData) as caught:
-        curate("care", items, Curation())
+        curate("care", items, CurationConfig())
     message = caught.value.message
     assert message.startswith(f"care: {count} usable examples from {-(-count // turns)} conver")
     assert f"30 from 10 are needed: {tail}" in message

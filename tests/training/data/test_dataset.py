@@ -8,9 +8,9 @@ from tests.training.records import labelled
 from training.data import dataset
 from training.data.curation import Curated, curate
 from training.errors import DatasetError
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
-RULES = Curation(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
+RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
 
 
 @pytest.fixture

@@ -19,11 +19,11 @@ from training.data.curation import curate
 from training.data.dataset import Dataset
 from training.data.examples import Example, Verdict
 from training.errors import DatasetError, RecipeError, TooLittleData
-from training.recipe.distillation import Student
-from training.recipe.recipe import Curation, Recipe
+from training.recipe.distillation import StudentConfig
+from training.recipe.recipe import CurationConfig, Recipe
 
-RULES = Curation(min_examples=4, min_conversations=6, golden_share=0, agent_share=1)
-STUDENT = Student(store="sqlite:///teacher.sqlite")
+RULES = CurationConfig(min_examples=4, min_conversations=6, golden_share=0, agent_share=1)
+STUDENT = StudentConfig(store="sqlite:///teacher.sqlite")
 SHOWN = "We will send it to you by Friday."
 
 
@@ -45,7 +45,7 @@ def test_what_is_good_enough_to_teach(said: Verdict, source: str | None) -> None
 
 
 def test_used_outputs_can_be_left_out_and_empty_ones_never_teach() -> None:
-    strict = Student(store="s", used=False)
+    strict = StudentConfig(store="s", used=False)
     assert distillation.well_rated(SHOWN, Verdict(used=True), RULES, strict) is None
     assert distillation.well_rated(" ", Verdict(used=True), RULES, STUDENT) is None
 
@@ -101,7 +101,7 @@ def test_only_the_teacher_teaches_and_by_what_agents_kept(tmp_path: Path) -> Non
     rows[6] = row(6, {"edit": "Answer 6: the thing 42 is on its way to us."}, version="care@7")
     rows[7] = row(7, {"edit": "Something else."}, version="care@7")
     rows[8] = row(8, {"used": True}, version="care@7", finish_reason="length")
-    chosen = Student(store="s", teacher="care@7")
+    chosen = StudentConfig(store="s", teacher="care@7")
     found = distillation.curate("care", rows, RULES, chosen, held)
     targets = {one.interaction_id: one.target for one in found.train}
     assert targets.keys() == {"i0", "i1", "i2", "i5", "i6", *(f"i{n}" for n in range(9, 15))}
@@ -111,7 +111,7 @@ def test_only_the_teacher_teaches_and_by_what_agents_kept(tmp_path: Path) -> Non
 
 def test_too_few_good_outputs_are_said(tmp_path: Path) -> None:
     rows = teacher_rows()
-    chosen = Student(store="s", teacher="care@8")
+    chosen = StudentConfig(store="s", teacher="care@8")
     with pytest.raises(TooLittleData, match="0 well-rated outputs of care@8"):
         distillation.curate("care", rows, RULES, chosen, held_of(rows, tmp_path))
 
@@ -194,8 +194,10 @@ async def test_a_student_is_trained_on_its_own_base_and_judged_on_the_teacher_s_
 async def test_without_a_hold_out_or_a_store_it_says_what_to_do(
     teacher: Database, sqlite_db: Database, tmp_path: Path
 ) -> None:
-    chosen = Student(store=f"sqlite:///{tmp_path / 'teacher.sqlite'}")
+    chosen = StudentConfig(store=f"sqlite:///{tmp_path / 'teacher.sqlite'}")
     with pytest.raises(DatasetError, match="switchboard dataset build care"):
         await distillation.build(sqlite_db, "care", RULES, chosen, tmp_path)
     with pytest.raises(RecipeError, match="NOWHERE is not set"):
-        await distillation.build(sqlite_db, "care", RULES, Student(store="${NOWHERE}"), tmp_path)
+        await distillation.build(
+            sqlite_db, "care", RULES, StudentConfig(store="${NOWHERE}"), tmp_path
+        )

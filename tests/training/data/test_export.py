@@ -8,9 +8,9 @@ from training.data import dataset, export
 from training.data.curation import curate
 from training.data.dataset import Dataset
 from training.errors import DatasetError
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
-RULES = Curation(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
+RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
 COLUMNS = {
     "sft": {"prompt", "completion"},
     "preference": {"prompt", "chosen", "rejected"},

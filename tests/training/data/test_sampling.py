@@ -11,7 +11,7 @@ from training.data.sampling import (
     rank,
     with_replay,
 )
-from training.recipe.recipe import Curation
+from training.recipe.recipe import CurationConfig
 
 
 def one(
@@ -112,7 +112,7 @@ def test_unknown_agents_are_never_dropped() -> None:
 
 def replay(given: list[Example], **rules: float) -> list[Example]:
     chosen = {"recent_days": 10, "min_examples": 2, "replay_share": 0.2, "replay_base_share": 0.1}
-    return with_replay(given, Curation.model_validate({**chosen, **rules}))
+    return with_replay(given, CurationConfig.model_validate({**chosen, **rules}))
 
 
 def test_older_data_and_the_bases_own_outputs_each_have_their_share() -> None:

@@ -16,7 +16,7 @@ from training.evaluation.generate import Output
 from training.evaluation.judge_agreement import Agreement
 from training.evaluation.scores import Scores
 from training.evaluation.verdicts import Verdict, tally
-from training.recipe.judge import Judge
+from training.recipe.judge import JudgeConfig
 from training.recipe.recipe import Recipe
 from training.stats.proportions import wilson
 
@@ -136,7 +136,7 @@ def judgement(agreed: int, asked: int, won: int, judged: int) -> Judgement:
 def test_win_rates_count_only_above_the_floor_of_agreement(
     agreed: int, asked: int, won: int, judged: int, floor: float, passed: bool
 ) -> None:
-    rules = Judge(enabled=True, win_rate_above=0.5, agreement_floor=floor)
+    rules = JudgeConfig(enabled=True, win_rate_above=0.5, agreement_floor=floor)
     reason = checks.judge_reason(rules, judgement(agreed, asked, won, judged))
     assert reason is not None
     assert reason.passed is passed

@@ -13,11 +13,11 @@ from training.data.examples import Message
 from training.errors import EvaluationFailed, RecipeError
 from training.evaluation import forgetting
 from training.evaluation.forgetting import General, Reading
-from training.recipe.forgetting import Forgetting
-from training.recipe.recipe import Evaluation
+from training.recipe.forgetting import ForgettingConfig
+from training.recipe.recipe import EvaluationConfig
 from training.stats.proportions import wilson
 
-RULES = Evaluation(resamples=400, concurrency=2)
+RULES = EvaluationConfig(resamples=400, concurrency=2)
 LOGPROBS = st.lists(st.floats(-9, 0), min_size=1, max_size=6)
 
 
@@ -87,7 +87,7 @@ def test_a_candidate_that_reads_as_the_base_does_forgot_nothing(rows: list[list[
     found = forgetting.drift(general(len(rows)), [(reading(*r), reading(*r)) for r in rows], RULES)
     assert (found.drop.mean, found.drop.low, found.drop.high) == (0, 0, 0)
     assert found.changed.mean == 0
-    reason = forgetting.reason(Forgetting(margin=0), found)
+    reason = forgetting.reason(ForgettingConfig(margin=0), found)
     assert reason is not None
     assert reason.passed
 
@@ -99,7 +99,7 @@ def test_the_whole_interval_must_lie_within_the_margin(
     rows = [(reading(-1.0), reading(-1.0 - n / 10)) for n in range(10)]
     found = forgetting.drift(general(10), rows, RULES)
     assert found.drop.low < 0.45 < found.drop.high
-    reason = forgetting.reason(Forgetting(margin=margin), found)
+    reason = forgetting.reason(ForgettingConfig(margin=margin), found)
     assert (reason.passed if reason else None) is passed
     if reason and not passed:
         assert reason.text.startswith(
@@ -148,7 +148,7 @@ def server(path: str, body: dict[str, Any]) -> dict[str, Any]:
 
 async def test_only_the_answers_tokens_are_compared() -> None:
     found = await forgetting.measure(
-        client(server), "base", "care@7", general(3), Forgetting(), RULES
+        client(server), "base", "care@7", general(3), ForgettingConfig(), RULES
     )
     assert found.drop.mean == pytest.approx(1.0)
     assert found.changed.mean == 1.0
@@ -158,7 +158,7 @@ async def test_only_the_answers_tokens_are_compared() -> None:
 async def test_a_server_that_refuses_is_one_clear_error(status: int) -> None:
     broken = client(lambda *_: httpx.Response(status, json={}))
     with pytest.raises(EvaluationFailed, match="forgetting could not be measured"):
-        await forgetting.measure(broken, "base", "care@7", general(3), Forgetting(), RULES)
+        await forgetting.measure(broken, "base", "care@7", general(3), ForgettingConfig(), RULES)
 
 
 @pytest.mark.parametrize(("part", "word"), [("/chat", "token ids"), ("/v1/comp", "log-likelihood")])
@@ -174,4 +174,6 @@ async def test_a_server_without_what_is_needed_is_named(part: str, word: str) ->
         return content
 
     with pytest.raises(EvaluationFailed, match=word):
-        await forgetting.measure(client(answer), "base", "care@7", general(3), Forgetting(), RULES)
+        await forgetting.measure(
+            client(answer), "base", "care@7", general(3), ForgettingConfig(), RULES
+        )

@@ -3,11 +3,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.evaluation.gate import Reason, decide
-from training.recipe.recipe import Ceiling, Gate, NonInferiority, Superiority
+from training.recipe.recipe import Ceiling, GateConfig, NonInferiority, Superiority
 from training.stats.bootstrap import Interval
 from training.stats.proportions import clopper_pearson
 
-RULES = Gate(
+RULES = GateConfig(
     superiority=(Superiority(metric="edit_similarity", margin=0.02),),
     non_inferiority=(NonInferiority(metric="unsupported_facts", margin=0.1),),
 )

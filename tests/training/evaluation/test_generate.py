@@ -10,9 +10,9 @@ import pytest
 from training.data.curation import Example, Message
 from training.errors import EvaluationFailed
 from training.evaluation import generate
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 
-RULES = Evaluation(concurrency=3, max_tokens=20, seed=5)
+RULES = EvaluationConfig(concurrency=3, max_tokens=20, seed=5)
 
 
 def example(name: str, **fields: Any) -> Example:

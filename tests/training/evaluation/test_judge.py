@@ -15,10 +15,10 @@ from training.errors import EvaluationFailed, RecipeError
 from training.evaluation import judge
 from training.evaluation.judge import Pair
 from training.evaluation.verdicts import WORDS, Verdict
-from training.recipe.judge import Judge
-from training.recipe.recipe import Evaluation
+from training.recipe.judge import JudgeConfig
+from training.recipe.recipe import EvaluationConfig
 
-RULES = Evaluation(concurrency=3, seed=5)
+RULES = EvaluationConfig(concurrency=3, seed=5)
 TEMPLATE = judge.template(None)
 
 
@@ -39,11 +39,11 @@ def longer(_model: str, content: str) -> str:
 
 
 async def ask(
-    answer: Callable[[str, str], str], pairs: list[Pair], rules: Judge | None = None
+    answer: Callable[[str, str], str], pairs: list[Pair], rules: JudgeConfig | None = None
 ) -> list[Verdict]:
     with serving(Stub(answer)) as stub:
         async with openai.AsyncOpenAI(base_url=f"{stub.url}/v1", api_key="k") as client:
-            return await judge.judge(client, "j", TEMPLATE, pairs, rules or Judge(), RULES)
+            return await judge.judge(client, "j", TEMPLATE, pairs, rules or JudgeConfig(), RULES)
 
 
 async def test_each_pair_is_asked_in_both_orders() -> None:
@@ -104,7 +104,7 @@ async def test_only_three_words_are_allowed_where_the_server_can(constrained: bo
         bodies.append(body)
         return completion("tie")
 
-    rules = Judge(constrained=constrained, max_tokens=3)
+    rules = JudgeConfig(constrained=constrained, max_tokens=3)
     await judge.judge(client(answer), "j", TEMPLATE, [pair("a", "b")], rules, RULES)
     assert len(bodies) == 2
     for body in bodies:
@@ -119,21 +119,23 @@ async def test_a_question_that_the_server_refuses_is_no_verdict() -> None:
         return httpx.Response(400, json={}) if long else completion("tie")
 
     pairs = [pair("too long", "b"), pair("a", "b")]
-    found = await judge.judge(client(answer), "j", TEMPLATE, pairs, Judge(), RULES)
+    found = await judge.judge(client(answer), "j", TEMPLATE, pairs, JudgeConfig(), RULES)
     assert found == [Verdict(None), Verdict("tie")]
 
 
 async def test_a_server_that_refuses_every_question_is_one_clear_error() -> None:
     refuse = client(lambda _: httpx.Response(400, json={"error": {"message": "what is this"}}))
     with pytest.raises(EvaluationFailed, match=r"what is this.*judge\.constrained: false"):
-        await judge.judge(refuse, "j", TEMPLATE, [pair("a", "b"), pair("c", "c")], Judge(), RULES)
+        await judge.judge(
+            refuse, "j", TEMPLATE, [pair("a", "b"), pair("c", "c")], JudgeConfig(), RULES
+        )
 
 
 @pytest.mark.parametrize("status", [401, 404, 500])
 async def test_a_judge_that_cannot_be_asked_is_one_clear_error(status: int) -> None:
     broken = client(lambda _: httpx.Response(status, json={}))
     with pytest.raises(EvaluationFailed, match="the judge j could not be asked"):
-        await judge.judge(broken, "j", TEMPLATE, [pair("a", "b")], Judge(), RULES)
+        await judge.judge(broken, "j", TEMPLATE, [pair("a", "b")], JudgeConfig(), RULES)
 
 
 def test_the_prompt_shows_the_conversation_and_is_named_by_its_hash(tmp_path: Path) -> None:
@@ -176,9 +178,9 @@ def test_a_prompt_that_cannot_judge_is_refused(
 
 async def test_another_server_gets_its_own_key(monkeypatch: pytest.MonkeyPatch) -> None:
     own = client(lambda _: completion("tie"))
-    async with judge.client(Judge(), own) as found:
+    async with judge.client(JudgeConfig(), own) as found:
         assert found is own
-    rules = Judge(url="http://elsewhere/v1", api_key_env="JUDGE_KEY")
+    rules = JudgeConfig(url="http://elsewhere/v1", api_key_env="JUDGE_KEY")
     with pytest.raises(RecipeError, match="JUDGE_KEY is not set"):
         async with judge.client(rules, own):
             pass
@@ -200,10 +202,10 @@ async def test_another_server_gets_its_own_key(monkeypatch: pytest.MonkeyPatch) 
 )
 def test_a_version_of_the_line_itself_may_not_judge(content: dict[str, Any], refused: bool) -> None:
     with pytest.raises(RecipeError, match="by heart") if refused else nullcontext():
-        judge.check(Judge.model_validate(content), "care")
+        judge.check(JudgeConfig.model_validate(content), "care")
 
 
 @pytest.mark.parametrize("content", [{"win_rate_above": 0.5}, {"api_key_env": "KEY"}])
 def test_settings_that_make_no_sense_are_refused(content: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="needs"):
-        Judge.model_validate(content)
+        JudgeConfig.model_validate(content)

@@ -9,10 +9,10 @@ from training.data.examples import Example, Message, Source
 from training.evaluation import judge_agreement
 from training.evaluation.judge import Pair
 from training.evaluation.verdicts import Verdict, Winner
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 from training.stats.proportions import wilson
 
-RULES = Evaluation(resamples=400)
+RULES = EvaluationConfig(resamples=400)
 WINNERS = st.sampled_from(["left", "right", "tie", None])
 
 

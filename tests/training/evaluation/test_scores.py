@@ -3,7 +3,7 @@ import pytest
 from training.data.curation import Example, Message
 from training.evaluation import scores
 from training.evaluation.generate import Output
-from training.recipe.recipe import Evaluation
+from training.recipe.recipe import EvaluationConfig
 from training.stats.proportions import clopper_pearson, wilson
 
 
@@ -19,7 +19,7 @@ def test_rates_count_conversations_and_cut_offs_count_outputs() -> None:
     examples = [example(name) for name in ("a", "a", "b", "c")]
     texts = [("Order 77.", "stop"), ("Order 78.", "stop"), ("Late.", "length"), ("In 5.", "stop")]
     outputs = [Output(text, reason, 3) for text, reason in texts]
-    found = scores.score("m", examples, outputs, Evaluation(resamples=200))
+    found = scores.score("m", examples, outputs, EvaluationConfig(resamples=200))
     assert found.means["unsupported_facts"].mean == pytest.approx(0.75)
     assert found.rates == {"unsupported_facts": clopper_pearson(2, 3)}
     assert found.cut_off == wilson(1, 4)

@@ -16,7 +16,7 @@ from training.errors import FineTuneFailed
 from training.execution.local import Worker
 from training.execution.ray_job import RayWorker, fits, needs, said
 from training.recipe.recipe import Recipe
-from training.recipe.resources import Resources
+from training.recipe.resources import ResourcesConfig
 
 CLUSTER = """
     import ray, sys
@@ -79,7 +79,7 @@ async def begun(worker: RayWorker) -> int:
 async def test_a_job_whose_process_is_killed_goes_on_to_the_bytes_of_a_local_one(
     cluster: str, tiny_base: Path, train_file: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    there = Resources(where="ray", cpus=2, nice=1, retries=1, folder=str(tmp_path / "there"))
+    there = ResourcesConfig(where="ray", cpus=2, nice=1, retries=1, folder=str(tmp_path / "there"))
     jobs = [
         make_job(tiny_base, train_file, tmp_path / name, tiny_recipe, checkpoint_steps=5, epochs=25)
         for name in ("ray", "local")
@@ -120,7 +120,7 @@ async def test_what_no_machine_has_is_refused_at_once(
     cluster: str, tiny_base: Path, train_file: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     job = make_job(tiny_base, train_file, tmp_path / "a", tiny_recipe)
-    async with RayWorker(Resources(where="ray", gpus=1), cluster) as worker:
+    async with RayWorker(ResourcesConfig(where="ray", gpus=1), cluster) as worker:
         with pytest.raises(FineTuneFailed, match="no machine of the cluster has CPU: 1, GPU: 1"):
             await worker.train(job)
 
@@ -129,23 +129,23 @@ async def test_a_refused_job_is_the_trainers_own_message_and_not_tried_again(
     cluster: str, tiny_base: Path, train_file: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     job = make_job(tiny_base, train_file, tmp_path / "a", tiny_recipe, max_length=16)
-    async with RayWorker(Resources(where="ray", nice=0), cluster) as worker:
+    async with RayWorker(ResourcesConfig(where="ray", nice=0), cluster) as worker:
         with pytest.raises(FineTuneFailed, match="none of 17 examples fits into 16 tokens"):
             await worker.train(job)
 
 
 async def test_a_cluster_that_is_gone_is_an_error() -> None:
     with pytest.raises(FineTuneFailed, match=r"no Ray cluster answers at 127\.0\.0\.1:9;"):
-        async with RayWorker(Resources(where="ray"), "127.0.0.1:9"):
+        async with RayWorker(ResourcesConfig(where="ray"), "127.0.0.1:9"):
             pass
 
 
 def test_a_job_fits_where_there_is_enough_of_all() -> None:
-    wanted = needs(Resources(where="ray", cpus=2, gpus=0.5, custom={"training": 1}))
+    wanted = needs(ResourcesConfig(where="ray", cpus=2, gpus=0.5, custom={"training": 1}))
     assert said(wanted) == "CPU: 2, GPU: 0.5, training: 1"
     assert fits(wanted, {"CPU": 2.0, "GPU": 1.0, "training": 1.0, "memory": 1e9})
     assert not fits(wanted, {"CPU": 8.0, "GPU": 8.0})
-    assert fits(needs(Resources(cpus=1)), {"CPU": 1.0})
+    assert fits(needs(ResourcesConfig(cpus=1)), {"CPU": 1.0})
 
 
 def test_importing_the_pipeline_does_not_import_ray() -> None:

@@ -10,9 +10,9 @@ from tests.training.trainers.test_sft import content, make_job
 from training.errors import FineTuneFailed, RecipeError, TooLittleData
 from training.execution import search
 from training.execution.local import Worker
-from training.execution.search import Trial
+from training.execution.search import SearchTrial
 from training.recipe.recipe import Recipe
-from training.recipe.search import Search
+from training.recipe.search import SearchConfig
 from training.reports import search as search_report
 from training.trainers.job import Job, Result
 
@@ -51,7 +51,7 @@ def recipe(**rules: Any) -> Recipe:
 
 
 RULES = st.builds(
-    Search,
+    SearchConfig,
     learning_rate=st.none()
     | st.tuples(st.floats(1e-6, 1e-4), st.floats(1e-4, 1e-2)).filter(lambda ends: ends[0] > 0),
     rank=st.lists(st.integers(1, 64), unique=True, max_size=4).map(tuple),
@@ -62,7 +62,9 @@ RULES = st.builds(
 
 
 @given(RULES, st.integers(1, 12))
-def test_every_point_lies_within_the_ranges_and_none_comes_twice(rules: Search, count: int) -> None:
+def test_every_point_lies_within_the_ranges_and_none_comes_twice(
+    rules: SearchConfig, count: int
+) -> None:
     base = Recipe(search=rules)
     tried = search.recipes(base, count)
     assert search.recipes(base, count) == tried
@@ -161,12 +163,12 @@ def test_a_rank_that_the_server_could_not_load_is_refused() -> None:
 )
 def test_ranges_that_make_no_sense_are_refused(rules: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="must be"):
-        Search(**rules)
+        SearchConfig(**rules)
 
 
 def test_the_report_marks_the_best_and_draws_those_that_ended() -> None:
     values = {"learning_rate": 1e-3, "epochs": 1.0, "rank": 8, "alpha": 16.0}
-    first = Trial(1, values, 2.0, 1.0)
+    first = SearchTrial(1, values, 2.0, 1.0)
     trials = (first, replace(first, number=2, loss=1.0), replace(first, number=3, loss=None))
     assert [trial["best"] for trial in search_report.as_json(trials)] == [False, True, False]
     assert search_report.plots(trials)[search_report.PLOT].startswith(b"\x89PNG")
@@ -178,12 +180,14 @@ async def test_a_real_search_takes_the_lowest_loss_and_skips_what_diverges(
     tiny_base: Path, train_file: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
     base = tiny_recipe.model_copy(
-        update={"search": Search(learning_rate=(1e30, 1e30), rank=(4,), validation_share=0.25)}
+        update={
+            "search": SearchConfig(learning_rate=(1e30, 1e30), rank=(4,), validation_share=0.25)
+        }
     )
     start = make_job(tiny_base, train_file, tmp_path / "a", base)
     async with Worker() as worker:
         diverges = await search.run(worker, start, base, 2)
-        rules = Search(learning_rate=(1e-4, 1e-2), rank=(2, 4), validation_share=0.25)
+        rules = SearchConfig(learning_rate=(1e-4, 1e-2), rank=(2, 4), validation_share=0.25)
         base = tiny_recipe.model_copy(update={"search": rules})
         found = await search.run(worker, replace(start, out=str(tmp_path / "b")), base, 3)
         again = await worker.train(

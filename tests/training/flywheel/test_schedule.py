@@ -6,17 +6,17 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from training.flywheel.schedule import DAY_S, HOUR_S, Situation, backoff_s, decide, due, gives_up
-from training.recipe.flywheel import Flywheel
+from training.recipe.flywheel import FlywheelConfig
 
 NOON = 20_000 * DAY_S + 12 * HOUR_S
-RULES = Flywheel(every_hours=24, min_new_feedback=50)
+RULES = FlywheelConfig(every_hours=24, min_new_feedback=50)
 IDLE = Situation(now=NOON, known_since=NOON - 1000, new_feedback=50, began=NOON - DAY_S)
 
 times = st.floats(1e9, 3e9)
 rules = st.one_of(
-    st.builds(Flywheel, every_hours=st.floats(0.01, 1000)),
+    st.builds(FlywheelConfig, every_hours=st.floats(0.01, 1000)),
     st.builds(
-        Flywheel,
+        FlywheelConfig,
         every_hours=st.sampled_from([24, 48, 168]),
         at_hour=st.floats(0, 24, exclude_max=True),
     ),
@@ -68,17 +68,17 @@ def test_a_failed_step_waits_for_its_time_or_for_force() -> None:
 
 
 def test_at_an_hour_of_the_day_a_late_or_forced_cycle_moves_nothing() -> None:
-    daily = Flywheel(every_hours=24, at_hour=3)
+    daily = FlywheelConfig(every_hours=24, at_hour=3)
     three = 20_000 * DAY_S + 3 * HOUR_S
     assert due(daily, three - 10, None) == three
     assert due(daily, three + 10, None) == three + DAY_S
     for began in (three, three + 20, three + 11 * HOUR_S, three + DAY_S - 1):
         assert due(daily, 0, began) == three + DAY_S
-    assert due(Flywheel(every_hours=48, at_hour=3), 0, three + 20) == three + 2 * DAY_S
+    assert due(FlywheelConfig(every_hours=48, at_hour=3), 0, three + 20) == three + 2 * DAY_S
 
 
 @given(rules, situations)
-def test_only_one_thing_is_done_and_a_wait_ends(chosen: Flywheel, at: Situation) -> None:
+def test_only_one_thing_is_done_and_a_wait_ends(chosen: FlywheelConfig, at: Situation) -> None:
     decision = decide(chosen, at)
     assert decision == decide(chosen, at)
     assert decision.why
@@ -92,7 +92,7 @@ def test_only_one_thing_is_done_and_a_wait_ends(chosen: Flywheel, at: Situation)
 
 @given(rules, times, times)
 def test_the_next_cycle_is_later_than_the_last_and_within_its_interval(
-    chosen: Flywheel, known: float, began: float
+    chosen: FlywheelConfig, known: float, began: float
 ) -> None:
     next_at = due(chosen, known, began)
     assert began < next_at <= began + chosen.every_hours * HOUR_S + 1e-3
@@ -101,14 +101,14 @@ def test_the_next_cycle_is_later_than_the_last_and_within_its_interval(
 
 @given(st.floats(0.1, 1e4), st.floats(1, 1e4), st.integers(1, 5000))
 def test_waits_grow_to_the_cap_and_never_fall(first: float, more: float, attempts: int) -> None:
-    chosen = Flywheel(backoff_s=first, backoff_cap_s=first * more)
+    chosen = FlywheelConfig(backoff_s=first, backoff_cap_s=first * more)
     assert backoff_s(chosen, 1) == first
     assert backoff_s(chosen, attempts) <= backoff_s(chosen, attempts + 1) <= first * more
     assert backoff_s(chosen, 10_000) == first * more
 
 
 def test_retries_end_but_never_those_of_a_running_canary() -> None:
-    chosen = Flywheel(retries=2)
+    chosen = FlywheelConfig(retries=2)
     assert [gives_up(chosen, n, on_canary=False) for n in (1, 2, 3)] == [False, False, True]
     assert not gives_up(chosen, 1000, on_canary=True)
 
@@ -124,4 +124,4 @@ def test_rules_that_contradict_themselves_are_refused(
     content: dict[str, float], reason: str
 ) -> None:
     with pytest.raises(ValidationError, match=reason):
-        Flywheel.model_validate(content)
+        FlywheelConfig.model_validate(content)

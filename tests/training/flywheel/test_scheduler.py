@@ -26,7 +26,7 @@ from tests.training.stub_server import Stub, serving
 from tests.training.webhook_receiver import Received, receiving
 from tests.waiting import PATIENCE_S, until_async
 from training.errors import FineTuneFailed
-from training.flywheel.scheduler import Wheel
+from training.flywheel.scheduler import FlywheelScheduler
 from training.recipe.recipe import Recipe
 from training.trainers.job import Job, Result
 
@@ -83,9 +83,9 @@ def wheel(
     chosen: Recipe | None = None,
     worker: StandIn | None = None,
     owner: str = "a",
-) -> Wheel:
+) -> FlywheelScheduler:
     found = chosen or recipe()
-    return Wheel(
+    return FlywheelScheduler(
         db,
         settings,
         tmp_path / "config.yaml",
@@ -114,7 +114,7 @@ def checkpoints(folder: Path) -> list[Path]:
 async def test_a_cycle_goes_from_feedback_to_a_live_version_and_says_how(
     store: Database, settings: Settings, good: Stub, tmp_path: Path, hook: Received
 ) -> None:
-    turned = await wheel(store, settings, good, tmp_path).turn("care")
+    turned = await wheel(store, settings, good, tmp_path).step("care")
     assert (turned.action, turned.why) == ("begin", "due, with 20 new feedback")
     cycle = await last(store)
     assert (cycle.state, cycle.version, cycle.error) == (S.PROMOTED, "care@1", None)
@@ -128,7 +128,7 @@ async def test_a_cycle_goes_from_feedback_to_a_live_version_and_says_how(
     assert (tmp_path / "runs" / "care@1" / "report.html").is_file()
     assert hook.posts == []
     assert await leases.holders(store) == {}
-    again = await wheel(store, settings, good, tmp_path).turn("care")
+    again = await wheel(store, settings, good, tmp_path).step("care")
     assert again.action == "wait"
     assert good.promoted == ["care@1"]
 
@@ -137,7 +137,7 @@ async def test_a_rejected_version_stays_out_and_people_are_told(
     store: Database, settings: Settings, tmp_path: Path, hook: Received
 ) -> None:
     with serving(Stub(lambda *_: "something else entirely")) as bad:
-        await wheel(store, settings, bad, tmp_path).turn("care")
+        await wheel(store, settings, bad, tmp_path).step("care")
     cycle = await last(store)
     assert (cycle.state, cycle.version) == (S.REJECTED, "care@1")
     assert bad.rollouts == []
@@ -150,7 +150,7 @@ async def test_too_little_data_is_no_failure_and_keeps_the_feedback_new(
 ) -> None:
     few = recipe()
     few = few.model_copy(update={"curation": few.curation.model_copy(update={"min_examples": 100})})
-    await wheel(store, settings, good, tmp_path, chosen=few).turn("care")
+    await wheel(store, settings, good, tmp_path, chosen=few).step("care")
     assert (await last(store)).state is S.TOO_LITTLE_DATA
     assert (await cycles.new_feedback(store, "care"))[0] == 20
     assert hook.posts == []
@@ -161,15 +161,15 @@ async def test_a_failed_step_is_tried_again_after_a_while_then_given_up(
 ) -> None:
     broken = StandIn(FineTuneFailed("no memory"))
     turns = wheel(store, settings, good, tmp_path, chosen=recipe(retries=1), worker=broken)
-    await turns.turn("care")
+    await turns.step("care")
     cycle = await last(store)
     assert (cycle.state, cycle.attempts, cycle.error) == (S.TRAIN, 1, "no memory")
     assert cycle.retry_at is not None
     assert cycle.retry_at > time.time() + 900
-    assert (await turns.turn("care")).action == "wait"
+    assert (await turns.step("care")).action == "wait"
     assert len(broken.jobs) == 1
-    await cycles.tell(store, "care", forced=True)
-    await turns.turn("care")
+    await cycles.set_flags(store, "care", forced=True)
+    await turns.step("care")
     cycle = await last(store)
     assert (cycle.state, cycle.attempts, cycle.number) == (S.FAILED, 2, 1)
     assert not (await cycles.see(store, "care")).forced
@@ -189,7 +189,7 @@ async def test_a_failing_webhook_stops_nothing(
     said: list[str] = []
     broken = StandIn(FineTuneFailed("no memory"))
     turns = wheel(store, settings, good, tmp_path, worker=broken)
-    await replace(turns, say=said.append).turn("care")
+    await replace(turns, say=said.append).step("care")
     assert (await last(store)).attempts == 1
     assert "care: the webhook was not reached (ConnectError)" in said
 
@@ -198,16 +198,16 @@ async def test_pause_resume_and_force(
     store: Database, settings: Settings, good: Stub, tmp_path: Path
 ) -> None:
     turns = wheel(store, settings, good, tmp_path)
-    await cycles.tell(store, "care", paused=True)
-    assert (await turns.turn("care")).why == "paused"
-    await cycles.tell(store, "care", paused=False)
-    await turns.turn("care")
+    await cycles.set_flags(store, "care", paused=True)
+    assert (await turns.step("care")).why == "paused"
+    await cycles.set_flags(store, "care", paused=False)
+    await turns.step("care")
     assert (await last(store)).number == 1
-    assert (await turns.turn("care")).action == "wait"
-    await cycles.tell(store, "care", forced=True)
-    assert (await turns.turn("care")).why == "asked for"
+    assert (await turns.step("care")).action == "wait"
+    await cycles.set_flags(store, "care", forced=True)
+    assert (await turns.step("care")).why == "asked for"
     assert (await last(store)).number == 2
-    assert (await turns.turn("care")).action == "wait"
+    assert (await turns.step("care")).action == "wait"
 
 
 async def test_a_pause_stops_a_cycle_after_its_step(
@@ -215,16 +215,16 @@ async def test_a_pause_stops_a_cycle_after_its_step(
 ) -> None:
     class Pausing(StandIn):
         async def train(self, job: Job) -> Result:
-            await cycles.tell(store, "care", paused=True)
+            await cycles.set_flags(store, "care", paused=True)
             return await super().train(job)
 
     turns = wheel(store, settings, good, tmp_path, worker=Pausing())
-    await turns.turn("care")
+    await turns.step("care")
     assert (await last(store)).state is S.PROMOTE
-    assert (await turns.turn("care")).why == "paused, with a cycle under way"
+    assert (await turns.step("care")).why == "paused, with a cycle under way"
     assert good.promoted == []
-    await cycles.tell(store, "care", paused=False)
-    await turns.turn("care")
+    await cycles.set_flags(store, "care", paused=False)
+    await turns.step("care")
     assert (await last(store)).state is S.PROMOTED
 
 
@@ -237,7 +237,7 @@ async def test_of_two_schedulers_one_trains(
         wheel(db, settings, good, tmp_path / owner, worker=trainer, owner=owner)
         for owner, db in (("a", store), ("b", other))
     ]
-    decisions = await asyncio.gather(*(one.turn("care") for one in both for _ in range(3)))
+    decisions = await asyncio.gather(*(one.step("care") for one in both for _ in range(3)))
     assert sorted(d.action for d in decisions).count("begin") == 1
     assert len(trainer.jobs) == 1
     assert [c.number for c in await cycles.latest(store, "care", 9)] == [1]
@@ -262,12 +262,12 @@ async def test_who_loses_the_lease_stops_and_writes_nothing_more(
 
     chosen = recipe(lease_s=6)
     slow = wheel(store, settings, good, tmp_path, chosen=chosen, worker=Hanging())
-    decision = await slow.turn("care")
+    decision = await slow.step("care")
     assert (decision.action, decision.why) == ("wait", "the lease on flywheel/care was lost")
     assert stopped.is_set()
     left = await last(store)
     assert (left.state, left.attempts) == (S.TRAIN, 0)
-    await wheel(store, settings, good, tmp_path, chosen=chosen, owner="b").turn("care")
+    await wheel(store, settings, good, tmp_path, chosen=chosen, owner="b").step("care")
     ended = await last(store)
     assert (ended.state, ended.number, ended.term) == (S.PROMOTED, 1, 2)
     assert ended.dataset_id == left.dataset_id
@@ -278,11 +278,11 @@ async def test_a_version_that_was_judged_before_a_crash_is_not_trained_again(
 ) -> None:
     trainer = StandIn()
     turns = wheel(store, settings, good, tmp_path, worker=trainer)
-    await turns.turn("care")
+    await turns.step("care")
     async with store.session() as connection:  # the crash came before the cycle's row was written
         values = {"state": "train", "version": None, "log": []}
         await connection.execute(update(CycleRow).values(**values))
-    await turns.turn("care")
+    await turns.step("care")
     cycle = await last(store)
     assert (cycle.state, cycle.version) == (S.PROMOTED, "care@1")
     assert len(trainer.jobs) == 1
@@ -293,10 +293,10 @@ async def test_a_dataset_that_is_not_on_this_machine_is_built_again(
 ) -> None:
     broken = StandIn(FineTuneFailed("no memory"))
     there = wheel(store, settings, good, tmp_path / "there", worker=broken)
-    await there.turn("care")
+    await there.step("care")
     (tmp_path / "there" / "runs" / "datasets").rename(tmp_path / "gone")
-    await cycles.tell(store, "care", forced=True)
-    await wheel(store, settings, good, tmp_path / "here").turn("care")
+    await cycles.set_flags(store, "care", forced=True)
+    await wheel(store, settings, good, tmp_path / "here").step("care")
     cycle = await last(store)
     assert (cycle.state, cycle.version) == (S.PROMOTED, "care@1")
     assert "curates again" in " ".join(e["text"] for e in cycle.log)
@@ -308,20 +308,20 @@ async def test_a_version_that_passes_goes_on_canary_and_is_watched_to_its_end(
     turns = wheel(store, settings, good, tmp_path, chosen=recipe(canary=True, retries=0))
     registry = Registry(store, settings.adapters.uri)
     good.promote_status = 502  # the canary cannot begin: nothing runs, so the cycle is given up
-    await turns.turn("care")
+    await turns.step("care")
     assert (await last(store)).state is S.FAILED
     good.promote_status = 200
-    await cycles.tell(store, "care", forced=True)
+    await cycles.set_flags(store, "care", forced=True)
     async with store.session() as connection:
         await connection.execute(update(CycleRow).values(state="canary", attempts=0))
     await routes.switch(store, "care", canary="care@1", share=0.05, action="canary")
-    await turns.turn("care")
+    await turns.step("care")
     assert (await last(store)).state is S.CANARY
-    await cycles.tell(store, "care", paused=True)
-    assert (await turns.turn("care")).why == "a canary is watched"
+    await cycles.set_flags(store, "care", paused=True)
+    assert (await turns.step("care")).why == "a canary is watched"
     await registry.switch("care", canary=None, share=0.0, action="cancel_canary")
-    await cycles.tell(store, "care", paused=False)
-    await turns.turn("care")
+    await cycles.set_flags(store, "care", paused=False)
+    await turns.step("care")
     cycle = await last(store)
     assert cycle.state is S.ROLLED_BACK
     assert cycle.log[-1]["text"] == "care@1's canary was ended"
@@ -332,12 +332,12 @@ async def test_a_canary_that_someone_promoted_ends_the_cycle_well(
     store: Database, settings: Settings, good: Stub, tmp_path: Path
 ) -> None:
     chosen = recipe(canary=True)
-    await wheel(store, settings, good, tmp_path, chosen=chosen).turn("care")
+    await wheel(store, settings, good, tmp_path, chosen=chosen).step("care")
     assert [path for path, _ in good.rollouts] == ["care@1/canary"]
     await routes.switch(store, "care", live="care@1", action="promote")
     async with store.session() as connection:
         await connection.execute(update(CycleRow).values(retry_at=None))
-    await wheel(store, settings, good, tmp_path, chosen=chosen).turn("care")
+    await wheel(store, settings, good, tmp_path, chosen=chosen).step("care")
     assert (await last(store)).state is S.PROMOTED
 
 
@@ -395,7 +395,7 @@ async def test_a_scheduler_killed_while_training_is_followed_from_the_checkpoint
     trainer = Looking()
     heir = wheel(store, settings, good, tmp_path, chosen=chosen, worker=trainer, owner="heir")
     deadline = time.monotonic() + PATIENCE_S
-    while (await heir.turn("care")).action == "wait":  # the dead one's lease has yet to expire
+    while (await heir.step("care")).action == "wait":  # the dead one's lease has yet to expire
         assert time.monotonic() < deadline
         await asyncio.sleep(0.1)
     ended = await last(store)

@@ -12,10 +12,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, Gemma2Config, LlamaConfig, MistralConfig
 
 from training.execution.local import Worker
-from training.recipe.methods import Validation
+from training.recipe.methods import ValidationConfig
 from training.recipe.recipe import Recipe
-from training.recipe.speed import Speed
-from training.recipe.tracking import Tracking
+from training.recipe.speed import SpeedConfig
+from training.recipe.tracking import TrackingConfig
 from training.trainers import packed_attention
 from training.trainers.job import Job
 from training.trainers.packed_attention import NAME, obstacle
@@ -128,15 +128,15 @@ def uneven_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     "speed",
     [
-        Speed(),
-        Speed(pack_length=120),
-        Speed(fused_lora=True),
-        Speed(packing=False, fused_lora=True),
+        SpeedConfig(),
+        SpeedConfig(pack_length=120),
+        SpeedConfig(fused_lora=True),
+        SpeedConfig(packing=False, fused_lora=True),
     ],
     ids=["one pack", "several packs a step", "fused", "padded and fused"],
 )
 async def test_the_loss_curve_and_the_adapter_are_those_of_padded_batches(
-    speed: Speed,
+    speed: SpeedConfig,
     worker: Worker,
     tiny_base: Path,
     uneven_file: Path,
@@ -145,13 +145,13 @@ async def test_the_loss_curve_and_the_adapter_are_those_of_padded_batches(
 ) -> None:
     changes: dict[str, Any] = {
         "sft": tiny_recipe.sft.model_copy(update={"gradient_accumulation": 2}),
-        "validation": Validation(share=0.3),
+        "validation": ValidationConfig(share=0.3),
     }
     plain, ours = [
         await worker.train(
             make_job(tiny_base, uneven_file, tmp_path / name, tiny_recipe, speed=chosen, **changes)
         )
-        for name, chosen in (("plain", Speed(packing=False)), ("ours", speed))
+        for name, chosen in (("plain", SpeedConfig(packing=False)), ("ours", speed))
     ]
     assert ours.steps == plain.steps > 2
     for mine, theirs in (
@@ -173,7 +173,7 @@ async def test_the_loss_curve_and_the_adapter_are_those_of_padded_batches(
 async def test_tensorboard_holds_the_loss_of_each_step(
     worker: Worker, tiny_base: Path, uneven_file: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    tracking = Tracking(to="tensorboard", folder=str(tmp_path / "tracking"))
+    tracking = TrackingConfig(to="tensorboard", folder=str(tmp_path / "tracking"))
     job = make_job(tiny_base, uneven_file, tmp_path / "run", tiny_recipe, tracking=tracking)
     result = await worker.train(job)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
