@@ -204,7 +204,7 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
                 forced = {} if outcome.decision.accepted else {"force": True}
                 await server.rollout(url, outcome.version, "promote", key, **forced)
                 today[arm] |= {"night": "promoted", "gate": outcome.decision.accepted}
-            await wheel.turn("gated")
+            await wheel.step("gated")
             (cycle,) = await cycles.latest(db, "gated")
             today["gated"] |= {"night": cycle.state.value, "log": [e["text"] for e in cycle.log]}
             await night(db)

@@ -4,7 +4,7 @@ import errno
 import random
 import socket
 
-from serving.config.settings import Http
+from serving.config.sections import Http
 from serving.errors import ConfigError
 
 BLOCK = 50

@@ -9,253 +9,25 @@ the environment variable of that name, so that secrets stay out of files.
 import os
 import re
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 from pydantic import (
     Field,
-    SecretStr,
-    StringConstraints,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
 from serving import names
 from serving.config.base import Section
-from serving.config.limits import Limits, LobLimits
+from serving.config.limits import Limits
+from serving.config.lobs import Fallback, Lob, Upstream, UpstreamName
+from serving.config.placement import Autoscaling, Placement
+from serving.config.sections import AdapterSettings, Auth, Http, Journal, Rollouts, StoreSettings
 from serving.errors import ConfigError, NotFound
 
-UpstreamName = Annotated[str, StringConstraints(pattern=f"^{names.LOB.pattern}$")]
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
-class Http(Section):
-    """Where the server listens."""
-
-    host: str = Field(
-        "0.0.0.0",  # noqa: S104 - a server; authentication is on by default
-        description="Address to bind. HAProxy mode listens on it from the proxy process.",
-    )
-    port: int = Field(8000, ge=1, le=65535, description="Port of the OpenAI-compatible endpoint.")
-    proxy: Literal["haproxy", "python"] = Field(
-        "haproxy", description="Front proxy: HAProxy (fast) or Ray Serve's Python proxy."
-    )
-    affinity: bool = Field(
-        True,
-        description=(
-            "Send the requests of a conversation (header x-conversation-id, or a task's "
-            "conversation_id) to one replica, which holds its prefix in the KV cache. HAProxy only."
-        ),
-    )
-    affinity_load_percent: int = Field(
-        150,
-        gt=100,
-        description="Most requests a replica may hold, in percent of the mean, before affinity "
-        "yields and a conversation goes to the next replica.",
-    )
-    body_limit_bytes: int = Field(
-        4 << 20, ge=1024, description="Larger request bodies are answered with 413."
-    )
-    drain_s: float = Field(
-        20.0,
-        gt=0,
-        description="Longest that a stopping replica lets requests in flight go on.",
-    )
-    proxy_on: Literal["every_node", "head"] = Field(
-        "every_node",
-        description="Which nodes of a cluster listen: all that hold replicas, or the head only.",
-    )
-
-
-class StoreSettings(Section):
-    """Where interactions, feedback, versions and audit live."""
-
-    url: str = Field(
-        "sqlite:///data/switchboard.sqlite",
-        description="sqlite:///path or postgresql://user:password@host/database.",
-    )
-
-
-class Journal(Section):
-    """The local capture log that makes a response durable before its last byte."""
-
-    dir: Path = Field(Path("data/journal"), description="Folder, on a disk local to the replica.")
-    fsync: Literal["background", "commit"] = Field(
-        "background",
-        description=(
-            "background: a response survives kill -9 at once and a power cut after 50 ms; "
-            "commit: the last byte waits for a group fdatasync."
-        ),
-    )
-    limit_bytes: int = Field(
-        1 << 30, ge=1 << 20, description="Backlog at which capture raises the alarm."
-    )
-
-
-class AdapterSettings(Section):
-    """The adapter registry's artifacts."""
-
-    uri: str = Field("data/adapters", description="Folder or any fsspec URL (s3://…, gs://…).")
-    cache_dir: Path = Field(
-        Path("data/adapter-cache"), description="Local copies of adapters from remote URLs."
-    )
-    max_rank: int = Field(16, ge=1, le=512, description="Largest LoRA rank that is served.")
-    max_active: int = Field(
-        4, ge=1, description="LoRA slots: adapters that one batch may mix (vLLM's max_loras)."
-    )
-    max_cached: int = Field(
-        32, ge=1, description="Adapters kept in host memory (vLLM's max_cpu_loras)."
-    )
-
-
-class Auth(Section):
-    """API keys."""
-
-    enabled: bool = Field(True, description="Off only for a server that no one else can reach.")
-    metrics_public: bool = Field(False, description="Serve /metrics without a key.")
-
-
-class Rollouts(Section):
-    """Bounds on a promotion."""
-
-    prepare_timeout_s: float = Field(
-        120.0, gt=0, description="Longest a replica may take to load a version."
-    )
-    lost_after_s: float = Field(
-        10.0,
-        gt=0,
-        description="A silent replica is replaced after this, so that none serves stale.",
-    )
-    surge: bool = Field(
-        True,
-        description=(
-            "`switchboard apply` starts a replica before it stops one; needs room for one more."
-        ),
-    )
-    apply_timeout_s: float = Field(
-        1800.0, gt=0, description="Longest that `switchboard apply` may take to restart replicas."
-    )
-
-
-class Placement(Section):
-    """Where a replica's processes run, for engines that span GPUs or nodes."""
-
-    bundles: list[dict[str, float]] = Field(
-        default_factory=list,
-        description=(
-            "Ray placement group of a replica, such as [{CPU: 1, GPU: 1}, {GPU: 1}]; the first "
-            "bundle holds the replica. Empty: a replica reserves `resources` on one node."
-        ),
-    )
-    strategy: Literal["PACK", "SPREAD", "STRICT_PACK", "STRICT_SPREAD"] = Field(
-        "PACK", description="How Ray lays the bundles over nodes."
-    )
-    max_replicas_per_node: int | None = Field(
-        None, ge=1, le=100, description="Spreads replicas over nodes; not with bundles."
-    )
-
-    @model_validator(mode="after")
-    def _one_of_both(self) -> "Placement":
-        if self.bundles and self.max_replicas_per_node is not None:
-            raise ValueError("bundles and max_replicas_per_node exclude each other (Ray Serve)")
-        return self
-
-
-class Autoscaling(Section):
-    """How many replicas run, by load; off unless `max_replicas` is set."""
-
-    min_replicas: int = Field(1, ge=1, description="Fewest replicas, where autoscaling is on.")
-    max_replicas: int = Field(0, ge=0, description="Most replicas. 0: always `replicas`.")
-    target_ongoing_requests: float = Field(
-        32.0, gt=0, description="Requests in flight per replica that Ray Serve aims at."
-    )
-    upscale_delay_s: float = Field(30.0, ge=0, description="Load must last this long to add one.")
-    downscale_delay_s: float = Field(
-        600.0, ge=0, description="Calm must last this long to remove one."
-    )
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "Autoscaling":
-        if self.max_replicas and self.max_replicas < self.min_replicas:
-            raise ValueError("max_replicas is below min_replicas")
-        return self
-
-
-class Fallback(Section):
-    """When a step of a fallback chain is given up, and for how long it is not asked again."""
-
-    first_byte_s: float = Field(
-        10.0, gt=0, description="Longest wait for our engine's first byte of a stream."
-    )
-    answer_s: float = Field(
-        60.0,
-        gt=0,
-        description="The same where nothing is streamed: the first byte is the whole answer.",
-    )
-    failures: int = Field(
-        3, ge=1, description="Consecutive failures that open a step's circuit breaker."
-    )
-    reset_s: float = Field(
-        30.0,
-        gt=0,
-        description="An open breaker skips its step so long; then one request tries.",
-    )
-
-
-class Upstream(Section):
-    """An external OpenAI-compatible server."""
-
-    url: str = Field(
-        pattern=r"^https?://[^/?#@]+(/[^?#]*)?$",
-        description="Its address, with the /v1: https://models.example/v1.",
-    )
-    model: str = Field(min_length=1, description="The model to ask it for.")
-    api_key: SecretStr | None = Field(
-        None, description="Its API key; write ${NAME} and keep the key in the environment."
-    )
-    timeout_s: float = Field(
-        30.0, gt=0, description="Longest wait for its first byte, and between two chunks."
-    )
-    max_connections: int = Field(
-        100, ge=1, description="Connections that a replica opens to it at once."
-    )
-    pass_fields: list[str] = Field(
-        default_factory=list,
-        description="Request fields outside OpenAI's API that it understands (top_k, …).",
-    )
-
-
-class Lob(Section):
-    """One line of business."""
-
-    description: str = Field(
-        "", description="What the line's work is; the default prompts tell it the model."
-    )
-    guidelines: str = Field(
-        "", description="The line's rules for its texts; the default prompts hold them."
-    )
-    summary_fields: dict[str, str] = Field(
-        default_factory=dict,
-        description="Fields of a structured summary: name to description; all strings.",
-    )
-    suggestion_defaults: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Sampling defaults of /v1/suggestions (max_tokens, …); temperature is 0.",
-    )
-    summary_defaults: dict[str, Any] = Field(
-        default_factory=dict,
-        description="Sampling defaults of /v1/summaries; temperature is 0.",
-    )
-    limits: LobLimits = Field(
-        default_factory=LobLimits, description="What the line may use, and its deadline."
-    )
-    fallback: list[str] = Field(
-        default_factory=list,
-        description="What answers where the line's version cannot, in order: previous, base, "
-        "upstream:NAME.",
-    )
 
 
 class Settings(Section):

@@ -14,7 +14,7 @@ import orjson
 
 from serving.asgi import Send
 from serving.capture.interaction import DONE
-from serving.config.settings import Upstream as UpstreamSettings
+from serving.config.lobs import Upstream as UpstreamSettings
 from serving.errors import UpstreamFailed
 from serving.store.records import UPSTREAM
 

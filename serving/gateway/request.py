@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from serving.config.settings import Lob
+from serving.config.lobs import Lob
 from serving.errors import InvalidRequest
 from serving.gateway import tasks
 from serving.gateway.tasks import TaskRequest

@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serving.config.lobs import Lob
 from serving.config.prompts import Prompt, Task, Turn
-from serving.config.settings import Lob
 from serving.errors import InvalidRequest
 
 PATHS: dict[str, Task] = {"/v1/suggestions": "suggestion", "/v1/summaries": "summary"}

@@ -4,9 +4,10 @@ A cycle is a row in the store, and so is what it has come to: `curate` → `trai
 evaluate, gate: `pipeline.run`) → `canary` (`watcher.run`) or `promote` → its end.
 `FlywheelScheduler.step` looks once at a line of business, under its lease: decides
 (`schedule.decide`), takes over the cycle that is open or begins one, and carries it as far as it
-goes. Nothing is remembered in between, so a scheduler may be killed anywhere: the next one to hold the lease finds the step in the store, the
-dataset by its id and the training by its checkpoint. Several schedulers may run; the lease lets one
-work, and its term keeps one that lost it from writing.
+goes. Nothing is remembered in between, so a scheduler may be killed anywhere: the next one to hold
+the lease finds the step in the store, the dataset by its id and the training by its checkpoint.
+Several schedulers may run; the lease lets one work, and its term keeps one that lost it from
+writing.
 """
 
 import asyncio

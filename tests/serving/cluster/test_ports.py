@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from serving.cluster import ports
-from serving.config.settings import Http
+from serving.config.sections import Http
 from serving.errors import ConfigError
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from serving.config import prompts
-from serving.config.settings import Lob
+from serving.config.lobs import Lob
 from serving.errors import InvalidRequest
 from serving.gateway import tasks
 

@@ -1,4 +1,4 @@
-"""What the coordinator asks Ray, of a real Ray cluster in a process of its own."""
+"""Ray's private names still do what we use them for, on a real Ray in a process of its own."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import textwrap
 import pytest
 
 CODE = """
-    import json, time
+    import json, os, time
     import ray
     from serving import deployment
 
@@ -20,19 +20,24 @@ CODE = """
             return True
 
     def replica(name, **options):
-        return Actor.options(name=f"{deployment.REPLICA_PREFIX}{name}", **options).remote()
+        return Actor.options(name=f"{ray_internals.REPLICA_PREFIX}{name}", **options).remote()
 
-    up = replica(f"{deployment.APP}#replica#up")
+    up = replica(f"{APP}#replica#up")
     other = replica("another#replica#up")
-    waiting = replica(f"{deployment.APP}#replica#waiting", resources={"no such": 1})
+    waiting = replica(f"{APP}#replica#waiting", resources={"no such": 1})
     ray.get([up.here.remote(), other.here.remote()])
-    seen = [deployment._replicas()]
+    seen = [ray_internals.live_replicas(APP)]
     named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
     ray.kill(up)
     deadline = time.monotonic() + 30
-    while deployment._replicas() and time.monotonic() < deadline:
+    while ray_internals.live_replicas(APP) and time.monotonic() < deadline:
         time.sleep(0.1)
-    print("seen", json.dumps([named, *seen, deployment._replicas()]))
+    ray_internals.put("k", b"kept", "n")
+    assert ray_internals.get("k", "n") == b"kept" and ray_internals.get("no", "n") is None
+    assert os.path.isfile(ray_internals.haproxy_binary())
+    assert os.path.isdir(ray_internals.logs_folder())
+    assert not ray_internals.is_stopping()
+    print("seen", json.dumps([named, *seen, ray_internals.live_replicas(APP)]))
     ray.shutdown()
 """
 

@@ -1,0 +1,63 @@
+"""Ray's private names, and nothing else uses them.
+
+Each has a reason: there is no public way. `tests/serving/cluster/test_ray_internals.py` says what
+breaks when Ray moves.
+"""
+
+import ray
+from ray import serve
+from ray._private import state
+from ray.experimental import internal_kv
+from ray.serve import context
+from ray.serve._private.haproxy import get_haproxy_binary
+
+REPLICA_PREFIX = "SERVE_REPLICA::"
+
+
+def live_replicas(app: str) -> list[str]:
+    """The replicas of a Serve application that have a process.
+
+    Named actors are also those that wait for a place, after the loss of a node perhaps for ever:
+    to wait for their report would hold up every rollout. Ray's public state API needs its
+    dashboard.
+    """
+    names = [actor["Name"] for actor in state.actors(actor_state_name="ALIVE").values()]
+    return [name for name in names if name.startswith(f"{REPLICA_PREFIX}{app}#")]
+
+
+def is_stopping() -> bool:
+    """Whether Serve is stopping this replica; it has no hook for that before the drain is over."""
+    actors = ray._private.worker.global_worker.actors.values()
+    replicas = (getattr(actor, "_replica_impl", None) for actor in actors)
+    return any(getattr(replica, "_shutting_down", False) for replica in replicas)
+
+
+def run(application: serve.Application, app: str) -> None:
+    """Deploy without waiting: Serve's public `run` waits, and retries what cannot heal."""
+    serve._run(application, name=app, route_prefix="/", _blocking=False)
+
+
+def wait_for_proxies() -> None:
+    """Wait until the proxies answer."""
+    context._get_global_client().wait_for_proxies_serving()
+
+
+def put(key: str, data: bytes, namespace: str) -> None:
+    """Keep bytes in Ray's own store, which outlives its actors."""
+    internal_kv._internal_kv_put(key, data, namespace=namespace)
+
+
+def get(key: str, namespace: str) -> bytes | None:
+    """What `put` kept."""
+    data: bytes | None = internal_kv._internal_kv_get(key, namespace=namespace)
+    return data
+
+
+def haproxy_binary() -> str:
+    """Where the HAProxy lies that comes with Ray."""
+    return str(get_haproxy_binary())
+
+
+def logs_folder() -> str:
+    """Where this node's logs are."""
+    return str(ray._private.worker.global_worker.node.get_logs_dir_path())

@@ -1,0 +1,86 @@
+"""Lines of business, and what answers where their versions cannot."""
+
+from typing import Annotated, Any
+
+from pydantic import Field, SecretStr, StringConstraints
+
+from serving import names
+from serving.config.base import Section
+from serving.config.limits import LobLimits
+
+UpstreamName = Annotated[str, StringConstraints(pattern=f"^{names.LOB.pattern}$")]
+
+
+class Fallback(Section):
+    """When a step of a fallback chain is given up, and for how long it is not asked again."""
+
+    first_byte_s: float = Field(
+        10.0, gt=0, description="Longest wait for our engine's first byte of a stream."
+    )
+    answer_s: float = Field(
+        60.0,
+        gt=0,
+        description="The same where nothing is streamed: the first byte is the whole answer.",
+    )
+    failures: int = Field(
+        3, ge=1, description="Consecutive failures that open a step's circuit breaker."
+    )
+    reset_s: float = Field(
+        30.0,
+        gt=0,
+        description="An open breaker skips its step so long; then one request tries.",
+    )
+
+
+class Upstream(Section):
+    """An external OpenAI-compatible server."""
+
+    url: str = Field(
+        pattern=r"^https?://[^/?#@]+(/[^?#]*)?$",
+        description="Its address, with the /v1: https://models.example/v1.",
+    )
+    model: str = Field(min_length=1, description="The model to ask it for.")
+    api_key: SecretStr | None = Field(
+        None, description="Its API key; write ${NAME} and keep the key in the environment."
+    )
+    timeout_s: float = Field(
+        30.0, gt=0, description="Longest wait for its first byte, and between two chunks."
+    )
+    max_connections: int = Field(
+        100, ge=1, description="Connections that a replica opens to it at once."
+    )
+    pass_fields: list[str] = Field(
+        default_factory=list,
+        description="Request fields outside OpenAI's API that it understands (top_k, …).",
+    )
+
+
+class Lob(Section):
+    """One line of business."""
+
+    description: str = Field(
+        "", description="What the line's work is; the default prompts tell it the model."
+    )
+    guidelines: str = Field(
+        "", description="The line's rules for its texts; the default prompts hold them."
+    )
+    summary_fields: dict[str, str] = Field(
+        default_factory=dict,
+        description="Fields of a structured summary: name to description; all strings.",
+    )
+    suggestion_defaults: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Sampling defaults of /v1/suggestions (max_tokens, …); temperature is 0.",
+    )
+    summary_defaults: dict[str, Any] = Field(
+        default_factory=dict,
+        description="Sampling defaults of /v1/summaries; temperature is 0.",
+    )
+    limits: LobLimits = Field(
+        default_factory=LobLimits, description="What the line may use, and its deadline."
+    )
+    fallback: list[str] = Field(
+        default_factory=list,
+        description="What answers where the line's version cannot, in order: previous, base, "
+        "upstream:NAME.",
+    )

@@ -1,0 +1,116 @@
+"""The sections of the configuration that say where the server listens and keeps things."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from serving.config.base import Section
+
+
+class Http(Section):
+    """Where the server listens."""
+
+    host: str = Field(
+        "0.0.0.0",  # noqa: S104 - a server; authentication is on by default
+        description="Address to bind. HAProxy mode listens on it from the proxy process.",
+    )
+    port: int = Field(8000, ge=1, le=65535, description="Port of the OpenAI-compatible endpoint.")
+    proxy: Literal["haproxy", "python"] = Field(
+        "haproxy", description="Front proxy: HAProxy (fast) or Ray Serve's Python proxy."
+    )
+    affinity: bool = Field(
+        True,
+        description=(
+            "Send the requests of a conversation (header x-conversation-id, or a task's "
+            "conversation_id) to one replica, which holds its prefix in the KV cache. HAProxy only."
+        ),
+    )
+    affinity_load_percent: int = Field(
+        150,
+        gt=100,
+        description="Most requests a replica may hold, in percent of the mean, before affinity "
+        "yields and a conversation goes to the next replica.",
+    )
+    body_limit_bytes: int = Field(
+        4 << 20, ge=1024, description="Larger request bodies are answered with 413."
+    )
+    drain_s: float = Field(
+        20.0,
+        gt=0,
+        description="Longest that a stopping replica lets requests in flight go on.",
+    )
+    proxy_on: Literal["every_node", "head"] = Field(
+        "every_node",
+        description="Which nodes of a cluster listen: all that hold replicas, or the head only.",
+    )
+
+
+class StoreSettings(Section):
+    """Where interactions, feedback, versions and audit live."""
+
+    url: str = Field(
+        "sqlite:///data/switchboard.sqlite",
+        description="sqlite:///path or postgresql://user:password@host/database.",
+    )
+
+
+class Journal(Section):
+    """The local capture log that makes a response durable before its last byte."""
+
+    dir: Path = Field(Path("data/journal"), description="Folder, on a disk local to the replica.")
+    fsync: Literal["background", "commit"] = Field(
+        "background",
+        description=(
+            "background: a response survives kill -9 at once and a power cut after 50 ms; "
+            "commit: the last byte waits for a group fdatasync."
+        ),
+    )
+    limit_bytes: int = Field(
+        1 << 30, ge=1 << 20, description="Backlog at which capture raises the alarm."
+    )
+
+
+class AdapterSettings(Section):
+    """The adapter registry's artifacts."""
+
+    uri: str = Field("data/adapters", description="Folder or any fsspec URL (s3://…, gs://…).")
+    cache_dir: Path = Field(
+        Path("data/adapter-cache"), description="Local copies of adapters from remote URLs."
+    )
+    max_rank: int = Field(16, ge=1, le=512, description="Largest LoRA rank that is served.")
+    max_active: int = Field(
+        4, ge=1, description="LoRA slots: adapters that one batch may mix (vLLM's max_loras)."
+    )
+    max_cached: int = Field(
+        32, ge=1, description="Adapters kept in host memory (vLLM's max_cpu_loras)."
+    )
+
+
+class Auth(Section):
+    """API keys."""
+
+    enabled: bool = Field(True, description="Off only for a server that no one else can reach.")
+    metrics_public: bool = Field(False, description="Serve /metrics without a key.")
+
+
+class Rollouts(Section):
+    """Bounds on a promotion."""
+
+    prepare_timeout_s: float = Field(
+        120.0, gt=0, description="Longest a replica may take to load a version."
+    )
+    lost_after_s: float = Field(
+        10.0,
+        gt=0,
+        description="A silent replica is replaced after this, so that none serves stale.",
+    )
+    surge: bool = Field(
+        True,
+        description=(
+            "`switchboard apply` starts a replica before it stops one; needs room for one more."
+        ),
+    )
+    apply_timeout_s: float = Field(
+        1800.0, gt=0, description="Longest that `switchboard apply` may take to restart replicas."
+    )
