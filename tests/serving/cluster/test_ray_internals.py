@@ -10,7 +10,8 @@ import pytest
 CODE = """
     import json, os, time
     import ray
-    from serving import deployment
+    from serving.cluster import deployment, ray_internals
+    from serving.cluster.replica_deployment import APP
 
     deployment._start_ray(address="local", num_cpus=1, namespace="serve", include_dashboard=False)
 

@@ -99,7 +99,7 @@ async def test_a_private_server_ends_when_its_parent_is_killed(
         from pathlib import Path
         sys.path.insert(0, sys.argv[1])
         from serving.config.settings import Settings
-        from training import endpoint
+        from training.evaluation import server as endpoint
 
         async def main():
             settings = Settings.model_validate_json(sys.argv[3])
