@@ -24,7 +24,7 @@ from ray.experimental import internal_kv
 from ray.serve import context as serve_context
 from ray.serve.config import HTTPOptions, ProxyLocation
 
-from serving import errors, ray_environment, serve_options
+from serving import errors, haproxy, ray_environment, serve_options
 from serving.apply import Applier
 from serving.errors import ConfigError, RolloutFailed, SwitchboardError, Unavailable
 from serving.members import Command
@@ -297,7 +297,10 @@ def start(revision: Revision) -> None:
         ) from exc
     serve.start(
         http_options=HTTPOptions(
-            host=settings.http.host,
+            host=haproxy.inside(
+                settings.http.host,
+                wrapped=address == "local" and settings.http.proxy == "haproxy",
+            ),
             port=settings.http.port,
             location=LOCATIONS[settings.http.proxy_on],
         ),
@@ -320,7 +323,12 @@ def _wait_until_running() -> None:
             last = "\n".join((cause or app.message).splitlines()[-SCREEN_LINES:])
             raise ConfigError(f"The server could not start.\n  {last}\n{_logs()}")
         time.sleep(RETRY_S)
-    serve_context._get_global_client().wait_for_proxies_serving()
+    try:
+        serve_context._get_global_client().wait_for_proxies_serving()
+    except TimeoutError as exc:
+        raise ConfigError(
+            f"http: the proxy does not reach the replicas: {exc} Look at http.host.\n{_logs()}"
+        ) from exc
 
 
 def _logs() -> str:
