@@ -16,8 +16,8 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 
 from serving import errors
 from serving.cluster import environment as ray_environment
+from serving.cluster import haproxy, ray_internals
 from serving.cluster import options as serve_options
-from serving.cluster import ray_internals
 from serving.cluster.coordinator_actor import CoordinatorActor
 from serving.cluster.replica_deployment import APP, COORDINATOR, RETRY_S, bound
 from serving.config.revision import Revision
@@ -78,7 +78,10 @@ def start(revision: Revision) -> None:
         ) from exc
     serve.start(
         http_options=HTTPOptions(
-            host=settings.http.host,
+            host=haproxy.inside(
+                settings.http.host,
+                wrapped=address == "local" and settings.http.proxy == "haproxy",
+            ),
             port=settings.http.port,
             location=LOCATIONS[settings.http.proxy_on],
         ),
@@ -101,7 +104,12 @@ def _wait_until_running() -> None:
             last = "\n".join((cause or app.message).splitlines()[-SCREEN_LINES:])
             raise ConfigError(f"The server could not start.\n  {last}\n{_logs()}")
         time.sleep(RETRY_S)
-    ray_internals.wait_for_proxies()
+    try:
+        ray_internals.wait_for_proxies()
+    except TimeoutError as exc:
+        raise ConfigError(
+            f"http: the proxy does not reach the replicas: {exc} Look at http.host.\n{_logs()}"
+        ) from exc
 
 
 def _start_ray(**options: Any) -> None:

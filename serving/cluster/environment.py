@@ -65,7 +65,7 @@ def prepare(
         balance = haproxy.balance(settings.http.affinity_load_percent, wrapped=local)
         defaults["RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"] = balance
     if settings.http.proxy == "haproxy" and local:  # the wrapper lies on this machine only
-        program = haproxy.wrapper(run_dir, haproxy_binary())
+        program = haproxy.wrapper(run_dir, haproxy_binary(), host=settings.http.host)
         defaults["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
         defaults["RAY_SERVE_HAPROXY_RETRY_ON"] = haproxy.RETRY_ON
         defaults["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"] = str(haproxy.BUFFER_BYTES)

@@ -6,10 +6,12 @@ Ray starts HAProxy through a program of ours, a few lines of shell, which
   but only for requests that may be asked twice: inference, and feedback, which is stored once.
   Ray's own setting would also repeat a rollback, which goes one step further each time;
 - answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);
+- lets HAProxy listen on an IPv6 address, while it reaches the replicas of its machine over IPv4;
 - makes HAProxy die with the actor that watches it, so that an orphan does not hold the port.
 """
 
 import json
+import re
 import shlex
 import shutil
 from collections.abc import Iterable
@@ -29,6 +31,8 @@ REPEATABLE = (
 RETRY_ON = "conn-failure empty-response 503"
 """HAProxy's `retry-on`: a replica that refuses, hangs up before it says anything, or cannot answer
 now: its engine has died, or it is stopping."""
+INSIDE = "127.0.0.1"
+"""What replicas bind where HAProxy listens on IPv6: Ray's HAProxy finds them at this address."""
 BUFFER_BYTES = 64 << 10
 """HAProxy's buffer, 16 KiB by default; a larger request is not sent again."""
 BODY_S = 10
@@ -44,20 +48,23 @@ for argument; do
   last=$argument
 done
 if [ -n "$config" ]; then
-  grep -q disable-l7-retry "$config" || sed -i {rules} "$config"
+  grep -q disable-l7-retry "$config" || sed -i {listen}-e {rules} "$config"
   cp {page} "$(dirname "$config")/500.http"
 fi
 exec {command} "$@"
 """
 
 
-def wrapper(folder: Path, binary: str, repeatable: Iterable[str] = REPEATABLE) -> Path:
+def wrapper(
+    folder: Path, binary: str, repeatable: Iterable[str] = REPEATABLE, *, host: str = ""
+) -> Path:
     """Write the program that Ray is to start as HAProxy.
 
     Args:
         folder: Where to write it.
         binary: The real HAProxy.
         repeatable: Paths whose requests may be asked of another replica.
+        host: Where HAProxy is to listen; an IPv6 address replaces the one that Ray writes.
     """
     page = folder / "503.http"
     page.write_bytes(error_page())
@@ -75,7 +82,14 @@ def wrapper(folder: Path, binary: str, repeatable: Iterable[str] = REPEATABLE) -
     command = [binary]
     if setpriv := shutil.which("setpriv"):
         command = [setpriv, "--pdeathsig", "KILL", "--", binary]
+    listen = ""
+    if ":" in host:  # with :: a connection over IPv4 is taken too
+        both = " v4v6" if host == "::" else ""
+        place = f"/^{_FRONTEND}$/,/^ *bind/"
+        change = f"s/^\\( *bind\\) {re.escape(INSIDE)}:\\([0-9]*\\)/\\1 {host}:\\2{both}/"
+        listen = f"-e {shlex.quote(f'{place} {change}')} "
     script = _SCRIPT.format(
+        listen=listen,
         rules=shlex.quote(f"/^{_FRONTEND}$/a\\" + "\\n".join(f"    {r}" for r in rules)),
         page=shlex.quote(str(page)),
         command=shlex.join(command),
@@ -84,6 +98,11 @@ def wrapper(folder: Path, binary: str, repeatable: Iterable[str] = REPEATABLE) -
     path.write_text(script)
     path.chmod(0o755)
     return path
+
+
+def inside(host: str, *, wrapped: bool) -> str:
+    """The address that Ray Serve is told, which the replicas bind and HAProxy asks them at."""
+    return INSIDE if wrapped and ":" in host else host
 
 
 def balance(load_percent: int, *, wrapped: bool) -> str:

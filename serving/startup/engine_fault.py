@@ -28,7 +28,7 @@ _FIXES = (
      "Set it to true, if you trust the model's own code"),
     (r"(?i)bfloat16|float16|dtype", "engine.dtype", "Choose another, such as float32"),
     (r"(?i)tensor.parallel|world size", "engine.tensor_parallel_size", "Correct it"),
-    (r"(?i)safetensor|size mismatch|shape|KeyError|weight", "model",
+    (r"(?i)safetensor|size mismatch|shape|exceeds dimension|KeyError|weight", "model",
      "The checkpoint's weights do not fit its config.json: copy or download it again"),
     (r"(?i)architectures|not supported|Unrecognized|model_type", "model",
      "This engine has no such architecture: choose another model"),

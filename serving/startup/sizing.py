@@ -25,7 +25,7 @@ KV_SHARE = 0.6  # of what is left: batches and adapters need the rest, and so do
 KV_STEP_BYTES = 64 * MIB
 CONTEXT_CPU = 8192  # a longer prompt takes minutes on a CPU
 CONTEXT_GPU = 32_768
-FEWEST_TOKENS = 2048  # a context that is worth serving
+BATCH_TOKENS = 2048  # of each sequence in a full batch; more memory would take long to clear
 GPU_SHARE = 0.9
 GPU_SPARE_BYTES = GIB
 _PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
@@ -148,7 +148,8 @@ def _for_cpu(
         left = hardware.free_bytes // each - checkpoint.weight_bytes(dtype) - OVERHEAD_BYTES
         room = int(max(left, 0) * KV_SHARE)
         limit = context or min(checkpoint.context or CONTEXT_CPU, CONTEXT_CPU)
-        wanted = per_token * limit * sequences if per_token else room
+        tokens = max(limit, sequences * min(limit, BATCH_TOKENS))
+        wanted = per_token * tokens if per_token else room
         space = max(KV_STEP_BYTES, min(room, wanted) // KV_STEP_BYTES * KV_STEP_BYTES)
         why = f"of {left / GIB:.1f} GiB left beside the weights" if left > 0 else "the least"
         choices.append(Choice("engine.kv_cache_memory_bytes", space, why))

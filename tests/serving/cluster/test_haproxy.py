@@ -179,3 +179,25 @@ def test_a_rollback_is_never_repeated(proxied: tuple[str, list[Backend]]) -> Non
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.json()["error"]["code"] == "unavailable"
     assert refused.headers["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("::1", "    bind ::1:8000"),
+        ("::", "    bind :::8000 v4v6"),
+        ("127.0.0.1", "    bind 127.0.0.1:8000"),
+    ],
+)
+def test_it_listens_on_ipv6_where_asked(tmp_path: Path, host: str, expected: str) -> None:
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(
+        "frontend prometheus\n    bind 127.0.0.1:9000\n"
+        "frontend http_frontend\n    bind 127.0.0.1:8000\n    mode http\n"
+    )
+    program = haproxy.wrapper(tmp_path, "/bin/true", host=host)
+    subprocess.run([program, "-f", str(config)], check=True, timeout=30)
+    text = config.read_text()
+    assert expected in text.splitlines()
+    assert "    bind 127.0.0.1:9000" in text
+    assert "disable-l7-retry" in text

@@ -55,6 +55,7 @@ MEMORY = (
         ("OSError: pass trust_remote_code=True", "engine.trust_remote_code"),
         ("SafetensorError: header too large", "model"),
         ("ValueError: Model architectures ['X'] are not supported for now.", "model"),
+        ("RuntimeError: start (0) + length (5) exceeds dimension size (3).", "model"),
         ("RuntimeError: something new", "engine"),
     ],
 )
