@@ -5,14 +5,12 @@ nothing exists that anyone could serve; after it the version is a candidate, whi
 name it can reach, until it is promoted.
 """
 
-import fcntl
-import hashlib
-import json
+import logging
 import os
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import openai
@@ -20,23 +18,27 @@ import openai
 from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
-from serving.errors import Conflict
 from serving.store.database import Database
-from training.data import dataset, distillation, preference_rows, repository
+from serving.store.records import AdapterVersion
+from training.data import dataset, preference_rows, selection
 from training.data.dataset import Dataset
-from training.errors import DatasetError, RecipeError
+from training.errors import RecipeError
 from training.evaluation import checks, gate, generate, server
 from training.evaluation import scores as evaluation
 from training.evaluation.scores import Scores
 from training.execution import search
 from training.execution.executor import Trainer, make
+from training.execution.work_folder import work_folder
 from training.progress import each, progress
 from training.recipe.recipe import Recipe
 from training.reports import run as report
 from training.reports.cost import Meter
 from training.reports.outcome import Outcome
+from training.stats.bootstrap import Interval
 from training.trainers import warm_start
-from training.trainers.job import Job
+from training.trainers.job import Job, Result
+
+logger = logging.getLogger(__name__)
 
 API_KEY = "SWITCHBOARD_API_KEY"
 
@@ -54,7 +56,7 @@ async def run(
     dataset_id: str | None = None,
     worker: Trainer | None = None,
     trials: int = 0,
-    say: Callable[[str], None] = lambda _: None,
+    db: Database | None = None,
 ) -> Outcome:
     """Train, register, compare and judge an adapter.
 
@@ -72,7 +74,7 @@ async def run(
             feedback in the store.
         worker: A trainer to use; None starts the one that the recipe's `resources` name.
         trials: How many recipes to try, the given one first; 0 trains that one only.
-        say: Told about each step.
+        db: The store, if it is open already.
 
     Raises:
         NotFound: The line of business is not configured, or there is no such dataset.
@@ -81,156 +83,197 @@ async def run(
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
     """
-    begin, meter = time.monotonic(), Meter()
-    api_key = api_key or os.environ.get(API_KEY) or None
     _check(lob, settings, recipe)
     if trials:
         search.check(recipe, settings.adapters.max_rank)
     guarded = checks.prepare(recipe, lob)
-
     async with AsyncExitStack() as stack:
-        db = Database(settings.store.url)
-        await db.open()
-        stack.push_async_callback(db.close)
-        registry = Registry(db, settings.adapters.uri)
-
+        if db is None:
+            db = Database(settings.store.url)
+            await db.open()
+            stack.push_async_callback(db.close)
+        context = _Context(
+            lob=lob,
+            settings=settings,
+            recipe=recipe,
+            out=out,
+            db=db,
+            registry=Registry(db, settings.adapters.uri),
+            base_hash=artifacts.model_hash(settings.model),
+            api_key=api_key or os.environ.get(API_KEY) or None,
+        )
         if url is not None:
             await server.require(url, config)
-
-        # Curate: feedback to examples, the newest conversations and the golden set held out.
-        built = await _dataset(db, lob, recipe, dataset_id, out / "datasets")
-        preference_rows.require(lob, recipe, built.folder)
+        built = await _curate(context, dataset_id)
         trainer = make(recipe.resources, settings) if worker is None else worker
         if worker is None:
             await stack.enter_async_context(trainer)
-        say(
-            f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
-            f"dataset {built.id[:12]}"
-        )
-        meter.end("dataset")
-
-        # Train: a PEFT folder, made by a process of its own.
-        base_hash = artifacts.model_hash(settings.model)
-        route = (await registry.routes()).get(lob)
-        live_name = route.live if route else None
-        start = None
-        if recipe.start == "live" and live_name is not None:
-            cache = settings.adapters.cache_dir
-            start = await warm_start.fetch(registry, live_name, base_hash, recipe.lora, cache)
-            say(f"{lob}: goes on from {live_name}")
-        inputs = [built.id, base_hash, live_name if start else None]
-        work = stack.enter_context(_work_folder(out, lob, inputs, recipe))
-        job = Job(
-            lob=lob,
-            base_model=settings.model,
-            base_hash=base_hash,
-            dataset_id=built.id,
-            train_file=str((built.folder / dataset.TRAIN).absolute()),
-            out=str(work),
-            recipe=recipe.model_dump(mode="json"),
-            preference_file=str((built.folder / dataset.PREFERENCE).absolute()),
-            kto_file=str((built.folder / dataset.KTO).absolute()),
-            start=str(start) if start else None,
-            start_version=live_name if start else None,
-        )
-        tried: tuple[search.SearchTrial, ...] = ()
-        if trials:
-            best = await search.run(trainer, job, recipe, trials, say)
-            recipe, trained, tried = best.recipe, best.result, best.trials
-        else:
-            trained = await trainer.train(job)
-        say(f"{lob}: {trained.steps} steps in {trained.seconds:.0f} s on {trained.device}")
-        meter.end("training")
-
-        # Register: from here the version exists, as a candidate.
-        number = await registry.reserve(lob)
-        version = await registry.register(
-            lob,
-            number,
-            Path(trained.adapter),
-            parent=live_name,
-            base_model=settings.model,
-            base_hash=base_hash,
-            dataset_id=built.id,
-            recipe=recipe.model_dump(mode="json"),
-            metrics={},
-            rank=recipe.lora.rank,
-        )
-
-        # Evaluate: base, live and candidate answer the hold-out through the same server.
-        address = await stack.enter_async_context(server.running(url, config, settings, say))
-        client = openai.AsyncOpenAI(
-            base_url=f"{address}/v1", api_key=api_key or "none", max_retries=4
-        )
-        stack.push_async_callback(client.close)
-        live_model = live_name or settings.served_name
-        models = [settings.served_name, live_model, version.name]
-        scores = await _scores(client, models, built, recipe)
-        base, live, candidate = (scores[model] for model in models)
-        meter.end("evaluation")
-
-        # Judge: the candidate against what serves.
-        differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
-        decision = gate.decide(recipe.gate, differences, against=live_model, rates=candidate.rates)
-        found = await guarded.run(client, built, base=base, live=live, candidate=candidate)
-        decision = decision.also(found.reasons)
-        figures = report.figures(trained, base, live, candidate) | found.as_json()
-        await registry.set_metrics(version.name, figures, decision.as_json())
-        if not decision.accepted:
-            await registry.reject(version.name, decision.as_json())
-        for reason in decision.reasons:
-            say(f"{lob}: {'passed' if reason.passed else 'failed'}: {reason.text}")
-
-        # Promote, if asked to and allowed to.
+        trained = await _train(context, built, trainer, trials, stack)
+        version = await _register(context, built, trained)
+        address = await stack.enter_async_context(server.running(url, config, settings))
+        judged = await _judge(context, built, trained, version.name, address, guarded)
         rollout = None
-        if decision.accepted and promote:
-            rollout = await server.promote(address, version.name, api_key)
-            say(f"{lob}: {version.name} is live")
-        meter.end("decision")
-
+        if judged.decision.accepted and promote:
+            rollout = await server.promote(address, version.name, context.api_key)
+            logger.info(f"{lob}: {version.name} is live")
+        context.meter.end("decision")
         outcome = Outcome(
             lob=lob,
             version=version.name,
-            recipe=recipe,
+            recipe=trained.recipe,
             dataset=built,
-            decision=decision,
-            differences=differences,
-            base=base,
-            live=live,
-            candidate=candidate,
-            training=trained,
+            decision=judged.decision,
+            differences=judged.differences,
+            base=judged.base,
+            live=judged.live,
+            candidate=judged.candidate,
+            training=trained.result,
             rollout=rollout,
             folder=out / version.name,
-            guards=found,
-            seconds=time.monotonic() - begin,
-            cost=meter.cost(trained),
-            search=tried,
+            guards=judged.findings,
+            seconds=time.monotonic() - context.began,
+            cost=context.meter.cost(trained.result),
+            search=trained.trials,
         )
         report.write(outcome)
         return outcome
 
 
-async def _dataset(
-    db: Database, lob: str, recipe: Recipe, dataset_id: str | None, root: Path
-) -> Dataset:
-    """Return the dataset that was named, or build what the recipe asks for."""
-    if dataset_id is not None:
-        return await _found(db, lob, dataset_id)
-    if recipe.student is not None:
-        return await distillation.build(db, lob, recipe.curation, recipe.student, root)
-    return await repository.build(db, lob, recipe.curation, root)
+@dataclass(frozen=True)
+class _Context:
+    """What every stage of a run knows."""
+
+    lob: str
+    settings: Settings
+    recipe: Recipe
+    out: Path
+    db: Database
+    registry: Registry
+    base_hash: str
+    api_key: str | None
+    meter: Meter = field(default_factory=Meter)
+    began: float = field(default_factory=time.monotonic)
 
 
-async def _found(db: Database, lob: str, dataset_id: str) -> Dataset:
-    found = await repository.find(db, dataset_id)
-    if found.manifest["lob"] != lob:
-        raise DatasetError(f"dataset {found.id[:16]} belongs to {found.manifest['lob']}")
-    if not found.train or not found.holdout:
-        raise DatasetError(
-            f"dataset {found.id[:16]} has {len(found.train)} examples to learn from and "
-            f"{len(found.holdout)} to judge; a training run needs both"
+@dataclass(frozen=True)
+class _Trained:
+    """What training gave: `recipe` is the best trial's where there was a search."""
+
+    recipe: Recipe
+    result: Result
+    parent: str | None
+    trials: tuple[search.SearchTrial, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """The hold-out's answers, scored, and what was decided by them."""
+
+    base: Scores
+    live: Scores
+    candidate: Scores
+    differences: Mapping[str, Interval]
+    findings: checks.Findings
+    decision: gate.GateDecision
+
+
+async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
+    """Feedback to examples, the newest conversations and the golden set held out."""
+    lob, recipe = context.lob, context.recipe
+    built = await selection.select(context.db, lob, recipe, dataset_id, context.out / "datasets")
+    preference_rows.require(lob, recipe, built.folder)
+    logger.info(
+        f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
+        f"dataset {built.id[:12]}"
+    )
+    context.meter.end("dataset")
+    return built
+
+
+async def _train(
+    context: _Context, built: Dataset, trainer: Trainer, trials: int, stack: AsyncExitStack
+) -> _Trained:
+    """A PEFT folder, made by a process of its own; `stack` holds its folder until the run ends."""
+    lob, settings, recipe = context.lob, context.settings, context.recipe
+    route = (await context.registry.routes()).get(lob)
+    live, start = route.live if route else None, None
+    if recipe.start == "live" and live is not None:
+        cache = settings.adapters.cache_dir
+        start = await warm_start.fetch(
+            context.registry, live, context.base_hash, recipe.lora, cache
         )
-    return found
+        logger.info(f"{lob}: goes on from {live}")
+    inputs = [built.id, context.base_hash, live if start else None]
+    work = stack.enter_context(work_folder(context.out, lob, inputs, recipe))
+    job = Job(
+        lob=lob,
+        base_model=settings.model,
+        base_hash=context.base_hash,
+        dataset_id=built.id,
+        train_file=str((built.folder / dataset.TRAIN).absolute()),
+        out=str(work),
+        recipe=recipe.model_dump(mode="json"),
+        preference_file=str((built.folder / dataset.PREFERENCE).absolute()),
+        kto_file=str((built.folder / dataset.KTO).absolute()),
+        start=str(start) if start else None,
+        start_version=live if start else None,
+    )
+    if trials:
+        best = await search.run(trainer, job, recipe, trials)
+        trained = _Trained(best.recipe, best.result, live, best.trials)
+    else:
+        trained = _Trained(recipe, await trainer.train(job), live)
+    result = trained.result
+    logger.info(f"{lob}: {result.steps} steps in {result.seconds:.0f} s on {result.device}")
+    context.meter.end("training")
+    return trained
+
+
+async def _register(context: _Context, built: Dataset, trained: _Trained) -> AdapterVersion:
+    """From here the version exists, as a candidate."""
+    return await context.registry.register(
+        context.lob,
+        await context.registry.reserve(context.lob),
+        Path(trained.result.adapter),
+        parent=trained.parent,
+        base_model=context.settings.model,
+        base_hash=context.base_hash,
+        dataset_id=built.id,
+        recipe=trained.recipe.model_dump(mode="json"),
+        metrics={},
+        rank=trained.recipe.lora.rank,
+    )
+
+
+async def _judge(
+    context: _Context,
+    built: Dataset,
+    trained: _Trained,
+    version: str,
+    address: str,
+    guarded: checks.Guards,
+) -> _Judged:
+    """Base, live and candidate answer the hold-out through one server; the gate decides."""
+    lob, recipe = context.lob, trained.recipe
+    served = context.settings.served_name
+    async with openai.AsyncOpenAI(
+        base_url=f"{address}/v1", api_key=context.api_key or "none", max_retries=4
+    ) as client:
+        models = [served, trained.parent or served, version]
+        scores = await _scores(client, models, built, recipe)
+        base, live, candidate = (scores[model] for model in models)
+        context.meter.end("evaluation")
+        differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
+        decision = gate.decide(recipe.gate, differences, against=models[1], rates=candidate.rates)
+        findings = await guarded.run(client, built, base=base, live=live, candidate=candidate)
+    decision = decision.also(findings.reasons)
+    figures = report.figures(trained.result, base, live, candidate) | findings.as_json()
+    await context.registry.set_metrics(version, figures, decision.as_json())
+    if not decision.accepted:
+        await context.registry.reject(version, decision.as_json())
+    for reason in decision.reasons:
+        logger.info(f"{lob}: {'passed' if reason.passed else 'failed'}: {reason.text}")
+    return _Judged(base, live, candidate, differences, findings, decision)
 
 
 async def _scores(
@@ -246,26 +289,6 @@ async def _scores(
             )
         found[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
     return found
-
-
-@contextmanager
-def _work_folder(out: Path, lob: str, inputs: list[str | None], recipe: Recipe) -> Iterator[Path]:
-    """Hold the folder of one training job; it is removed when the run is over.
-
-    It is named by what goes in, so a run that repeats a killed one finds its checkpoints.
-    """
-    content = recipe.model_dump_json(exclude={"curation", "evaluation", "gate", "canary"})
-    digest = hashlib.sha256(json.dumps([*inputs, content]).encode()).hexdigest()
-    name = f"{lob}-{digest[:16]}"
-    folder = (out / "work" / name).absolute()
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise Conflict(f"{lob} is being trained on the same data by another process") from exc
-        yield folder
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _check(lob: str, settings: Settings, recipe: Recipe) -> None:

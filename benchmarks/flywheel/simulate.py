@@ -173,9 +173,7 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
     ):
         common: dict[str, Any] = {"config": config, "settings": settings, "url": url}
         common |= {"api_key": key, "worker": worker, "out": folder / "runs"}
-        wheel = FlywheelScheduler(
-            db, recipes=lambda _: recipe, owner="simulation", say=say, **common
-        )
+        wheel = FlywheelScheduler(db, recipes=lambda _: recipe, owner="simulation", **common)
         for day in range(1, options.days + 1):
             began = time.perf_counter()
             dialogs = make_dialogs("care", options.conversations, seed=SEED + day)
@@ -200,7 +198,7 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
             for arm in ARMS[: 2 if day == 1 else None]:
                 if arm == "gated" or (arm == "none" and day > 1):
                     continue
-                outcome = await pipeline.run(arm, recipe=recipe, say=say, **common)
+                outcome = await pipeline.run(arm, recipe=recipe, **common)
                 forced = {} if outcome.decision.accepted else {"force": True}
                 await server.rollout(url, outcome.version, "promote", key, **forced)
                 today[arm] |= {"night": "promoted", "gate": outcome.decision.accepted}

@@ -1,7 +1,8 @@
 """Lets models on one or several servers answer the same held-out examples, one after another."""
 
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from training.data.dataset import Dataset
 from training.errors import DatasetError
 from training.evaluation import server as endpoint
 from training.recipe.recipe import EvaluationConfig
+
+logger = logging.getLogger(__name__)
 
 API_KEY = "SWITCHBOARD_API_KEY"
 OTHER_API_KEY = "SWITCHBOARD_OTHER_API_KEY"
@@ -53,7 +56,6 @@ async def run(
     url: str | None = None,
     dataset_id: str | None = None,
     limit: int | None = None,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Compare models.
 
@@ -68,7 +70,6 @@ async def run(
         url: Our server, without /v1; None tries the configured address, then a private one.
         dataset_id: Whose hold-out to answer; None takes the newest of the line.
         limit: Answer only so many examples, the first.
-        say: Told about each step.
 
     Raises:
         NotFound: No such line of business or dataset.
@@ -91,7 +92,7 @@ async def run(
             route = (await Registry(db, settings.adapters.uri).routes()).get(lob)
             live = route.live if route else None
             models = [settings.served_name, *([live] if live else [])]
-        address = await stack.enter_async_context(endpoint.running(url, config, settings, say))
+        address = await stack.enter_async_context(endpoint.running(url, config, settings))
         asked = [(address, model, price, os.environ.get(API_KEY)) for model in models]
         key = os.environ.get(OTHER_API_KEY)
         asked += [(_without_v1(other.url), other.model, other.price, key) for other in others]
@@ -102,7 +103,9 @@ async def run(
             )
             async with client:
                 runs.append(await latency.answer(client, model, examples, rules, price=cost))
-            say(f"{lob}: {model} answered {len(examples)} examples in {runs[-1].wall_s:.1f} s")
+            logger.info(
+                f"{lob}: {model} answered {len(examples)} examples in {runs[-1].wall_s:.1f} s"
+            )
     return Report(
         lob,
         held.id,

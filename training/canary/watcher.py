@@ -5,8 +5,9 @@ started elsewhere, or run by cron with `--once`, and decides the same.
 """
 
 import asyncio
+import logging
 import time
-from collections.abc import Callable
+from contextlib import AsyncExitStack
 from typing import Any
 
 from serving.adapters.registry import Registry
@@ -23,6 +24,8 @@ from training.errors import EvaluationFailed
 from training.evaluation import server
 from training.recipe.canary import CanaryConfig
 
+logger = logging.getLogger(__name__)
+
 ACTION = "canary_decision"
 
 
@@ -36,7 +39,7 @@ async def run(
     version: str | None = None,
     once: bool = False,
     every_s: float = 60.0,
-    say: Callable[[str], None] = lambda _: None,
+    db: Database | None = None,
 ) -> CanaryDecision:
     """Watch a canary until it is promoted or rolled back, and return the last decision.
 
@@ -49,7 +52,7 @@ async def run(
         version: Begins a canary with this version if none runs.
         once: Look and act once.
         every_s: Seconds between looks.
-        say: Told about each decision.
+        db: The store, if it is open already.
 
     Raises:
         NotFound: No canary runs, and no version was given; or it was ended by someone else.
@@ -58,26 +61,26 @@ async def run(
         StoreUnavailable: The store does not answer (only with `once`).
     """
     address = url or settings.url
-    db = Database(settings.store.url)
-    await db.open()
-    try:
+    async with AsyncExitStack() as stack:
+        if db is None:
+            db = Database(settings.store.url)
+            await db.open()
+            stack.push_async_callback(db.close)
         registry = Registry(db, settings.adapters.uri)
         if version is not None:
-            await _begin(registry, lob, version, address, rules, api_key, say)
+            await _begin(registry, lob, version, address, rules, api_key)
         while True:
             try:
                 decision = await step(
-                    db, registry, lob, settings.served_name, rules, address, api_key, say
+                    db, registry, lob, settings.served_name, rules, address, api_key
                 )
                 if once or decision.action in ("promote", "roll_back"):
                     return decision
             except (EvaluationFailed, StoreUnavailable) as exc:
                 if once:
                     raise
-                say(f"{lob}: {exc.message}")
+                logger.info(f"{lob}: {exc.message}")
             await asyncio.sleep(every_s)
-    finally:
-        await db.close()
 
 
 async def step(
@@ -88,7 +91,6 @@ async def step(
     rules: CanaryConfig,
     url: str,
     api_key: str | None,
-    say: Callable[[str], None],
 ) -> CanaryDecision:
     """Look once: decide, note the decision, act; arguments and errors are those of `run`."""
     trial = await _trial(registry, lob, base)
@@ -96,7 +98,7 @@ async def step(
         raise NotFound(f"{lob} has no canary: begin one with --version, or switchboard adapters")
     decision = await look(db, trial, rules, time.time())
     await _note(db, registry, trial, decision)
-    say(f"{trial.canary}: {_words(decision)}: {decision.why}")
+    logger.info(f"{trial.canary}: {_words(decision)}: {decision.why}")
     if decision.action == "promote":
         await server.rollout(url, trial.canary, "promote", api_key)
     elif decision.action == "roll_back":
@@ -154,7 +156,6 @@ async def _begin(
     url: str,
     rules: CanaryConfig,
     api_key: str | None,
-    say: Callable[[str], None],
 ) -> None:
     route = (await registry.routes()).get(lob)
     if route is not None and route.canary == version:
@@ -162,7 +163,7 @@ async def _begin(
     if route is not None and route.canary is not None:
         raise Conflict(f"{route.canary} is {lob}'s canary: end it before another begins")
     await server.rollout(url, version, "canary", api_key, share=rules.steps[0])
-    say(f"{version}: canary for {rules.steps[0]:.0%} of {lob}'s conversations")
+    logger.info(f"{version}: canary for {rules.steps[0]:.0%} of {lob}'s conversations")
 
 
 async def _note(

@@ -12,6 +12,7 @@ from training.cli.options import (
     Out,
     RecipePath,
     RunningOrPrivateUrl,
+    show_steps,
 )
 
 
@@ -87,6 +88,7 @@ def compare(
     rules = recipes.load(recipe or recipes.find(lob, config)).evaluation
     if concurrency is not None:
         rules = rules.model_copy(update={"concurrency": concurrency})
+    show_steps(stderr=True)
     report = asyncio.run(
         compare_run.run(
             lob,
@@ -102,7 +104,6 @@ def compare(
             url=url,
             dataset_id=dataset,
             limit=limit,
-            say=lambda text: typer.echo(text, err=True),
         )
     )
     folder = out / f"compare-{lob}"

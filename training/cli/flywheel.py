@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from training.cli.options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Lob, Out, RunningUrl
+from training.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_OUT,
+    Config,
+    Lob,
+    Out,
+    RunningUrl,
+    show_steps,
+)
 
 if TYPE_CHECKING:
     from training.flywheel.scheduler import FlywheelScheduler
@@ -123,6 +131,8 @@ def _with_wheel(
     for lob in known:
         settings.require_lob(lob)
 
+    show_steps()
+
     async def main() -> None:
         task = asyncio.current_task()
         if task is not None:
@@ -137,7 +147,6 @@ def _with_wheel(
                 lambda lob: recipes.load(recipe or recipes.find(lob, config)),
                 owner=f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}",
                 api_key=os.environ.get("SWITCHBOARD_API_KEY"),
-                say=typer.echo,
                 **options,
             )
             await work(wheel, known)

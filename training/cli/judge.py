@@ -4,7 +4,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from training.cli.options import DEFAULT_CONFIG, Config, Lob, RecipePath, RunningOrPrivateUrl
+from training.cli.options import (
+    DEFAULT_CONFIG,
+    Config,
+    Lob,
+    RecipePath,
+    RunningOrPrivateUrl,
+    show_steps,
+)
 
 if TYPE_CHECKING:
     from training.evaluation.judge_agreement import Agreement
@@ -39,6 +46,7 @@ def judge(
         loaded = loaded.model_copy(
             update={"judge": loaded.judge.model_copy(update={"model": model})}
         )
+    show_steps()
     found = asyncio.run(
         judge_check.run(
             lob,
@@ -47,7 +55,6 @@ def judge(
             recipe=loaded,
             url=url,
             api_key=os.environ.get("SWITCHBOARD_API_KEY"),
-            say=typer.echo,
         )
     )
     _show(found)

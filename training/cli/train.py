@@ -18,6 +18,7 @@ from training.cli.options import (
     RecipePath,
     RunningOrPrivateUrl,
     RunningUrl,
+    show_steps,
 )
 
 REJECTED = 3
@@ -65,6 +66,7 @@ def train(
     from training import pipeline
     from training.recipe import recipe as recipes
 
+    show_steps()
     settings = server_settings.load(config)
     loaded = recipes.load(recipe or recipes.find(lob, config))
     if on is not None:
@@ -81,7 +83,6 @@ def train(
             promote=promote,
             dataset_id=dataset,
             trials=search,
-            say=typer.echo,
         )
     )
     live, candidate = (s.means["edit_similarity"] for s in (outcome.live, outcome.candidate))
@@ -120,6 +121,7 @@ def canary_run(
     from training.canary import watcher
     from training.recipe import recipe as recipes
 
+    show_steps()
     decision = asyncio.run(
         watcher.run(
             lob,
@@ -130,7 +132,6 @@ def canary_run(
             version=version,
             once=once,
             every_s=every,
-            say=typer.echo,
         )
     )
     for reason in decision.reasons:

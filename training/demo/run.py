@@ -22,6 +22,7 @@ from serving import auth
 from serving.config import settings as server_settings
 from serving.store.database import Database
 from training import pipeline
+from training.cli.options import show_steps
 from training.data.examples import Example
 from training.demo import interrupt
 from training.demo import recipe as demo_recipe
@@ -140,6 +141,7 @@ async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool)
         console.print(f"  {outputs} outputs given feedback in {time.monotonic() - started:.0f} s")
 
         console.print("[bold]4. Fine-tune, gate and hot-swap, while traffic runs")
+        show_steps(indent="  ")
         async with Traffic(client, every) as traffic:
             for lob in conversations:
                 try:
@@ -153,7 +155,6 @@ async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool)
                         api_key=secrets["admin"],
                         promote=True,
                         worker=worker,
-                        say=lambda text: console.print(f"  {text}"),
                     )
                     if not findings.outcomes[lob].rollout:
                         version = findings.outcomes[lob].version

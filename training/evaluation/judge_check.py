@@ -3,7 +3,8 @@
 The feedback that counts is what curation would take, before anything is held out or balanced.
 """
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -20,6 +21,8 @@ from training.evaluation import checks, judge, judge_agreement, server
 from training.evaluation.judge_agreement import Agreement
 from training.recipe.recipe import CurationConfig, Recipe
 
+logger = logging.getLogger(__name__)
+
 
 async def run(
     lob: str,
@@ -29,7 +32,6 @@ async def run(
     recipe: Recipe,
     url: str | None,
     api_key: str | None,
-    say: Callable[[str], None],
 ) -> Agreement:
     """Compare a judge with all feedback in the store; nothing is trained or written.
 
@@ -40,7 +42,6 @@ async def run(
         recipe: Which feedback counts, and how the judge is asked; `enabled` does not matter.
         url: The running server, without /v1; None tries the configured one, then a private one.
         api_key: A key for that server.
-        say: Told what is going on.
 
     Raises:
         NotFound: The line of business is not configured.
@@ -60,13 +61,13 @@ async def run(
         await db.close()
     pairs = judge_agreement.human_pairs(_examples(rows, recipe.curation), rules.human_pairs)
     model = rules.model or settings.served_name
-    say(f"{lob}: {len(pairs)} pairs from feedback; judge {model}, prompt {template.hash}")
+    logger.info(f"{lob}: {len(pairs)} pairs from feedback; judge {model}, prompt {template.hash}")
     if not pairs:
         return judge_agreement.compare([], [], recipe.evaluation)
     async with AsyncExitStack() as stack:
         own = "http://none"
         if rules.url is None:
-            own = await stack.enter_async_context(server.running(url, config, settings, say))
+            own = await stack.enter_async_context(server.running(url, config, settings))
         client = openai.AsyncOpenAI(base_url=f"{own}/v1", api_key=api_key or "none", max_retries=4)
         stack.push_async_callback(client.close)
         other = await stack.enter_async_context(judge.client(rules, client))

@@ -5,12 +5,13 @@ when this process does, however this process ends.
 """
 
 import asyncio
+import logging
 import os
 import signal
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -20,22 +21,21 @@ import httpx
 from serving.config.settings import Settings
 from training.errors import EvaluationFailed
 
+logger = logging.getLogger(__name__)
+
 READY_WITHIN_S = 300.0
 BUSY_WITHIN_S = 60.0
 STOP_WITHIN_S = 30.0
 
 
 @asynccontextmanager
-async def running(
-    url: str | None, config: Path, settings: Settings, say: Callable[[str], None]
-) -> AsyncIterator[str]:
+async def running(url: str | None, config: Path, settings: Settings) -> AsyncIterator[str]:
     """Yield the address of a server that answers, without /v1.
 
     Args:
         url: A server that must be running; None tries the configured one, then a private one.
         config: The configuration file, for a private server.
         settings: Its content.
-        say: Told what is going on.
 
     Raises:
         EvaluationFailed: `url` does not answer, or a private server does not start.
@@ -46,7 +46,7 @@ async def running(
     if url is not None or await _ready(address):
         yield address
         return
-    say(f"No server answers on {address}; starting a private one.")
+    logger.info(f"No server answers on {address}; starting a private one.")
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         sys.executable,

@@ -10,8 +10,9 @@ evenly, where a grid of as many repeats the same few values of each (Bergstra an
 """
 
 import json
+import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,8 @@ from training.errors import FineTuneFailed, RecipeError
 from training.execution.executor import Trainer
 from training.recipe.recipe import Recipe
 from training.trainers.job import Job, Result
+
+logger = logging.getLogger(__name__)
 
 VARIED = 4  # learning rate, epochs, rank, alpha
 DIGITS = 3  # of a learning rate
@@ -118,7 +121,6 @@ async def run(
     job: Job,
     recipe: Recipe,
     count: int,
-    say: Callable[[str], None] = lambda _: None,
 ) -> Found:
     """Try `count` recipes one after the other and return the best.
 
@@ -130,7 +132,6 @@ async def run(
         job: The job; its recipe is replaced by each trial's.
         recipe: Its recipe.
         count: How many trials.
-        say: Told about each.
 
     Raises:
         FineTuneFailed: No trial succeeded.
@@ -152,11 +153,11 @@ async def run(
             trial = SearchTrial(number, values(changed), None, 0.0, exc.message)
         trials.append(trial)
         outcome = trial.failure if trial.loss is None else f"validation loss {trial.loss:.4f}"
-        say(f"{job.lob}: trial {number} of {len(tried)}: {said(trial.values)}: {outcome}")
+        logger.info(f"{job.lob}: trial {number} of {len(tried)}: {said(trial.values)}: {outcome}")
     winner = best(trials)
     if winner is None:
         raise FineTuneFailed(f"{job.lob}: none of {len(trials)} trials; {trials[0].failure}")
-    say(f"{job.lob}: trial {winner.number} is the best: {said(winner.values)}")
+    logger.info(f"{job.lob}: trial {winner.number} is the best: {said(winner.values)}")
     index = winner.number
     return Found(tried[index - 1], results[index], tuple(trials), index)
 

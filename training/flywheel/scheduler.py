@@ -11,89 +11,50 @@ writing.
 """
 
 import asyncio
-import os
+import logging
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
 
-from serving.adapters.registry import Registry
-from serving.config.settings import Settings
-from serving.errors import Conflict, StoreUnavailable, SwitchboardError
-from serving.store import cycles, datasets
-from serving.store.database import Database
-from serving.store.records import Action, AdapterVersion, Cycle, CycleState
-from training import pipeline
-from training.canary import watcher
-from training.data import repository
-from training.errors import DatasetError, TooLittleData
-from training.evaluation import server
-from training.execution.local import Worker
-from training.flywheel import lease, report, schedule, webhook
+from serving.errors import Conflict, SwitchboardError
+from serving.store import cycles
+from serving.store.records import Cycle
+from training.flywheel import lease, schedule
+from training.flywheel.cycle_runner import CycleRunner
 from training.flywheel.schedule import CycleDecision, Situation
 from training.recipe.recipe import Recipe
 
-S = CycleState
-AGAIN = "curates again"
-BAD_ENDS = {S.REJECTED: "rejected", S.ROLLED_BACK: "rolled_back"}
+logger = logging.getLogger(__name__)
 
 
-@dataclass
-class FlywheelScheduler:
-    """What turns lines of business.
-
-    Args:
-        db: The store, open.
-        settings: The server's configuration.
-        config: Its file.
-        recipes: The recipe of a line of business.
-        owner: Who this scheduler is; shown to people, and different for each process.
-        out: Folder for datasets, runs and the cycles' reports.
-        url: The running server, without /v1; None takes the configured one.
-        api_key: A key with the role admin.
-        worker: A training process to use; None starts one for each training.
-        say: Told about each step.
-    """
-
-    db: Database
-    settings: Settings
-    config: Path
-    recipes: Callable[[str], Recipe]
-    owner: str
-    out: Path = Path("runs")
-    url: str | None = None
-    api_key: str | None = None
-    worker: Worker | None = None
-    say: Callable[[str], None] = lambda _: None
-    training: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+class FlywheelScheduler(CycleRunner):
+    """Looks at lines of business in turn and carries on what is due; see `CycleRunner`."""
 
     async def run(self, lobs: Sequence[str], *, every_s: float = 15.0) -> None:
-        """Turn lines of business until cancelled; one that trains keeps no other from its canary.
+        """Work on lines until cancelled; one that trains keeps no other from its canary.
 
         Args:
             lobs: The lines of business.
             every_s: Seconds between two looks at one.
         """
 
-        async def turn_on(lob: str) -> None:
+        async def follow(lob: str) -> None:
             said = ""
             while True:
                 pause_s = every_s
                 try:
                     decision = await self.step(lob)
                     if decision.action == "wait" and decision.why != said:
-                        self.say(f"{lob}: {decision.why}")
+                        logger.info(f"{lob}: {decision.why}")
                     said = decision.why
                     flywheel = self.recipes(lob).flywheel
                     pause_s = min(every_s, flywheel.look_s)
                 except SwitchboardError as exc:  # the store is down, or the recipe is wrong
-                    self.say(f"{lob}: {exc.message}")
+                    logger.info(f"{lob}: {exc.message}")
                 await asyncio.sleep(pause_s)
 
         async with asyncio.TaskGroup() as group:
             for lob in lobs:
-                group.create_task(turn_on(lob))
+                group.create_task(follow(lob))
 
     async def step(self, lob: str) -> CycleDecision:
         """Look once at a line of business, and do what is due; a failed step does not raise.
@@ -119,17 +80,17 @@ class FlywheelScheduler:
                 decision, cycle = await self.look(lob, recipe)
                 if decision.action == "begin":
                     cycle = await cycles.begin(self.db, lob, decision.why, term)
-                    self.say(f"{lob}: cycle {cycle.number} begins: {decision.why}")
+                    logger.info(f"{lob}: cycle {cycle.number} begins: {decision.why}")
                 elif decision.action == "go_on" and cycle is not None:
                     cycle = await cycles.take_over(self.db, cycle, term)
                 if decision.action != "wait" and cycle is not None:
-                    await self._work(cycle, recipe)
+                    await self.work(cycle, recipe)
         except Conflict as exc:  # lost the lease, or the cycle: whoever has it goes on
             return CycleDecision("wait", exc.message)
         return decision
 
     async def look(self, lob: str, recipe: Recipe) -> tuple[CycleDecision, Cycle | None]:
-        """Return what `turn` would do now, and the last cycle; nothing is changed."""
+        """Return what `step` would do now, and the last cycle; nothing is changed."""
         told = await cycles.see(self.db, lob)
         last = next(iter(await cycles.latest(self.db, lob)), None)
         count, _ = await cycles.new_feedback(self.db, lob)
@@ -141,218 +102,7 @@ class FlywheelScheduler:
             forced=told.forced,
             began=last.created_at if last else None,
             is_open=last is not None and last.is_open,
-            on_canary=last is not None and await self._on_canary(last),
+            on_canary=last is not None and await self.on_canary(last),
             retry_at=last.retry_at if last else None,
         )
         return schedule.decide(recipe.flywheel, at), last
-
-    async def _work(self, cycle: Cycle, recipe: Recipe) -> None:
-        """Take steps until the cycle ends, waits, or is paused."""
-        if cycle.retry_at is not None:
-            await cycles.clear_force(self.db, cycle.lob)
-        while cycle.is_open:
-            before = cycle
-            try:
-                cycle = await self._step(cycle, recipe)
-            except (Conflict, StoreUnavailable) as exc:
-                # A cycle that another took over, or a store that is down, cannot be written to.
-                current = await cycles.take_over(self.db, cycle, cycle.term)
-                cycle = await self._failed(current, recipe, exc)
-            except Exception as exc:
-                cycle = await self._failed(cycle, recipe, exc)
-            if cycle.state == before.state:  # a canary goes on, or the step is to be tried again
-                break
-            if cycle.is_open and (await cycles.see(self.db, cycle.lob)).paused:
-                break
-        self._report(cycle)
-        if cycle.state in BAD_ENDS:
-            await self._alert(BAD_ENDS[cycle.state], cycle, recipe)
-
-    async def _step(self, cycle: Cycle, recipe: Recipe) -> Cycle:
-        steps = {
-            S.CURATE: self._curate,
-            S.TRAIN: self._train,
-            S.CANARY: self._canary,
-            S.PROMOTE: self._promote,
-        }
-        return await steps[cycle.state](cycle, recipe)
-
-    async def _curate(self, cycle: Cycle, recipe: Recipe) -> Cycle:
-        count, newest = await cycles.new_feedback(self.db, cycle.lob)
-        root = self.out / "datasets"
-        try:
-            built = await repository.build(self.db, cycle.lob, recipe.curation, root)
-        except TooLittleData as exc:
-            return await self._on(cycle, exc.message, state=S.TOO_LITTLE_DATA)
-        if not built.train or not built.holdout:
-            return await self._on(
-                cycle, "nothing is left to learn from, or to judge by", state=S.TOO_LITTLE_DATA
-            )
-        stored = await datasets.get(self.db, built.id)
-        if stored is not None and not await asyncio.to_thread(Path(stored.uri).is_dir):
-            # Another machine made the same, and its files are not here.
-            await datasets.move(self.db, built.id, str(built.folder))
-        return await self._on(
-            cycle,
-            f"dataset {built.id[:12]}: {len(built.train)} examples to learn from, "
-            f"{len(built.holdout)} to judge by, {count} new feedback",
-            state=S.TRAIN,
-            dataset_id=built.id,
-            feedback_seen=newest,
-        )
-
-    async def _train(self, cycle: Cycle, recipe: Recipe) -> Cycle:
-        """Fine-tune, evaluate and gate; a version that a killed scheduler judged is taken as is."""
-        judged = await self._judged(cycle)
-        if judged is None:
-            try:
-                async with self.training:
-                    outcome = await pipeline.run(
-                        cycle.lob,
-                        config=self.config,
-                        settings=self.settings,
-                        recipe=recipe,
-                        out=self.out,
-                        url=self._address,
-                        api_key=self.api_key,
-                        dataset_id=cycle.dataset_id,
-                        worker=self.worker,
-                        say=self.say,
-                    )
-            except DatasetError as exc:  # made on another machine, or deleted
-                if any(entry["text"].startswith(AGAIN) for entry in cycle.log):
-                    raise
-                return await self._on(cycle, f"{AGAIN}: {exc.message}", state=S.CURATE)
-            name, decision = outcome.version, outcome.decision.as_json()
-        else:
-            name, decision = judged.name, judged.decision
-        words = [f"{'+' if r['passed'] else '-'} {r['text']}" for r in decision["reasons"]]
-        verdict = "passed" if decision["accepted"] else "rejected"
-        after = S.CANARY if recipe.flywheel.canary else S.PROMOTE
-        return await self._on(
-            cycle,
-            f"{name} is {verdict} by the gate: {' '.join(words)}",
-            state=after if decision["accepted"] else S.REJECTED,
-            version=name,
-        )
-
-    async def _canary(self, cycle: Cycle, recipe: Recipe) -> Cycle:
-        """Look once; begin the canary first, unless it began and was ended by someone since."""
-        version, registry = _version(cycle), self._registry
-        route = (await registry.routes()).get(cycle.lob)
-        if route is not None and route.live == version:
-            return await self._on(cycle, f"{version} is live", state=S.PROMOTED)
-        history = await registry.history(cycle.lob)
-        began = any(r.action is Action.CANARY and r.to_version == version for r in history)
-        if began and (route is None or route.canary != version):
-            return await self._on(cycle, f"{version}'s canary was ended", state=S.ROLLED_BACK)
-        decision = await watcher.run(
-            cycle.lob,
-            settings=self.settings,
-            rules=recipe.canary,
-            url=self._address,
-            api_key=self.api_key,
-            version=version,
-            once=True,
-            say=self.say,
-        )
-        if decision.action == "continue" and not cycle.attempts:
-            return cycle
-        ends = {"promote": S.PROMOTED, "roll_back": S.ROLLED_BACK}
-        return await self._on(
-            cycle,
-            f"{decision.action}, share {decision.share:.0%}: {decision.why}",
-            state=ends.get(decision.action, S.CANARY),
-        )
-
-    async def _promote(self, cycle: Cycle, _: Recipe) -> Cycle:
-        version = _version(cycle)
-        route = (await self._registry.routes()).get(cycle.lob)
-        if route is not None and route.live == version:
-            return await self._on(cycle, f"{version} is live", state=S.PROMOTED)
-        done = await server.promote(self._address, version, self.api_key)
-        return await self._on(
-            cycle, f"{version} is live after {done.get('seconds', 0):.2f} s", state=S.PROMOTED
-        )
-
-    async def _on_canary(self, cycle: Cycle) -> bool:
-        route = (await self._registry.routes()).get(cycle.lob)
-        on_canary = route.canary if route else None
-        return cycle.state is S.CANARY and on_canary is not None and on_canary == cycle.version
-
-    async def _judged(self, cycle: Cycle) -> AdapterVersion | None:
-        """Return the version that this cycle made and judged before it was cut short."""
-        made = [
-            version
-            for version in await self._registry.list(cycle.lob)
-            if version.dataset_id == cycle.dataset_id
-            and version.created_at >= cycle.created_at
-            and version.decision
-        ]
-        return made[-1] if made else None
-
-    async def _on(self, cycle: Cycle, text: str, **fields: Any) -> Cycle:
-        """Note a step that succeeded."""
-        self.say(f"{cycle.lob}: cycle {cycle.number}: {text}")
-        fields |= {"attempts": 0, "retry_at": None, "error": None}
-        return await cycles.note(self.db, cycle, text, **fields)
-
-    async def _failed(self, cycle: Cycle, recipe: Recipe, error: Exception) -> Cycle:
-        """Note a step that failed: it is tried again after a while, or the cycle has failed."""
-        message = error.message if isinstance(error, SwitchboardError) else repr(error)
-        rules, attempts = recipe.flywheel, cycle.attempts + 1
-        over = schedule.gives_up(rules, attempts, on_canary=await self._on_canary(cycle))
-        wait_s = schedule.backoff_s(rules, attempts)
-        text = f"{cycle.state} failed ({attempts}): {message}. " + (
-            "The cycle is given up" if over else f"Tried again in {wait_s:g} s"
-        )
-        self.say(f"{cycle.lob}: cycle {cycle.number}: {text}")
-        cycle = await cycles.note(
-            self.db,
-            cycle,
-            text,
-            state=S.FAILED if over else cycle.state,
-            attempts=attempts,
-            error=message,
-            retry_at=None if over else time.time() + wait_s,
-        )
-        await self._alert("failed" if over else "retry", cycle, recipe)
-        return cycle
-
-    async def _alert(self, event: str, cycle: Cycle, recipe: Recipe) -> None:
-        rules = recipe.flywheel
-        content = {
-            "event": event,
-            "lob": cycle.lob,
-            "cycle": cycle.number,
-            "state": cycle.state,
-            "version": cycle.version,
-            "attempts": cycle.attempts,
-            "retry_at": cycle.retry_at,
-            "text": cycle.log[-1]["text"] if cycle.log else "",
-            "scheduler": self.owner,
-        }
-        url, secret = (os.environ.get(n) for n in (rules.webhook_env, rules.webhook_secret_env))
-        fault = await webhook.post(url, secret, content)
-        if fault:
-            self.say(f"{cycle.lob}: {fault}")
-
-    def _report(self, cycle: Cycle) -> None:
-        try:
-            report.write(cycle, self.out)
-        except OSError as exc:  # a full disk stops no wheel
-            self.say(f"{cycle.lob}: the cycle's report was not written: {exc}")
-
-    @property
-    def _registry(self) -> Registry:
-        return Registry(self.db, self.settings.adapters.uri)
-
-    @property
-    def _address(self) -> str:
-        return self.url or self.settings.url
-
-
-def _version(cycle: Cycle) -> str:
-    if cycle.version is None:
-        raise Conflict(f"cycle {cycle.number} of {cycle.lob} has no version to {cycle.state}")
-    return cycle.version

@@ -1,3 +1,4 @@
+import logging
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -140,7 +141,11 @@ async def test_it_begins_a_canary_at_the_first_step(
 
 
 async def test_a_server_that_refuses_is_asked_again(
-    settings: Settings, store: Database, stub: Stub
+    settings: Settings,
+    store: Database,
+    stub: Stub,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     await begin(store)
     await converse(store, 60, rejected="care@2")
@@ -149,13 +154,14 @@ async def test_a_server_that_refuses_is_asked_again(
         await once(settings, stub)
     said: list[str] = []
 
-    def hear(text: str) -> None:
-        said.append(text)
-        if "answers 409" in text:
+    def hear(record: logging.LogRecord) -> bool:
+        said.append(record.getMessage())
+        if "answers 409" in said[-1]:
             stub.promote_status = 200
+        return True
 
-    decision = await watcher.run(
-        "care", settings=settings, rules=RULES, url=stub.url, every_s=0.01, say=hear
-    )
+    caplog.set_level(logging.INFO, "training")
+    monkeypatch.setattr(watcher.logger, "filters", [hear])
+    decision = await watcher.run("care", settings=settings, rules=RULES, url=stub.url, every_s=0.01)
     assert decision.action == "roll_back"
     assert len([text for text in said if "is rolled back: it is shown to be worse" in text]) == 2

@@ -85,7 +85,7 @@ async def test_a_private_server_that_fails_to_start_is_an_error(
     settings: Settings, fake_serve: Path
 ) -> None:
     with pytest.raises(EvaluationFailed, match="ended with status 7"):
-        async with server.running(None, fake_serve / "fails", settings, lambda _: None):
+        async with server.running(None, fake_serve / "fails", settings):
             pass
 
 
@@ -103,7 +103,7 @@ async def test_a_private_server_ends_when_its_parent_is_killed(
 
         async def main():
             settings = Settings.model_validate_json(sys.argv[3])
-            async with endpoint.running(None, Path(sys.argv[2]), settings, lambda _: None):
+            async with endpoint.running(None, Path(sys.argv[2]), settings):
                 print("ready", flush=True)
                 await asyncio.sleep(600)
 
