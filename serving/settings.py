@@ -242,11 +242,13 @@ class Lob(Section):
     )
     suggestion_defaults: dict[str, Any] = Field(
         default_factory=dict,
-        description="Sampling defaults of /v1/suggestions; temperature 0 and max_tokens 256 unless set.",
+        description="Sampling defaults of /v1/suggestions; temperature 0 and max_tokens 256 "
+        "unless set.",
     )
     summary_defaults: dict[str, Any] = Field(
         default_factory=dict,
-        description="Sampling defaults of /v1/summaries; temperature 0 and max_tokens 512 unless set.",
+        description="Sampling defaults of /v1/summaries; temperature 0 and max_tokens 512 "
+        "unless set.",
     )
     limits: LobLimits = Field(
         default_factory=LobLimits, description="What the line may use, and its deadline."
