@@ -70,11 +70,13 @@ class Lob(Section):
     )
     suggestion_defaults: dict[str, Any] = Field(
         default_factory=dict,
-        description="Sampling defaults of /v1/suggestions (max_tokens, …); temperature is 0.",
+        description="Sampling defaults of /v1/suggestions; temperature 0 and max_tokens 256 "
+        "unless set.",
     )
     summary_defaults: dict[str, Any] = Field(
         default_factory=dict,
-        description="Sampling defaults of /v1/summaries; temperature is 0.",
+        description="Sampling defaults of /v1/summaries; temperature 0 and max_tokens 512 "
+        "unless set.",
     )
     limits: LobLimits = Field(
         default_factory=LobLimits, description="What the line may use, and its deadline."

@@ -14,6 +14,7 @@ from serving.config.prompts import Prompt, Task, Turn
 from serving.errors import InvalidRequest
 
 PATHS: dict[str, Task] = {"/v1/suggestions": "suggestion", "/v1/summaries": "summary"}
+MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512}
 TURNS_LIMIT = 10_000
 _OWN = frozenset({"lob", "model", "conversation", "conversation_id", "structured"})
 _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs", "request_id"})
@@ -133,8 +134,12 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
         description=lob.description,
         guidelines=lob.guidelines,
     )
-    # The same conversation, the same text, unless somebody asks for more.
-    return {"temperature": 0, **defaults, **request.sampling, **body, "messages": messages}
+    # The same conversation, the same text, unless somebody asks for more; and a small model that
+    # finds no end must not hold its place up to the end of the context.
+    ours: dict[str, Any] = {"temperature": 0}
+    if "max_completion_tokens" not in {**defaults, **request.sampling}:
+        ours["max_tokens"] = MAX_TOKENS[task]
+    return {**ours, **defaults, **request.sampling, **body, "messages": messages}
 
 
 def schema(fields: Mapping[str, str]) -> dict[str, Any]:

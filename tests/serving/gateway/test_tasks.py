@@ -112,3 +112,19 @@ def test_tasks_answer_at_temperature_zero_unless_told_otherwise() -> None:
     assert tasks.chat_body("summary", parse(lob="sales"), prompt, warm)["temperature"] == 0.7
     asked = parse(lob="sales", temperature=0.2)
     assert tasks.chat_body("summary", asked, prompt, warm)["temperature"] == 0.2
+
+
+def test_an_answer_without_an_end_is_cut() -> None:
+    prompt = PROMPTS["sales", "summary"]
+
+    def made(**asked: int) -> dict[str, Any]:
+        request = tasks.parse(
+            {"lob": "sales", "conversation": CONVERSATION} | asked,
+            LOBS,
+            FIELDS | {"max_completion_tokens"},
+        )
+        return tasks.chat_body("summary", request, prompt, LOBS["sales"])
+
+    assert made()["max_tokens"] == tasks.MAX_TOKENS["summary"]
+    assert made(max_tokens=7)["max_tokens"] == 7
+    assert "max_tokens" not in made(max_completion_tokens=7)
