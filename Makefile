@@ -44,11 +44,12 @@ test-fast: $(READY)
 drills: $(READY)
 	$(BIN)/python -m pytest -m drill $(ARGS)
 
-# ruff and mypy.
+# ruff, mypy, and the directions between packages.
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	PYTHONPATH=.:kernels $(BIN)/lint-imports
 	cd kernels && ../$(BIN)/mypy
 
 # Rewrite the code to the house format.

@@ -5,6 +5,9 @@ import re
 from serving.errors import InvalidRequest
 
 LOB = re.compile(r"[a-z][a-z0-9_-]{0,31}")
+PREVIOUS, BASE = "previous", "base"
+"""Steps of a fallback chain beside upstreams."""
+
 _VERSION = re.compile(rf"({LOB.pattern})@([1-9][0-9]{{0,8}})")
 
 

@@ -1,6 +1,7 @@
 """Progress of what takes long: a bar where a person looks on, else a line for each tenth."""
 
 import itertools
+import logging
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -97,3 +98,26 @@ def show_progress(trainer: Any, title: str) -> None:
 
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Shown())
+
+
+class _StepLines(logging.Handler):
+    """Prints each record as one line, however long: rich's own handler folds lines in pipes."""
+
+    def __init__(self, *, stderr: bool) -> None:
+        super().__init__()
+        self._stderr = stderr
+
+    def emit(self, record: logging.LogRecord) -> None:
+        console = Console(stderr=self._stderr, soft_wrap=True)
+        console.print(self.format(record), markup=False, highlight=False)
+
+
+def show_steps(*, stderr: bool = False, indent: str = "") -> None:
+    """Show what training logs of its steps, a line each, while a command runs."""
+    handler = _StepLines(stderr=stderr)
+    handler.setFormatter(logging.Formatter(f"{indent}%(message)s"))
+    steps = logging.getLogger("training")
+    steps.handlers = [kept for kept in steps.handlers if not isinstance(kept, _StepLines)] + [
+        handler
+    ]
+    steps.setLevel(logging.INFO)

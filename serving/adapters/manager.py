@@ -18,7 +18,7 @@ from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.adapters.validation import check_adapter
 from serving.errors import AdapterRefused, NotFound, StoreUnavailable, SwitchboardError
-from serving.fallback.policy import PREVIOUS
+from serving.names import PREVIOUS
 from serving.routing import Table
 from serving.store.records import AdapterVersion, Route
 

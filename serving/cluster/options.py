@@ -7,7 +7,7 @@ import math
 from typing import Any
 
 from serving.config.settings import Settings
-from serving.startup import hardware, sizing
+from serving.engine import hardware, sizing
 
 STOP_S = 15.0
 """What a replica gets after its requests: moving captures to the store, ending the engine."""

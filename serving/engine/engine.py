@@ -37,9 +37,9 @@ from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 from serving import errors
 from serving.config.settings import Settings
 from serving.engine import args as engine_keys
-from serving.engine import process
+from serving.engine import checkpoint, hardware, process, sizing
+from serving.engine import fault as engine_fault
 from serving.errors import ConfigError, SwitchboardError, Unavailable
-from serving.startup import checkpoint, engine_fault, hardware, sizing
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank accepts
 READY_TTL_S = 2.0

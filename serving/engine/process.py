@@ -10,7 +10,7 @@ import ctypes
 import os
 import signal
 
-from serving.startup import engine_fault
+from serving.engine import fault as engine_fault
 
 PARENT = "SWITCHBOARD_ENGINE_PARENT"
 _PR_SET_PDEATHSIG = 1

@@ -10,10 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from serving.names import BASE, PREVIOUS
 from serving.routing import Table, Target
 from serving.store.records import UPSTREAM
-
-PREVIOUS, BASE = "previous", "base"
 
 Reason = Literal["adapter", "engine", "slow", "error", "refused", "connection", "breaker"]
 """Why a step did not answer: its adapter cannot be loaded; the engine is dead; no first byte in

@@ -15,12 +15,11 @@ from pathlib import Path
 from serving.cluster import ports
 from serving.config import prompts
 from serving.config.settings import Settings
-from serving.engine import args
+from serving.engine import args, checkpoint, hardware, sizing
+from serving.engine.checkpoint import Checkpoint
+from serving.engine.hardware import GIB, Hardware
+from serving.engine.sizing import Choice
 from serving.errors import ConfigError, StoreUnavailable
-from serving.startup import checkpoint, hardware, sizing
-from serving.startup.checkpoint import Checkpoint
-from serving.startup.hardware import GIB, Hardware
-from serving.startup.sizing import Choice
 from serving.store.database import Database
 
 

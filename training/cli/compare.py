@@ -12,7 +12,6 @@ from training.cli.options import (
     Out,
     RecipePath,
     RunningOrPrivateUrl,
-    show_steps,
 )
 
 
@@ -88,6 +87,8 @@ def compare(
     rules = recipes.load(recipe or recipes.find(lob, config)).evaluation
     if concurrency is not None:
         rules = rules.model_copy(update={"concurrency": concurrency})
+    from training.progress import show_steps
+
     show_steps(stderr=True)
     report = asyncio.run(
         compare_run.run(

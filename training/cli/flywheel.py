@@ -12,7 +12,6 @@ from training.cli.options import (
     Lob,
     Out,
     RunningUrl,
-    show_steps,
 )
 
 if TYPE_CHECKING:
@@ -130,6 +129,8 @@ def _with_wheel(
     known = list(lobs or settings.lobs)
     for lob in known:
         settings.require_lob(lob)
+
+    from training.progress import show_steps
 
     show_steps()
 

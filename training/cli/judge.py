@@ -10,7 +10,6 @@ from training.cli.options import (
     Lob,
     RecipePath,
     RunningOrPrivateUrl,
-    show_steps,
 )
 
 if TYPE_CHECKING:
@@ -46,6 +45,8 @@ def judge(
         loaded = loaded.model_copy(
             update={"judge": loaded.judge.model_copy(update={"model": model})}
         )
+    from training.progress import show_steps
+
     show_steps()
     found = asyncio.run(
         judge_check.run(

@@ -1,9 +1,8 @@
 """What the commands of `training` have in common on the command line.
 
-Light, as the command modules are: nothing but typer is imported at once.
+Light, as the command modules are: nothing but typer is imported.
 """
 
-import logging
 from pathlib import Path
 from typing import Annotated
 
@@ -45,26 +44,3 @@ RunningOrPrivateUrl = Annotated[
 ]
 """Of a command that can do without."""
 Out = Annotated[Path, typer.Option("--out", help="Folder for datasets, runs and reports.")]
-
-
-class _Lines(logging.Handler):
-    """Prints each record as one line, however long: rich's own handler folds lines in pipes."""
-
-    def __init__(self, *, stderr: bool) -> None:
-        super().__init__()
-        self._stderr = stderr
-
-    def emit(self, record: logging.LogRecord) -> None:
-        from rich.console import Console
-
-        console = Console(stderr=self._stderr, soft_wrap=True)
-        console.print(self.format(record), markup=False, highlight=False)
-
-
-def show_steps(*, stderr: bool = False, indent: str = "") -> None:
-    """Show what training logs of its steps, a line each, while a command runs."""
-    handler = _Lines(stderr=stderr)
-    handler.setFormatter(logging.Formatter(f"{indent}%(message)s"))
-    steps = logging.getLogger("training")
-    steps.handlers = [kept for kept in steps.handlers if not isinstance(kept, _Lines)] + [handler]
-    steps.setLevel(logging.INFO)

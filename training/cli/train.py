@@ -18,7 +18,6 @@ from training.cli.options import (
     RecipePath,
     RunningOrPrivateUrl,
     RunningUrl,
-    show_steps,
 )
 
 REJECTED = 3
@@ -64,6 +63,7 @@ def train(
 
     from serving.config import settings as server_settings
     from training import pipeline
+    from training.progress import show_steps
     from training.recipe import recipe as recipes
 
     show_steps()
@@ -119,6 +119,7 @@ def canary_run(
 
     from serving.config import settings as server_settings
     from training.canary import watcher
+    from training.progress import show_steps
     from training.recipe import recipe as recipes
 
     show_steps()

@@ -22,7 +22,6 @@ from serving import auth
 from serving.config import settings as server_settings
 from serving.store.database import Database
 from training import pipeline
-from training.cli.options import show_steps
 from training.data.examples import Example
 from training.demo import interrupt
 from training.demo import recipe as demo_recipe
@@ -35,7 +34,7 @@ from training.evaluation import generate
 from training.evaluation import scores as evaluation
 from training.evaluation import server as endpoint
 from training.execution.local import Worker
-from training.progress import each, progress
+from training.progress import each, progress, show_steps
 from training.recipe import recipe as recipes
 from training.recipe.recipe import Recipe
 from training.reports.outcome import Outcome

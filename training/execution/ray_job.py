@@ -169,7 +169,7 @@ class RayWorker:
         if self._actor is not None:
             return
         wanted = needs(self._resources)
-        machines = [node["ResourcesConfig"] for node in ray.nodes() if node["Alive"]]
+        machines = [node["Resources"] for node in ray.nodes() if node["Alive"]]
         if not any(fits(wanted, machine) for machine in machines):
             raise FineTuneFailed(
                 f"no machine of the cluster has {said(wanted)}; lower `resources`, or add one"

@@ -19,7 +19,7 @@ from serving.config.settings import Settings
 from serving.errors import ConfigError
 from serving.startup import preflight
 from serving.store.database import Database
-from tests.serving.startup.test_checkpoint import CONFIG
+from tests.serving.engine.test_checkpoint import CONFIG
 
 FILES = prompts.read(prompts.DEFAULT)
 

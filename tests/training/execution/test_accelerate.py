@@ -7,7 +7,8 @@ import pytest
 from tests.training.trainers.test_sft import content, make_job
 from training.errors import FineTuneFailed
 from training.execution.local import Worker
-from training.recipe.recipe import Launch, Recipe
+from training.recipe.methods import LaunchConfig
+from training.recipe.recipe import Recipe
 
 CONFIG = """
 compute_environment: LOCAL_MACHINE
@@ -28,7 +29,7 @@ async def test_a_launched_job_gives_the_bytes_of_one_that_is_not(
 ) -> None:
     config = tmp_path / "accelerate.yaml"
     config.write_text(CONFIG)
-    launch = Launch(accelerate_config=str(config))
+    launch = LaunchConfig(accelerate_config=str(config))
     recipe = tiny_recipe.model_copy(update={"launch": launch})
     plain = await worker.train(make_job(tiny_base, train_file, tmp_path / "a", tiny_recipe))
     launched = await worker.train(make_job(tiny_base, train_file, tmp_path / "b", recipe))
@@ -40,7 +41,7 @@ async def test_a_launched_job_gives_the_bytes_of_one_that_is_not(
 async def test_a_configuration_that_is_not_there_is_named(
     worker: Worker, tiny_base: Path, train_file: Path, tiny_recipe: Recipe, tmp_path: Path
 ) -> None:
-    launch = Launch(accelerate_config="/none.yaml")
+    launch = LaunchConfig(accelerate_config="/none.yaml")
     recipe = tiny_recipe.model_copy(update={"launch": launch})
     with pytest.raises(FineTuneFailed, match=r"there is no file /none\.yaml"):
         await worker.train(make_job(tiny_base, train_file, tmp_path, recipe))

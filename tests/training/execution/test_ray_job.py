@@ -33,10 +33,10 @@ CLUSTER = """
 CALLER = """
     import asyncio, sys
     from training.execution.ray_job import RayWorker
-    from training.recipe.resources import Resources
+    from training.recipe.resources import ResourcesConfig
 
     async def main():
-        async with RayWorker(Resources(where="ray"), sys.argv[1]) as worker:
+        async with RayWorker(ResourcesConfig(where="ray"), sys.argv[1]) as worker:
             await worker._place()
             print(worker.pid, flush=True)
             await asyncio.sleep(600)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.startup import engine_fault
+from serving.engine import fault as engine_fault
 
 
 def test_an_exception_that_vllm_logs_reaches_the_file(

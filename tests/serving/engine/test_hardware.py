@@ -2,8 +2,8 @@
 
 import os
 
-from serving.startup import hardware
-from serving.startup.hardware import GIB, MIB
+from serving.engine import hardware
+from serving.engine.hardware import GIB, MIB
 
 
 def test_this_machine_has_cores_and_memory() -> None:

@@ -5,10 +5,10 @@ from typing import Any
 import pytest
 
 from serving.config.settings import Settings
+from serving.engine import sizing
+from serving.engine.checkpoint import Checkpoint, describe
+from serving.engine.hardware import GIB, Gpu, Hardware
 from serving.errors import ConfigError
-from serving.startup import sizing
-from serving.startup.checkpoint import Checkpoint, describe
-from serving.startup.hardware import GIB, Gpu, Hardware
 
 LAPTOP = Hardware(cores=2, memory_bytes=24 * GIB, free_bytes=22 * GIB, has_bf16=False)
 XEON = Hardware(cores=32, memory_bytes=256 * GIB, free_bytes=240 * GIB, has_bf16=True)

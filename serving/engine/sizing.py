@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.config.settings import Settings
+from serving.engine.checkpoint import Checkpoint
+from serving.engine.hardware import GIB, MIB, Hardware
 from serving.errors import ConfigError
-from serving.startup.checkpoint import Checkpoint
-from serving.startup.hardware import GIB, MIB, Hardware
 
 UNIPROC = "vllm.v1.executor.uniproc_executor.UniProcExecutor"
 THREADS = "OMP_NUM_THREADS"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from serving.engine import checkpoint
 from serving.errors import ConfigError
-from serving.startup import checkpoint
 
 CONFIG = {
     "num_hidden_layers": 2,
