@@ -39,7 +39,6 @@ from training.trainers import warm_start
 from training.trainers.job import Job, Result
 
 logger = logging.getLogger(__name__)
-
 API_KEY = "SWITCHBOARD_API_KEY"
 
 

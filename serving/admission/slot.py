@@ -4,7 +4,8 @@ import asyncio
 import time
 
 from serving.admission.deadline import Deadline
-from serving.admission.fair_queue import Admission, Claim, Key
+from serving.admission.fair_queue import Admission
+from serving.admission.lines import Claim, Key
 from serving.observability import metrics
 
 

@@ -29,7 +29,7 @@ from serving.errors import (
     SwitchboardError,
 )
 from serving.observability import metrics
-from serving.rollout.coordinator import RolloutResult
+from serving.rollout.result import RolloutResult
 from serving.store import feedback, interactions
 from serving.store.database import Database
 from serving.store.records import AdapterVersion, FeedbackRecord, InteractionRecord

@@ -18,7 +18,8 @@ from serving.cluster.replica_deployment import APP, RETRY_S, bound
 from serving.config.revision import Revision
 from serving.config.settings import Settings
 from serving.errors import RolloutFailed, SwitchboardError
-from serving.rollout.coordinator import Coordinator, RolloutResult
+from serving.rollout.coordinator import Coordinator
+from serving.rollout.result import RolloutResult
 from serving.store.database import Database
 
 logger = logging.getLogger(__name__)

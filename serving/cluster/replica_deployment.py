@@ -18,8 +18,8 @@ from serving.cluster import options as serve_options
 from serving.cluster import ray_internals
 from serving.config.revision import Revision
 from serving.errors import SwitchboardError, Unavailable
-from serving.rollout.coordinator import RolloutResult
 from serving.rollout.membership import Command
+from serving.rollout.result import RolloutResult
 from serving.store.records import Route
 
 logger = logging.getLogger(__name__)

@@ -15,30 +15,16 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Literal
 
 from serving.adapters.registry import Registry
 from serving.config.revision import Revision
 from serving.errors import Conflict, NotFound, RolloutFailed, StoreUnavailable, SwitchboardError
-from serving.rollout.membership import CHECK_S, POLL_S, Command, Kind, Members
+from serving.rollout.membership import POLL_S, Command, Members
+from serving.rollout.result import RolloutResult
 from serving.store.records import AdapterVersion, Route
 
 RESOLVE_S = 0.5
-
-
-@dataclass(frozen=True, slots=True)
-class RolloutResult:
-    """What a promotion, canary or rollback did. `seconds` is from request to last flip."""
-
-    action: str
-    lob: str
-    from_version: str | None
-    to_version: str | None
-    share: float
-    epoch: int
-    replicas: int
-    seconds: float
 
 
 class Coordinator:
@@ -66,11 +52,10 @@ class Coordinator:
         revision: Revision | None = None,
     ) -> None:
         self._registry = registry
-        self._alive = alive
         self._prepare_timeout_s = prepare_timeout_s
-        self._lost_after_s = lost_after_s
-        self._members = Members(alive=alive, fence=fence, lost_after_s=lost_after_s)
-        self._expected = set(expected)
+        self._members = Members(
+            alive=alive, fence=fence, lost_after_s=lost_after_s, expected=expected
+        )
         self._routes: dict[str, Route] | None = None
         self._revision = revision
         self._lock = asyncio.Lock()
@@ -103,7 +88,7 @@ class Coordinator:
         if self._revision is not None and revision != self._revision.hash:
             return current
         self._members.add(replica)
-        self._expected.discard(replica)
+        self._members.expected.discard(replica)
         return None
 
     async def poll(self, replica: str, timeout_s: float = POLL_S) -> list[Command] | None:
@@ -133,13 +118,13 @@ class Coordinator:
         async with self._lock:
             self._revision = revision
             self._prepare_timeout_s = revision.settings.rollouts.prepare_timeout_s
-            self._lost_after_s = revision.settings.rollouts.lost_after_s
-            return await self._told("configure", revision=revision)
+            self._members.lost_after_s = revision.settings.rollouts.lost_after_s
+            return await self._members.command("configure", revision=revision)
 
     async def drain(self, limit_s: float) -> int:
         """Have every replica refuse new requests and end those in flight within `limit_s`."""
         futures = self._members.send_all("drain", limit_s=limit_s)
-        await self._members.gather(futures, limit_s + self._lost_after_s)
+        await self._members.gather(futures, limit_s + self._members.lost_after_s)
         return len(futures)
 
     # What administrators call.
@@ -239,7 +224,7 @@ class Coordinator:
     ) -> RolloutResult:
         async with self._lock:
             started = time.perf_counter()
-            await self._wait_for_expected()
+            await self._members.wait_for_expected(self._prepare_timeout_s)
             await self._catch_up()
             if version is not None:
                 await self._prepare(version)
@@ -296,20 +281,6 @@ class Coordinator:
             await self._activate(tuple(stored.values()))
         self._routes = stored
 
-    async def _wait_for_expected(self) -> None:
-        deadline = time.monotonic() + self._prepare_timeout_s
-        while self._expected:
-            for replica in list(self._expected):
-                if not await self._alive(replica):
-                    self._expected.discard(replica)
-            if self._expected and time.monotonic() > deadline:
-                raise RolloutFailed(
-                    f"Replicas have not reported since the coordinator restarted: "
-                    f"{', '.join(sorted(self._expected))}. Nothing was switched."
-                )
-            if self._expected:
-                await asyncio.sleep(CHECK_S)
-
     async def _prepare(self, version: AdapterVersion) -> None:
         futures = self._members.send_all("prepare", version=version)
         errors = await self._members.gather(futures, self._prepare_timeout_s)
@@ -324,13 +295,4 @@ class Coordinator:
             )
 
     async def _activate(self, routes: tuple[Route, ...]) -> int:
-        return await self._told("activate", routes=routes)
-
-    async def _told(
-        self, kind: Kind, *, routes: tuple[Route, ...] = (), revision: Revision | None = None
-    ) -> int:
-        futures = self._members.send_all(kind, routes=routes, revision=revision)
-        errors = await self._members.gather(futures, self._lost_after_s)
-        for replica in errors:  # it may still answer by the old one
-            await self._members.replace(replica)
-        return sum(replica in self._members.names() for replica in futures)
+        return await self._members.command("activate", routes=routes)

@@ -6,7 +6,7 @@ fenced: killed, because it might go on answering with what it was told to leave.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -58,6 +58,7 @@ class Members:
         alive: Says whether a replica's process still exists.
         fence: Kills a replica for good; returns when it cannot answer any more.
         lost_after_s: A live member that is silent for longer is fenced.
+        expected: Replicas that ran before this coordinator did and have yet to enter.
     """
 
     def __init__(
@@ -66,10 +67,12 @@ class Members:
         alive: Callable[[str], Awaitable[bool]],
         fence: Callable[[str], Awaitable[None]],
         lost_after_s: float,
+        expected: Iterable[str] = (),
     ) -> None:
         self._alive = alive
         self._fence = fence
-        self._lost_after_s = lost_after_s
+        self.lost_after_s = lost_after_s
+        self.expected = set(expected)
         self._members: dict[str, _Member] = {}
         self._ids = 0
 
@@ -163,9 +166,37 @@ class Members:
                     failed[replica] = None
         return failed
 
+    async def command(
+        self, kind: Kind, *, routes: tuple[Route, ...] = (), revision: Revision | None = None
+    ) -> int:
+        """Have every member do something, replacing those that do not; how many did."""
+        futures = self.send_all(kind, routes=routes, revision=revision)
+        for replica in await self.gather(futures, self.lost_after_s):
+            await self.replace(replica)  # it may still answer by the old one
+        return sum(replica in self._members for replica in futures)
+
+    async def wait_for_expected(self, timeout_s: float) -> None:
+        """Wait until each expected replica has entered or is dead.
+
+        Raises:
+            RolloutFailed: Some have not within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        while self.expected:
+            for replica in list(self.expected):
+                if not await self._alive(replica):
+                    self.expected.discard(replica)
+            if self.expected and time.monotonic() > deadline:
+                raise RolloutFailed(
+                    f"Replicas have not reported since the coordinator restarted: "
+                    f"{', '.join(sorted(self.expected))}. Nothing was switched."
+                )
+            if self.expected:
+                await asyncio.sleep(CHECK_S)
+
     def _silent(self, replica: str) -> bool:
         member = self._members.get(replica)
-        return member is None or time.monotonic() - member.seen > self._lost_after_s
+        return member is None or time.monotonic() - member.seen > self.lost_after_s
 
     async def replace(self, replica: str) -> None:
         """Drop a member and kill it; its supervisor starts a fresh one."""

@@ -10,7 +10,7 @@ from tests.e2e.server import ROOT, Server, with_store
 from training.data import dataset, repository
 from training.data.curation import Curated
 from training.data.examples import Example, Message
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 pytestmark = pytest.mark.e2e
 TEXTS = ["My kettle is broken.", "Where is my order?", "I want to buy a lamp.", "It is late."]

@@ -5,6 +5,7 @@ limits are in docs/impact.md. What is compared within a version is observational
 choose what they use; `impact_arms.py` compares versions by the canary's coin.
 """
 
+import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -288,11 +289,8 @@ def _mean(
 
 
 def _median(values: Sequence[float | None]) -> float | None:
-    known = sorted(value for value in values if value is not None)
-    if not known:
-        return None
-    middle = len(known) // 2
-    return known[middle] if len(known) % 2 else (known[middle - 1] + known[middle]) / 2
+    known = [value for value in values if value is not None]
+    return statistics.median(known) if known else None
 
 
 def _by_number(version: str) -> tuple[str, int]:

@@ -27,7 +27,7 @@ from training.data.examples import (
 )
 from training.data.splits import NOTHING, Mark, Past
 from training.errors import TooLittleData
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 VERSION = 2
 """Raised with every change that makes other examples from the same feedback and rules."""

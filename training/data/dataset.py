@@ -20,7 +20,7 @@ from training.data import curation, preferences, redaction
 from training.data.curation import Curated
 from training.data.examples import Example, Message
 from training.errors import DatasetError
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 FORMAT = 2
 TRAIN = "train.jsonl"

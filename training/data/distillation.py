@@ -34,8 +34,8 @@ from training.data.examples import (
 from training.data.splits import Mark
 from training.errors import DatasetError, RecipeError, TooLittleData
 from training.metrics.text import edit_similarity
+from training.recipe.curation import CurationConfig
 from training.recipe.distillation import StudentConfig
-from training.recipe.recipe import CurationConfig
 
 
 async def build(

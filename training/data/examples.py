@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from serving.store.records import FeedbackRecord, InteractionRecord, Status
 from training.data.redaction import redact
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 Source = Literal["edit", "rating", "used", "rejection"]
 TARGETS: tuple[Source, ...] = ("edit", "rating")

@@ -17,7 +17,7 @@ from training.data.dataset import read_bytes
 from training.data.examples import Example, Message, Source
 from training.data.splits import Past
 from training.errors import DatasetError
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 FAULTS_SHOWN = 20
 _ID_DIGITS = 12

@@ -23,7 +23,7 @@ from training.data.dataset import Dataset, Manifest
 from training.data.examples import conversation, example, label, redacted, verdict
 from training.data.splits import Mark, Past
 from training.errors import DatasetError
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 
 async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Dataset:

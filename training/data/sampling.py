@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from training.data.examples import Example
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 DAY_S = 86_400.0
 LONGEST_FORMULA_WORDS = 14

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from training.data.examples import Example
 from training.data.sampling import rank
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 Mark = tuple[float, str]
 """When a conversation began (seconds since the epoch, UTC) and its id."""

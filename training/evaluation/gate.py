@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from training.metrics.text import METRICS
-from training.recipe.recipe import GateConfig
+from training.recipe.gate import GateConfig
 from training.stats.bootstrap import Interval
 
 

@@ -19,7 +19,8 @@ from training.data.curation import INTERACTION_FILTERS
 from training.data.examples import Example, example, label, redacted, verdict
 from training.evaluation import checks, judge, judge_agreement, server
 from training.evaluation.judge_agreement import Agreement
-from training.recipe.recipe import CurationConfig, Recipe
+from training.recipe.curation import CurationConfig
+from training.recipe.recipe import Recipe
 
 logger = logging.getLogger(__name__)
 

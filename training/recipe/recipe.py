@@ -13,9 +13,11 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from training.errors import RecipeError
 from training.recipe.base import RecipeSection
 from training.recipe.canary import CanaryConfig
+from training.recipe.curation import CurationConfig
 from training.recipe.distillation import StudentConfig
 from training.recipe.flywheel import FlywheelConfig
 from training.recipe.forgetting import ForgettingConfig
+from training.recipe.gate import GateConfig
 from training.recipe.judge import JudgeConfig
 from training.recipe.methods import (
     Dpo,
@@ -32,124 +34,6 @@ from training.recipe.speed import SpeedConfig
 from training.recipe.tracking import TrackingConfig
 
 Stage = Literal["sft", "dpo", "kto"]
-METRICS = Literal[
-    "edit_similarity",
-    "length_deviation",
-    "unsupported_facts",
-    "rouge_l",
-    "chrf",
-    "slot_recall",
-    "refusals",
-    "format_errors",
-]
-
-
-class CurationConfig(RecipeSection):
-    """Which feedback becomes examples."""
-
-    tasks: tuple[Literal["chat", "response", "suggestion", "summary"], ...] = Field(
-        ("chat", "response", "suggestion", "summary"),
-        min_length=1,
-        description="Kinds of interaction to learn from.",
-    )
-    rating_at_least: float = Field(
-        0.8,
-        ge=0,
-        le=1,
-        description="An unedited output becomes a target when its rating is this high (0 to 1).",
-    )
-    rating_at_most: float = Field(
-        0.2,
-        ge=0,
-        le=1,
-        description="An unedited output rated this low or lower is undesirable (KTO).",
-    )
-    near_duplicate_similarity: float = Field(
-        0.9,
-        gt=0,
-        le=1,
-        description="Jaccard similarity of prompts and of targets from which the newer of two "
-        "examples is dropped; 1 drops only the same words.",
-    )
-    greeting_share: float = Field(
-        0.3,
-        ge=0,
-        le=1,
-        description="Share of the greetings and closings to learn from; value lies in the middle.",
-    )
-    agent_share: float = Field(
-        0.25,
-        gt=0,
-        le=1,
-        description="Most that one agent gives of the training examples; 1 sets no limit.",
-    )
-    recent_days: float = Field(
-        90,
-        gt=0,
-        description="Examples this much older than the newest one are older data.",
-    )
-    replay_share: float = Field(
-        0.3,
-        ge=0,
-        lt=1,
-        description="Most of the training examples that are older data, against forgetting.",
-    )
-    replay_base_share: float = Field(
-        0.1,
-        ge=0,
-        lt=1,
-        description="Most of the training examples that are the base's own good, older outputs.",
-    )
-    golden_share: float = Field(
-        0.05,
-        ge=0,
-        lt=0.5,
-        description="Share of the conversations set aside until the golden set is frozen.",
-    )
-    golden_conversations: int = Field(
-        30,
-        ge=1,
-        description="With so many conversations the golden set is frozen, for ever.",
-    )
-    min_examples: int = Field(
-        30, ge=2, description="Fewer usable examples than this, and nothing is trained."
-    )
-    min_conversations: int = Field(
-        10, ge=2, description="Fewer conversations than this, and nothing is trained."
-    )
-    holdout_share: float = Field(
-        0.2,
-        gt=0,
-        lt=1,
-        description="Share of the conversations, the newest ones, that only the evaluation sees.",
-    )
-    min_holdout: int = Field(
-        5,
-        ge=2,
-        description="Conversations to hold out at least; an interval from fewer says little.",
-    )
-    redact: bool = Field(
-        True,
-        description="Replace e-mail, phone, card, account and order numbers by placeholders.",
-    )
-
-    @model_validator(mode="after")
-    def _something_is_left(self) -> Self:
-        if self.min_conversations <= self.min_holdout:
-            raise ValueError(
-                f"min_conversations ({self.min_conversations}) must exceed min_holdout "
-                f"({self.min_holdout}): nothing would be left to train on"
-            )
-        if self.rating_at_most >= self.rating_at_least:
-            raise ValueError(
-                f"rating_at_most ({self.rating_at_most:g}) must be below rating_at_least "
-                f"({self.rating_at_least:g}): no output is good and bad"
-            )
-        if self.replay_share + self.replay_base_share >= 1:
-            raise ValueError(
-                "replay_share and replay_base_share must be below 1 together: the rest is recent"
-            )
-        return self
 
 
 class EvaluationConfig(RecipeSection):
@@ -164,56 +48,6 @@ class EvaluationConfig(RecipeSection):
     timeout_s: float = Field(120, gt=0, description="Longest wait for one output.")
     resamples: int = Field(10_000, ge=200, description="Bootstrap resamples behind each interval.")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="Confidence of each interval.")
-
-
-class Superiority(RecipeSection):
-    """A metric on which the candidate must be better than what serves now."""
-
-    metric: METRICS = Field(description="The metric's name.")
-    margin: float = Field(
-        0.0, ge=0, description="The whole interval of the improvement must lie above this."
-    )
-
-
-class NonInferiority(RecipeSection):
-    """A metric on which the candidate must not be worse by more than a margin."""
-
-    metric: METRICS = Field(description="The metric's name.")
-    margin: float = Field(
-        ge=0, description="The whole interval of the worsening must lie below this."
-    )
-
-
-class Ceiling(RecipeSection):
-    """A limit that holds however bad the version is that serves now."""
-
-    metric: Literal["unsupported_facts"] = Field(description="The metric's name.")
-    at_most: float = Field(
-        gt=0,
-        lt=1,
-        description="Share of the held-out conversations with an output above 0 on it; the whole "
-        "exact interval must lie at or below this. No event in n conversations shows 3.7 / n.",
-    )
-
-
-class GateConfig(RecipeSection):
-    """What a candidate must show before it may serve."""
-
-    superiority: tuple[Superiority, ...] = Field(
-        (Superiority(metric="edit_similarity"),),
-        min_length=1,
-        description="Metrics to be better on.",
-    )
-    non_inferiority: tuple[NonInferiority, ...] = Field(
-        (
-            NonInferiority(metric="length_deviation", margin=0.1),
-            NonInferiority(metric="unsupported_facts", margin=0.1),
-        ),
-        description="Metrics to be no worse on.",
-    )
-    ceilings: tuple[Ceiling, ...] = Field(
-        (), description="Limits that do not depend on what serves now."
-    )
 
 
 class Recipe(RecipeSection):

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from serving.admission.fair_queue import Admission, Claim, Key
+from serving.admission.fair_queue import Admission
+from serving.admission.lines import Claim, Key
 from serving.config.limits import KeyLimits, Limits, LobLimits
 from serving.errors import Overloaded, RateLimited
 

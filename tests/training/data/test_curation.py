@@ -7,7 +7,7 @@ from tests.training.records import feedback, labelled
 from training.data.curation import Curated, curate
 from training.data.examples import Example, Message, Verdict, verdict
 from training.errors import TooLittleData
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
 TARGETS_ONLY = "edited or rated 0.8 or higher; others are for KTO"

@@ -8,7 +8,7 @@ from tests.training.records import labelled
 from training.data import dataset
 from training.data.curation import Curated, curate
 from training.errors import DatasetError
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
 

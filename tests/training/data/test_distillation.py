@@ -19,8 +19,9 @@ from training.data.curation import curate
 from training.data.dataset import Dataset
 from training.data.examples import Example, Verdict
 from training.errors import DatasetError, RecipeError, TooLittleData
+from training.recipe.curation import CurationConfig
 from training.recipe.distillation import StudentConfig
-from training.recipe.recipe import CurationConfig, Recipe
+from training.recipe.recipe import Recipe
 
 RULES = CurationConfig(min_examples=4, min_conversations=6, golden_share=0, agent_share=1)
 STUDENT = StudentConfig(store="sqlite:///teacher.sqlite")

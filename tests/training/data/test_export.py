@@ -8,7 +8,7 @@ from training.data import dataset, export
 from training.data.curation import curate
 from training.data.dataset import Dataset
 from training.errors import DatasetError
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
 COLUMNS = {

@@ -9,7 +9,7 @@ from training.data.curation import Curated
 from training.data.examples import Example, Message
 from training.data.splits import NOTHING, Past
 from training.errors import DatasetError
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
 FILLER = [{"prompt": f"question {n}", "completion": f"answer {n}"} for n in range(10, 16)]

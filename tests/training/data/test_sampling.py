@@ -11,7 +11,7 @@ from training.data.sampling import (
     rank,
     with_replay,
 )
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 
 def one(

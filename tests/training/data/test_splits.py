@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from training.data.examples import Example, Message
 from training.data.splits import NOTHING, Past, newest, split
-from training.recipe.recipe import CurationConfig
+from training.recipe.curation import CurationConfig
 
 RULES = CurationConfig(golden_share=0, min_holdout=2, holdout_share=0.2)
 CONVERSATIONS = st.dictionaries(st.integers(0, 40).map("c{}".format), st.floats(0, 1e6))

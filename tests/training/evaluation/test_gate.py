@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.evaluation.gate import Reason, decide
-from training.recipe.recipe import Ceiling, GateConfig, NonInferiority, Superiority
+from training.recipe.gate import Ceiling, GateConfig, NonInferiority, Superiority
 from training.stats.bootstrap import Interval
 from training.stats.proportions import clopper_pearson
 

@@ -12,7 +12,7 @@ from training.metrics.text import (
     length_deviation,
     slot_recall,
 )
-from training.recipe.recipe import METRICS as NAMES
+from training.recipe.gate import METRICS as NAMES
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,140 @@
+"""The house keeps its shape: small packages, small modules, and a test beside each."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MODULES_LIMIT = 15
+LINES_LIMIT = 300
+
+# A module without a test file of its own, and the tests that cover it.
+COVERED_BY = {
+    "serving/admission/deadline.py": "tests/serving/gateway/test_cancellation.py",
+    "serving/admission/lines.py": "tests/serving/admission/test_fair_queue.py",
+    "serving/api/openapi.py": "tests/e2e/test_bad_input.py",
+    "serving/cli.py": "tests/e2e/test_feedback_loop.py",
+    "serving/cluster/coordinator_actor.py": "tests/e2e/test_kill.py",
+    "serving/cluster/deployment.py": "tests/e2e/test_hot_swap.py",
+    "serving/cluster/replica.py": "tests/e2e/test_openai_api.py",
+    "serving/cluster/replica_deployment.py": "tests/e2e/test_kill.py",
+    "serving/config/base.py": "tests/serving/config/test_settings.py",
+    "serving/config/limits.py": "tests/serving/config/test_settings.py",
+    "serving/config/lobs.py": "tests/serving/config/test_settings.py",
+    "serving/config/placement.py": "tests/serving/config/test_settings.py",
+    "serving/config/sections.py": "tests/serving/config/test_settings.py",
+    "serving/engine/args.py": "tests/benchmarks/test_targets.py",
+    "serving/engine/engine.py": "tests/e2e/test_openai_api.py",
+    "serving/engine/process.py": "tests/e2e/test_kill.py",
+    "serving/fallback/attempt.py": "tests/serving/fallback/test_chain.py",
+    "serving/fallback/engine_request.py": "tests/serving/gateway/test_fallback_chain.py",
+    "serving/gateway/app.py": "tests/serving/gateway/test_fallback_chain.py",
+    "serving/gateway/exchange.py": "tests/serving/gateway/test_fallback_chain.py",
+    "serving/gateway/inference.py": "tests/serving/gateway/test_fallback_chain.py",
+    "serving/observability/metrics.py": "tests/e2e/test_overload.py",
+    "serving/rollout/membership.py": "tests/serving/rollout/test_coordinator.py",
+    "serving/rollout/result.py": "tests/serving/rollout/test_coordinator.py",
+    "serving/startup/first_config.py": "tests/serving/startup/test_commands.py",
+    "serving/store/adapter_versions.py": "tests/serving/adapters/test_registry.py",
+    "serving/store/audit.py": "tests/serving/adapters/test_registry.py",
+    "serving/store/connection.py": "tests/serving/store/test_database.py",
+    "serving/store/datasets.py": "tests/training/data/test_repository.py",
+    "serving/store/records.py": "tests/serving/store/test_interactions.py",
+    "serving/store/routes.py": "tests/serving/adapters/test_registry.py",
+    "serving/store/tables.py": "tests/serving/store/test_migrations.py",
+    "training/analysis/compare_report.py": "tests/training/cli/test_compare.py",
+    "training/analysis/compare_run.py": "tests/training/cli/test_compare.py",
+    "training/analysis/impact_report.py": "tests/training/cli/test_impact.py",
+    "training/analysis/latency.py": "tests/training/analysis/test_compare.py",
+    "training/cli/options.py": "tests/training/cli/test_train.py",
+    "training/data/examples.py": "tests/training/data/test_curation.py",
+    "training/data/selection.py": "tests/training/test_pipeline.py",
+    "training/demo/agents.py": "tests/e2e/test_demo.py",
+    "training/demo/corpus.py": "tests/training/demo/test_base_model.py",
+    "training/demo/edits.py": "tests/training/demo/test_dialogs.py",
+    "training/demo/report.py": "tests/e2e/test_demo.py",
+    "training/demo/run.py": "tests/e2e/test_demo.py",
+    "training/demo/server.py": "tests/e2e/test_demo.py",
+    "training/evaluation/judge_check.py": "tests/training/cli/test_judge.py",
+    "training/execution/work_folder.py": "tests/training/test_pipeline.py",
+    "training/flywheel/cycle_runner.py": "tests/training/flywheel/test_scheduler.py",
+    "training/flywheel/lease.py": "tests/training/flywheel/test_scheduler.py",
+    "training/flywheel/report.py": "tests/training/flywheel/test_scheduler.py",
+    "training/recipe/base.py": "tests/training/recipe/test_recipe.py",
+    "training/recipe/canary.py": "tests/training/canary/test_decision.py",
+    "training/recipe/curation.py": "tests/training/data/test_curation.py",
+    "training/recipe/distillation.py": "tests/training/data/test_distillation.py",
+    "training/recipe/flywheel.py": "tests/training/flywheel/test_schedule.py",
+    "training/recipe/forgetting.py": "tests/training/evaluation/test_forgetting.py",
+    "training/recipe/gate.py": "tests/training/evaluation/test_gate.py",
+    "training/recipe/judge.py": "tests/training/evaluation/test_judge.py",
+    "training/recipe/methods.py": "tests/training/trainers/test_stages.py",
+    "training/recipe/resources.py": "tests/training/execution/test_executor.py",
+    "training/recipe/search.py": "tests/training/execution/test_search.py",
+    "training/recipe/speed.py": "tests/training/trainers/test_packed_sft.py",
+    "training/recipe/tracking.py": "tests/training/trainers/test_stages.py",
+    "training/reports/outcome.py": "tests/training/test_pipeline.py",
+    "training/reports/plots.py": "tests/training/cli/test_impact.py",
+    "training/reports/run.py": "tests/training/test_pipeline.py",
+    "training/reports/search.py": "tests/training/execution/test_search.py",
+    "training/trainers/common.py": "tests/training/trainers/test_sft.py",
+    "training/trainers/dpo.py": "tests/training/trainers/test_stages.py",
+    "training/trainers/job.py": "tests/training/execution/test_local.py",
+    "training/trainers/kto.py": "tests/training/trainers/test_stages.py",
+    "training/trainers/lora.py": "tests/training/trainers/test_sft.py",
+    "training/trainers/packed_attention.py": "tests/training/trainers/test_packed_sft.py",
+    "training/trainers/tracking.py": "tests/training/trainers/test_stages.py",
+}
+
+
+def modules() -> list[Path]:
+    found = [
+        path.relative_to(ROOT)
+        for folder in ("serving", "training")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        if path.name != "__init__.py" and "migrations" not in path.parts
+    ]
+    assert len(found) > 150
+    return found
+
+
+def test_no_module_is_longer_than_one_reads_at_once() -> None:
+    long = {
+        str(path): lines
+        for path in modules()
+        if (lines := len((ROOT / path).read_text(encoding="utf-8").splitlines())) > LINES_LIMIT
+    }
+    assert not long
+
+
+def test_no_package_holds_more_modules_than_a_listing_shows_at_once() -> None:
+    packages: dict[Path, int] = {}
+    for path in modules():
+        packages[path.parent] = packages.get(path.parent, 0) + 1
+    assert not {str(p): count for p, count in packages.items() if count > MODULES_LIMIT}
+
+
+def test_every_module_has_its_tests() -> None:
+    without = [
+        str(path)
+        for path in modules()
+        if not (ROOT / "tests" / path.parent / f"test_{path.name}").is_file()
+    ]
+    assert sorted(COVERED_BY) == without
+    assert not [test for test in COVERED_BY.values() if not (ROOT / test).is_file()]
+
+
+def test_kernels_folder_is_not_importable() -> None:
+    assert not (ROOT / "kernels" / "__init__.py").exists()
+
+
+@pytest.mark.parametrize("module", ["serving.cli", "training.cli.train"])
+def test_help_imports_nothing_heavy(module: str) -> None:
+    code = (
+        f"import sys, {module}\n"
+        "slow = {'ray', 'vllm', 'torch', 'transformers', 'trl', 'sqlalchemy'} & {*sys.modules}\n"
+        "assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
