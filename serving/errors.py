@@ -122,7 +122,7 @@ class AdapterRefused(SwitchboardError):
 
 
 class RateLimited(SwitchboardError):
-    """The key or the line of business sent more requests than its rate allows."""
+    """The key or the LOB sent more requests than its rate allows."""
 
     status = 429
     type = "requests"  # OpenAI's name for it
@@ -130,7 +130,7 @@ class RateLimited(SwitchboardError):
 
 
 class Overloaded(RateLimited):
-    """Too many requests of the line of business, or of the key, wait already."""
+    """Too many requests wait already."""
 
     code = "overloaded"
 
@@ -171,7 +171,7 @@ class JournalFull(Unavailable):
 
 
 class DeadlineExceeded(SwitchboardError):
-    """The answer was not complete within the line of business's timeout."""
+    """The answer was not complete within the LOB's timeout."""
 
     status = 504
     type = "timeout_error"

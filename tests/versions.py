@@ -46,7 +46,7 @@ async def register_random(
         rank: Of the adapter.
         strength: How much it changes the base's outputs.
     """
-    from switchboard_kernels.tiny_checkpoint import make_adapter
+    from tests.tiny_checkpoint import make_adapter
 
     make_adapter(folder, base, rank=rank, strength=strength, seed=seed)
     base_hash = artifacts.model_hash(base)

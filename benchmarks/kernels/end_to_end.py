@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from switchboard_kernels.tiny_checkpoint import make_adapter, make_checkpoint
+from tests.tiny_checkpoint import make_adapter, make_checkpoint
 
 ADAPTERS = 8
 

@@ -21,7 +21,7 @@ from typing import Any
 import cpu_grouped_lora
 import end_to_end
 
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
 from environment import commit, environment, now
 
 RESULTS = Path(__file__).parents[1] / "results"

@@ -75,7 +75,7 @@ def prepare(config: Path, folder: Path, count: int = ADAPTERS) -> targets.Settin
     """Make what all servers share: the model if it is missing, adapters, configuration, flags."""
     from serving.config import settings
     from serving.engine import engine
-    from switchboard_kernels.tiny_checkpoint import make_adapter
+    from tests.tiny_checkpoint import make_adapter
 
     if not (MODEL / "config.json").exists():
         from training.demo.base_model import make_base_model

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from switchboard_kernels.tiny_checkpoint import make_adapter, make_checkpoint
+from tests.tiny_checkpoint import make_adapter, make_checkpoint
 
 pytestmark = [
     pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="needs vLLM"),

@@ -19,6 +19,7 @@ from serving.adapters.registry import Registry
 from serving.adapters.validation import check_adapter
 from serving.errors import AdapterRefused, NotFound, StoreUnavailable, SwitchboardError
 from serving.names import PREVIOUS
+from serving.observability import metrics
 from serving.routing import Table
 from serving.store.records import AdapterVersion, Route
 
@@ -75,6 +76,7 @@ class AdapterManager:
         self._known: dict[str, tuple[float, AdapterVersion]] = {}
         self._preparing: set[str] = set()
         self._leaving: set[str] = set()
+        metrics.ADAPTERS_LOADED.set_function(lambda: len(self.loaded))
 
     def acquire(self, version: str) -> None:
         """Count a request on a version, which keeps its weights until `release`."""

@@ -14,7 +14,7 @@ requests, so a line that asks for long answers pays for them. A line that holds 
 line stops at its share plus a part (`borrow`) of the rest, as in Kubernetes' API Priority and
 Fairness, and a quiet line's request finds a place free instead of waiting for a flood's answers.
 
-**Rates** are checked first; see rate.py.
+**Rates** are checked first; see rate_limit.py.
 """
 
 import math

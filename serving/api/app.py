@@ -1,7 +1,7 @@
 """Our own endpoints: models, feedback, interactions, adapters, readiness.
 
 Thin handlers: each checks who asks, calls one function of the store, the registry or the
-coordinator, and shapes the answer. gateway.py has authenticated the caller and put the key in
+coordinator, and shapes the answer. gateway/app.py has authenticated the caller and put the key in
 `request.state.key`.
 """
 

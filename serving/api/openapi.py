@@ -1,6 +1,6 @@
 """The OpenAPI description of our own endpoints, served at `/openapi.json` to whoever has a key.
 
-The task endpoints are answered by gateway.py, so they are described here; the rest describe
+The task endpoints are answered by the gateway, so they are described here; the rest describe
 themselves. vLLM's endpoints (`/v1/chat/completions`, …) are vLLM's to describe.
 """
 

@@ -24,6 +24,7 @@ from serving.store.database import Database
 
 logger = logging.getLogger(__name__)
 SERVE_NAMESPACE = "serve"
+SWEEP_S = 3600.0
 KEPT = "switchboard-config"  # key in Ray's store: the revision in force, and one being applied
 
 
@@ -36,8 +37,9 @@ class CoordinatorActor:
         db = Database(settings.store.url)
         revision, pending = await asyncio.to_thread(_kept)
         rollouts = (revision.settings if revision else settings).rollouts
+        registry = Registry(db, settings.adapters.uri)
         self._coordinator = Coordinator(
-            Registry(db, settings.adapters.uri),
+            registry,
             alive=_alive,
             fence=_fence,
             prepare_timeout_s=rollouts.prepare_timeout_s,
@@ -49,6 +51,17 @@ class CoordinatorActor:
             self._coordinator, db, deploy=_deploy, keep=_keep, short_of=_short_of
         )
         self._recovery = asyncio.create_task(self._applier.recover(pending))
+        self._sweeping = asyncio.create_task(self._sweep(registry))
+
+    async def _sweep(self, registry: Registry) -> None:
+        """Remove what publications that were cut short left behind, again and again."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            try:
+                for folder in await registry.sweep():
+                    logger.warning("%s is known to no version; it is removed", folder)
+            except (SwitchboardError, OSError) as exc:
+                logger.warning("orphaned adapter folders are not looked for: %s", exc)
 
     async def call(self, method: str, *args: Any) -> Any:
         """Call a method of the coordinator by name."""

@@ -1,6 +1,6 @@
 """Puts a replica together: store, journal, keys, engine, adapters, gateway.
 
-It imports neither Ray nor vLLM itself; deployment.py calls `start` inside a Serve replica.
+It imports neither Ray nor vLLM itself; replica_deployment.py calls `start` inside a Serve replica.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Why the engine did not start, carried from its process to the person who started it.
 
 vLLM's engine runs in processes of its own and tells its parent only that it failed; the cause
-stands in a log. `listen`, called in each of these processes (see engine_process.py), writes the
+stands in a log. `listen`, called in each of these processes (see process.py), writes the
 exceptions that vLLM logs to a file that the replica reads when the start has failed.
 """
 

@@ -1,7 +1,7 @@
 """Which steps may answer a request, in which order, and what makes the next one be tried.
 
 A line of business may have a chain of fallbacks behind the version that routing chose: the
-version that was live before, the base model, upstreams. These are pure decisions; attempts.py
+version that was live before, the base model, upstreams. These are pure decisions; chain.py
 carries them out. A version that the client pinned, and the base model asked for by name, have no
 fallbacks: who names a model wants that model's answer or an error.
 """

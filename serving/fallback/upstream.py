@@ -145,7 +145,7 @@ class Upstream:
                 return
             event = self._object(data)
             if "error" not in event:
-                # `choices` early: answer.py knows the chunk with the token counts by its bytes.
+                # `choices` early: response.py knows the chunk with the token counts by its bytes.
                 event = {"id": "", "choices": [], **event, **names}
             chunk = b"data: %b\n\n" % orjson.dumps(event)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})

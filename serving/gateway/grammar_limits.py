@@ -2,8 +2,8 @@
 
 A few characters can ask for a search without end: ``((a{0,500}){0,500}){0,500}`` freezes an engine
 whose backend is xgrammar, for all its requests, since the mask of allowed tokens is filled in the
-engine's step. `engine.py` therefore chooses guidance, which gives up after a bounded search; the
-bounds here refuse the plainly absurd before it reaches the engine, with the field's name.
+engine's step. `engine/engine.py` therefore chooses guidance, which gives up after a bounded search;
+the bounds here refuse the plainly absurd before it reaches the engine, with the field's name.
 
 Counted repetitions bound by product what they nest: (a{10}b){20} is 200.
 """

@@ -1,7 +1,7 @@
 """The two task endpoints: suggest the agent's next reply, summarize the conversation.
 
 Both are thin: they turn a conversation into a chat-completion request by the line of business's
-prompt, and the answer is the chat completion itself. These are pure functions; gateway.py sends
+prompt, and the answer is the chat completion itself. These are pure functions; inference.py sends
 what they make on the same path as any chat completion.
 """
 

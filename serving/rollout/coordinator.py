@@ -8,7 +8,7 @@ that nobody can reach could go on answering with the old version.
 
 A replica becomes a member with `enter`, and only with the epochs that are current at that instant,
 so one that starts during a rollout either sees the new routes or is told to flip like the rest.
-Commands reach replicas by long poll (`members.py`); nothing here knows of Ray or HTTP.
+Commands reach replicas by long poll (`membership.py`); nothing here knows of Ray or HTTP.
 """
 
 import asyncio

@@ -2,7 +2,7 @@
 
 The engine finds a corrupt checkpoint after a minute, in another process. These checks take a
 second, look at everything, and report all faults together. What only the engine can know stays
-with it (engine_fault.py carries it here).
+with it (engine/fault.py carries it here).
 """
 
 import asyncio

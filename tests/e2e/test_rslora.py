@@ -8,8 +8,8 @@ import pytest
 from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.adapters.validation import stamp
-from switchboard_kernels.tiny_checkpoint import make_adapter
 from tests.e2e.server import Server, with_registry
+from tests.tiny_checkpoint import make_adapter
 
 pytestmark = pytest.mark.e2e
 

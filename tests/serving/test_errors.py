@@ -1,6 +1,7 @@
 """Errors: OpenAI's shape, pickling between processes, and the cause of a failed start."""
 
 import pickle
+import re
 import traceback
 
 from serving import errors
@@ -12,6 +13,20 @@ from serving.errors import (
     StoreUnavailable,
     Unauthenticated,
 )
+
+
+def test_the_tree_in_the_docstring_is_the_tree() -> None:
+    ours = {
+        name: cls
+        for name, cls in vars(errors).items()
+        if isinstance(cls, type) and cls.__module__ == errors.__name__
+    }
+    drawn = re.findall(r"(\w+) +(\d{3})  (\S.*)", errors.__doc__ or "")
+    assert {name for name, _, _ in drawn} == set(ours)
+    for name, status, sentence in drawn:
+        assert issubclass(ours[name], errors.SwitchboardError)
+        assert str(ours[name].status) == status
+        assert (ours[name].__doc__ or "").splitlines()[0] == sentence
 
 
 def test_body_has_openais_shape() -> None:

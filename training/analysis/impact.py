@@ -2,7 +2,7 @@
 
 Pure: stored answers with their feedback in, a table by version and position out. Definitions and
 limits are in docs/impact.md. What is compared within a version is observational, since agents
-choose what they use; `impact_arms.py` compares versions by the canary's coin.
+choose what they use; `impact_causal.py` compares versions by the canary's coin.
 """
 
 import statistics

@@ -1,7 +1,7 @@
 """What to do with a running canary: counted conversations in, a decision with reasons out.
 
-Pure. Each rule compares a confidence bound that holds at all times (`sequential.py`) with its
-margin, so the decision may be taken as often as one likes:
+Pure. Each rule compares a confidence bound that holds at all times (`confidence_sequence.py`) with
+its margin, so the decision may be taken as often as one likes:
 
 - *harm* on any metric rolls back. The chance to do so to a canary that is no worse is
   `false_rollback` at most, split evenly over the metrics watched (Bonferroni).

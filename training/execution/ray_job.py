@@ -1,7 +1,7 @@
 """Jobs on the serving cluster, on resources that Ray sets apart from the replicas'.
 
 The only module of training that imports Ray. An actor, placed by Ray, holds the resources and runs
-the same process as a local job does (worker.py), so the adapter's bytes are the same. What the job
+the same process as a local job does (local.py), so the adapter's bytes are the same. What the job
 reads goes there, and the adapter comes back, through Ray's object store: machines need share no
 disk. Ray ends the actor with its caller, however that ends, and the process ends with the actor.
 """
