@@ -40,11 +40,13 @@ from serving.fallback.chain import Chains
 from serving.gateway import request
 from serving.gateway.exchange import Exchange
 from serving.gateway.inference import Inference
+from serving.untrusted_text import SpecialTokens
 
 logger = logging.getLogger(__name__)
 
 DRAIN_CHECK_S = 0.05
 CUT_S = 2.0
+_METRICS = frozenset({"/metrics", "/metrics/"})
 _CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
 # Who calls where authentication is off or not needed.
 _ANYONE = ApiKey.anonymous()
@@ -63,6 +65,7 @@ class Gateway:
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
+        special_tokens: The base's, which are broken up where they stand in a text.
         health: What the health page says.
         settings: The configuration.
         replica: This replica's name, stored with each interaction.
@@ -80,6 +83,7 @@ class Gateway:
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
+        special_tokens: SpecialTokens,
         health: Health,
         settings: Settings,
         replica: str,
@@ -97,6 +101,7 @@ class Gateway:
             journal=journal,
             prompts=prompts,
             sampling_fields=sampling_fields,
+            special_tokens=special_tokens,
             settings=settings,
             replica=replica,
         )
@@ -184,7 +189,7 @@ class Gateway:
         self, scope: Scope, receive: Receive, send: Send, path: str, key: ApiKey
     ) -> None:
         """Hand over to our own endpoints, or to the few of vLLM's that are safe to expose."""
-        if path.startswith("/metrics"):
+        if path in _METRICS:
             await self._engine_app(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
