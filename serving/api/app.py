@@ -5,7 +5,6 @@ coordinator, and shapes the answer. gateway.py has authenticated the caller and 
 `request.state.key`.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Annotated, Any, Literal
@@ -19,6 +18,7 @@ from starlette.exceptions import HTTPException
 from serving import errors
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
+from serving.api.arrival import Arrivals
 from serving.auth import ApiKey, Role
 from serving.capture.health import Health
 from serving.errors import (
@@ -30,11 +30,9 @@ from serving.errors import (
 )
 from serving.observability import metrics
 from serving.rollout.coordinator import RolloutResult
-from serving.store import feedback, interactions
+from serving.store import feedback
 from serving.store.database import Database
 from serving.store.records import AdapterVersion, FeedbackRecord, InteractionRecord
-
-DRAIN_WAIT_S = 3.0
 
 
 class FeedbackBody(BaseModel):
@@ -47,7 +45,7 @@ class FeedbackBody(BaseModel):
         None,
         min_length=1,
         max_length=128,
-        description="Idempotency key: sending the same again changes nothing. Default: the id.",
+        description="Idempotency key: sending the same again changes nothing; other content: 409.",
     )
     lob: str | None = Field(None, description="If given, must be the interaction's.")
     rating: float | Literal["up", "down"] | None = Field(
@@ -126,6 +124,7 @@ def build(
     """
     app = FastAPI(title="Switchboard", version="1", docs_url=None, redoc_url=None)
     started = int(time.time())
+    arrivals = Arrivals(db, health)
 
     @app.exception_handler(SwitchboardError)
     async def _ours(_: Request, exc: Exception) -> JSONResponse:
@@ -161,7 +160,7 @@ def build(
     @app.get("/v1/models")
     async def _models(request: Request) -> dict[str, Any]:
         key: ApiKey = request.state.key
-        data = [_model(base, None, started)]
+        data = [_model(base, None, started)] if key.allows_base else []
         lobs = sorted(adapters.table.lobs)
         data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
         try:
@@ -179,8 +178,8 @@ def build(
     @app.post("/v1/feedback")
     async def _feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
         key: ApiKey = request.state.key
-        _need(key, Role.SERVICE, Role.AGENT)
-        interaction = await _interaction(body.id)
+        _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
+        interaction = await arrivals.get(body.id, key)
         _scope(key, interaction, body.lob)
         record = FeedbackRecord(
             interaction_id=body.id,
@@ -194,7 +193,9 @@ def build(
             rejected=body.rejected,
             comment=body.comment,
         )
-        stored, created = await feedback.add(db, record)
+        stored, created = await feedback.add(
+            db, record, has_key=body.key is not None, reviews=key.allows(Role.REVIEWER)
+        )
         if created:
             metrics.FEEDBACK.labels(interaction.lob or "").inc()
         return {
@@ -206,8 +207,10 @@ def build(
 
     @app.get("/v1/interactions/{id}")
     async def _get_interaction(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
-        interaction = await _interaction(id)
-        _scope(request.state.key, interaction, None)
+        key: ApiKey = request.state.key
+        _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
+        interaction = await arrivals.get(id, key)
+        _scope(key, interaction, None)
         given = await feedback.for_interaction(db, id)
         return {
             "object": "interaction",
@@ -265,32 +268,7 @@ def build(
             "seconds": done.seconds,
         }
 
-    async def _interaction(id_: str) -> InteractionRecord:
-        """Look an interaction up, waiting for one that was answered a moment ago."""
-        found = await interactions.get(db, id_)
-        deadline = time.monotonic() + DRAIN_WAIT_S
-        while found is None and _is_recent(id_) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-            found = await interactions.get(db, id_)
-        if found is None:
-            if _is_recent(id_) and health.behind:
-                raise StoreUnavailable(
-                    f"The interaction {id_} may wait for the store, which was down. Try again."
-                )
-            raise NotFound(f"There is no interaction {id_}.", param="id")
-        return found
-
     return app
-
-
-def _is_recent(id_: str) -> bool:
-    """Whether an id that we gave (its first twelve hex digits are milliseconds) is fresh."""
-    _, _, tail = id_.replace("_", "-").partition("-")
-    try:
-        age_s = time.time() - int(tail[:12], 16) / 1e3
-    except ValueError:
-        return False
-    return len(tail) == 32 and -5 < age_s < 3600
 
 
 def _need(key: ApiKey, *roles: Role) -> None:
@@ -300,7 +278,11 @@ def _need(key: ApiKey, *roles: Role) -> None:
 
 
 def _scope(key: ApiKey, interaction: InteractionRecord, lob: str | None) -> None:
-    if interaction.lob and not key.allows_lob(interaction.lob):
+    if interaction.lob is None:
+        mine = interaction.key_id == (key.id or None)
+        if not mine and not (key.allows_base and key.allows(Role.REVIEWER)):
+            raise PermissionDenied("This interaction with the base model belongs to another key.")
+    elif not key.allows_lob(interaction.lob):
         raise PermissionDenied("This key does not cover the interaction's line of business.")
     if lob is not None and lob != interaction.lob:
         raise PermissionDenied(

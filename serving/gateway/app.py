@@ -10,6 +10,7 @@ import time
 
 from serving.adapters.manager import AdapterManager
 from serving.admission.fair_queue import Admission
+from serving.admission.key_rate import KeyRates
 from serving.asgi import (
     App,
     Disconnected,
@@ -93,6 +94,7 @@ class Gateway:
         self._keys = keys
         self._health = health
         self._settings = settings
+        self._rates = KeyRates(settings.limits, settings.replicas)
         self._inference = Inference(
             engine_app=engine_app,
             adapters=adapters,
@@ -116,6 +118,7 @@ class Gateway:
     def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
         """Answer by other settings from the next request on; they differ in what is light."""
         self._settings = settings
+        self._rates = KeyRates(settings.limits, settings.replicas)
         self._inference.configure(settings, prompts)
 
     async def drain(self, limit_s: float, *, refuse: bool) -> None:
@@ -183,6 +186,7 @@ class Gateway:
                 raise PermissionDenied("This key's roles do not cover inference.")
             await self._inference.answer(Exchange(scope, headers, receive, send, key))
         else:
+            self._rates.take(key)
             await self._pass(scope, receive, send, path, key)
 
     async def _pass(
