@@ -25,6 +25,8 @@ from serving.store.records import Record
 from serving.store.tables import ApiKeyRow
 
 ALL = "*"
+BASE = "@base"
+"""Among a key's lines of business: the base model by its own name. No line can be called so."""
 PREFIX = "sb-"
 SHOWN_CHARACTERS = 8
 PAUSE_S = 0.25
@@ -38,12 +40,13 @@ class Role(StrEnum):
 
     SERVICE = "service"
     AGENT = "agent"
+    REVIEWER = "reviewer"
     TRAINER = "trainer"
     ADMIN = "admin"
 
 
 class ApiKey(Record):
-    """A key without its secret; `lobs` is ("*",) where it covers every line of business."""
+    """A key without its secret; `lobs` is ("*",) where it covers every line and the base."""
 
     id: str
     name: str
@@ -76,6 +79,11 @@ class ApiKey(Record):
         """Whether the key covers this line of business."""
         return ALL in self.lobs or lob in self.lobs
 
+    @property
+    def allows_base(self) -> bool:
+        """Whether the key may ask the base model by its own name, beside any line of business."""
+        return ALL in self.lobs or BASE in self.lobs
+
     def valid(self, now: float) -> bool:
         """Whether the key is neither revoked nor expired at `now`, in seconds since the epoch."""
         return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
@@ -100,7 +108,8 @@ async def create(
         db: The store.
         name: Who or what it is for.
         roles: What it may be used for; at least one.
-        lobs: The lines of business that it covers; "*" is all of them.
+        lobs: The lines of business that it covers; "*" is all of them and the base, "@base" the
+            base model by its own name.
         expires_at: When it ends, in seconds since the epoch.
 
     Returns:

@@ -13,7 +13,10 @@ LINES_LIMIT = 300
 # A module without a test file of its own, and the tests that cover it.
 COVERED_BY = {
     "serving/admission/deadline.py": "tests/serving/gateway/test_cancellation.py",
+    "serving/admission/key_rate.py": "tests/serving/api/test_app.py",
     "serving/admission/lines.py": "tests/serving/admission/test_fair_queue.py",
+    "serving/api/arrival.py": "tests/serving/api/test_app.py",
+    "serving/api/bodies.py": "tests/serving/api/test_app.py",
     "serving/api/openapi.py": "tests/e2e/test_bad_input.py",
     "serving/cli.py": "tests/e2e/test_feedback_loop.py",
     "serving/cluster/coordinator_actor.py": "tests/e2e/test_kill.py",

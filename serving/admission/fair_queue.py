@@ -125,7 +125,7 @@ class Admission:
         self._take_token(line.bucket, now, lob, "lob_rate", lob or "The base model")
         if not line.present or now >= self._stale_at:
             self._update_caps(line, now)
-        claim = Claim(line, key, level, min(cost, line.cap), now)
+        claim = Claim(line, key, level, min(cost, self.places), now)
         if not self.waiting and self.inflight + claim.cost <= self.places and line.fits(claim.cost):
             self._admit(claim, now)
             return claim

@@ -51,11 +51,14 @@ class Priorities:
 
 
 def sequences(request: Mapping[str, Any]) -> int:
-    """How many sequences the engine runs for a request: its prompts times `n`."""
-    n = request.get("n")
+    """How many sequences the engine runs for a request: its prompts times `n`.
+
+    Args:
+        request: The body, whose types are checked.
+    """
     prompt = request.get("prompt")
     prompts = len(prompt) if isinstance(prompt, list) and not _tokens(prompt) else 1
-    return max(1, prompts) * (n if isinstance(n, int) and n > 0 else 1)
+    return max(1, prompts) * max(request.get("n") or 1, request.get("best_of") or 1)
 
 
 def _tokens(prompt: list[Any]) -> bool:

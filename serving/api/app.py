@@ -5,20 +5,20 @@ coordinator, and shapes the answer. gateway/app.py has authenticated the caller 
 `request.state.key`.
 """
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 from starlette.exceptions import HTTPException
 
 from serving import errors
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
+from serving.api.arrival import Arrivals
+from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBody
 from serving.auth import ApiKey, Role
 from serving.capture.health import Health
 from serving.errors import (
@@ -30,74 +30,9 @@ from serving.errors import (
 )
 from serving.observability import metrics
 from serving.rollout.result import RolloutResult
-from serving.store import feedback, interactions
+from serving.store import feedback
 from serving.store.database import Database
 from serving.store.records import AdapterVersion, FeedbackRecord, InteractionRecord
-
-DRAIN_WAIT_S = 3.0
-
-
-class FeedbackBody(BaseModel):
-    """What an agent's desktop sends about one response."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    id: str = Field(min_length=1, max_length=128, description="The response's own id.")
-    key: str | None = Field(
-        None,
-        min_length=1,
-        max_length=128,
-        description="Idempotency key: sending the same again changes nothing. Default: the id.",
-    )
-    lob: str | None = Field(None, description="If given, must be the interaction's.")
-    rating: float | Literal["up", "down"] | None = Field(
-        None, description="0 (useless) to 1 (perfect), or a thumb."
-    )
-    edit: str | None = Field(
-        None, max_length=100_000, description="The text that the agent finally used."
-    )
-    used: bool | None = Field(None, description="The agent used the output, edited or not.")
-    rejected: bool | None = Field(None, description="The agent discarded the output.")
-    comment: str | None = Field(None, max_length=10_000)
-
-    @model_validator(mode="after")
-    def _says_something(self) -> "FeedbackBody":
-        said = (self.rating, self.edit, self.used, self.rejected, self.comment)
-        if all(value is None for value in said):
-            raise ValueError("give at least one of rating, edit, used, rejected, comment")
-        if isinstance(self.rating, float) and not 0 <= self.rating <= 1:
-            raise ValueError("rating is from 0 to 1")
-        if self.used and self.rejected:
-            raise ValueError("used and rejected contradict each other")
-        return self
-
-
-class CanaryBody(BaseModel):
-    """How much of a line of business's conversations a canary answers."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    share: float = Field(gt=0, lt=1)
-    force: bool = False
-
-
-class PromoteBody(BaseModel):
-    """Options of a promotion."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    force: bool = Field(False, description="Promote a version that the gate rejected.")
-
-
-class RollbackBody(BaseModel):
-    """What a rollback is meant to end."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    canary: str | None = Field(
-        None, description="Stop this canary only; 409 if it has ended, and nothing changes."
-    )
-
 
 Rollouts = Callable[[str, dict[str, Any]], Awaitable[RolloutResult]]
 """Runs `promote`, `canary` or `rollback` on the cluster's coordinator."""
@@ -126,6 +61,7 @@ def build(
     """
     app = FastAPI(title="Switchboard", version="1", docs_url=None, redoc_url=None)
     started = int(time.time())
+    arrivals = Arrivals(db, health)
 
     @app.exception_handler(SwitchboardError)
     async def _ours(_: Request, exc: Exception) -> JSONResponse:
@@ -161,7 +97,7 @@ def build(
     @app.get("/v1/models")
     async def _models(request: Request) -> dict[str, Any]:
         key: ApiKey = request.state.key
-        data = [_model(base, None, started)]
+        data = [_model(base, None, started)] if key.allows_base else []
         lobs = sorted(adapters.table.lobs)
         data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
         try:
@@ -179,8 +115,8 @@ def build(
     @app.post("/v1/feedback")
     async def _feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
         key: ApiKey = request.state.key
-        _need(key, Role.SERVICE, Role.AGENT)
-        interaction = await _interaction(body.id)
+        _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
+        interaction = await arrivals.get(body.id, key)
         _scope(key, interaction, body.lob)
         record = FeedbackRecord(
             interaction_id=body.id,
@@ -194,7 +130,9 @@ def build(
             rejected=body.rejected,
             comment=body.comment,
         )
-        stored, created = await feedback.add(db, record)
+        stored, created = await feedback.add(
+            db, record, has_key=body.key is not None, reviews=key.allows(Role.REVIEWER)
+        )
         if created:
             metrics.FEEDBACK.labels(interaction.lob or "").inc()
         return {
@@ -206,8 +144,10 @@ def build(
 
     @app.get("/v1/interactions/{id}")
     async def _get_interaction(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
-        interaction = await _interaction(id)
-        _scope(request.state.key, interaction, None)
+        key: ApiKey = request.state.key
+        _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
+        interaction = await arrivals.get(id, key)
+        _scope(key, interaction, None)
         given = await feedback.for_interaction(db, id)
         return {
             "object": "interaction",
@@ -265,32 +205,7 @@ def build(
             "seconds": done.seconds,
         }
 
-    async def _interaction(id_: str) -> InteractionRecord:
-        """Look an interaction up, waiting for one that was answered a moment ago."""
-        found = await interactions.get(db, id_)
-        deadline = time.monotonic() + DRAIN_WAIT_S
-        while found is None and _is_recent(id_) and time.monotonic() < deadline:
-            await asyncio.sleep(0.02)
-            found = await interactions.get(db, id_)
-        if found is None:
-            if _is_recent(id_) and health.behind:
-                raise StoreUnavailable(
-                    f"The interaction {id_} may wait for the store, which was down. Try again."
-                )
-            raise NotFound(f"There is no interaction {id_}.", param="id")
-        return found
-
     return app
-
-
-def _is_recent(id_: str) -> bool:
-    """Whether an id that we gave (its first twelve hex digits are milliseconds) is fresh."""
-    _, _, tail = id_.replace("_", "-").partition("-")
-    try:
-        age_s = time.time() - int(tail[:12], 16) / 1e3
-    except ValueError:
-        return False
-    return len(tail) == 32 and -5 < age_s < 3600
 
 
 def _need(key: ApiKey, *roles: Role) -> None:
@@ -300,7 +215,11 @@ def _need(key: ApiKey, *roles: Role) -> None:
 
 
 def _scope(key: ApiKey, interaction: InteractionRecord, lob: str | None) -> None:
-    if interaction.lob and not key.allows_lob(interaction.lob):
+    if interaction.lob is None:
+        mine = interaction.key_id == (key.id or None)
+        if not mine and not (key.allows_base and key.allows(Role.REVIEWER)):
+            raise PermissionDenied("This interaction with the base model belongs to another key.")
+    elif not key.allows_lob(interaction.lob):
         raise PermissionDenied("This key does not cover the interaction's line of business.")
     if lob is not None and lob != interaction.lob:
         raise PermissionDenied(

@@ -172,6 +172,7 @@ async def start(
         journal=journal,
         prompts=prompts.parse(revision.prompts, settings.lobs),
         sampling_fields=engine_module.chat_fields(),
+        special_tokens=engine.special_tokens(),
         health=health,
         settings=settings,
         replica=name,

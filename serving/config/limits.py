@@ -36,6 +36,11 @@ class KeyLimits(Section):
     requests_per_minute: float | None = Field(
         None, gt=0, description="Rate over all replicas; checked before the body is read."
     )
+    own_calls_per_minute: float | None = Field(
+        6000.0,
+        gt=0,
+        description="The same for Switchboard's own endpoints: feedback, interactions, …",
+    )
 
 
 class GrammarLimits(Section):

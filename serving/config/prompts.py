@@ -2,7 +2,8 @@
 
 A prompt is a file ``<lob>/<task>.jinja``, or ``default/<task>.jinja`` where a line of business has
 none of its own. Its blocks ``system`` and ``user`` become the chat messages; an empty block is left
-out. The variables are `turns` (each with `.role` and `.text`), `lob`, `task`, the line's
+out. The variables are `turns` (each with `.role` and `.text`, whose lines after the first begin
+with ``| ``), `lob`, `task`, the line's
 `description` and `guidelines` (text, may be empty) and `fields` (name to description; empty for
 free text). What was sent is known later by the prompt's name and the hash
 of its text, which every interaction stores.
@@ -10,13 +11,14 @@ of its text, which every interaction stores.
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from serving import untrusted_text
 from serving.errors import ConfigError
 
 Task = Literal["suggestion", "summary"]
@@ -52,12 +54,17 @@ class Prompt:
         description: str = "",
         guidelines: str = "",
     ) -> list[dict[str, str]]:
-        """Return the chat messages for a conversation: `[{"role", "content"}, …]`."""
+        """Return the chat messages for a conversation: `[{"role", "content"}, …]`.
+
+        A turn's further lines are marked, so that none can pass for a turn of somebody else's.
+        """
         context = self.template.new_context(
             {
                 "lob": lob,
                 "task": task,
-                "turns": turns,
+                "turns": [
+                    replace(turn, text=untrusted_text.continued(turn.text)) for turn in turns
+                ],
                 "fields": fields,
                 "description": description,
                 "guidelines": guidelines.strip(),

@@ -56,6 +56,13 @@ class Settings(Section):
         "",
         description="Ray cluster to join: auto or HOST:6379. Empty: RAY_ADDRESS, or its own.",
     )
+    media_hosts: list[str] = Field(
+        default_factory=list,
+        description=(
+            "Hosts from which a multimodal model may fetch the images, audio and video that a "
+            "request names; `data:` is those in the request itself. Empty: text only."
+        ),
+    )
     prompts: Path = Field(
         Path(__file__).with_name("default_prompts"),
         description="Folder of the Jinja prompts. Default: the package's own, for instruct models.",

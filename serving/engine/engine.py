@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 # No phone home from a self-hosted server.
 os.environ.setdefault("VLLM_NO_USAGE_STATS", "1")
 os.environ.setdefault("DO_NOT_TRACK", "1")
+# A host that may be asked for media must not lead the server to another one.
+os.environ.setdefault("VLLM_MEDIA_URL_ALLOW_REDIRECTS", "0")
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
@@ -40,6 +42,7 @@ from serving.engine import args as engine_keys
 from serving.engine import checkpoint, hardware, process, sizing
 from serving.engine import fault as engine_fault
 from serving.errors import ConfigError, SwitchboardError, Unavailable
+from serving.untrusted_text import SpecialTokens
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank accepts
 READY_TTL_S = 2.0
@@ -86,6 +89,7 @@ def flags(settings: Settings) -> list[str]:
         "max_lora_rank": rank,
         "disable_uvicorn_access_log": True,
         "scheduling_policy": "priority",  # equal priorities go first come, first served
+        **({"allowed_media_domains": list(settings.media_hosts)} if settings.media_hosts else {}),
         **settings.engine,
     }
     outputs = values.get("structured_outputs_config") or {}
@@ -140,6 +144,10 @@ class Engine:
     def max_num_seqs(self) -> int:
         """Sequences that a batch holds at most."""
         return int(self._client.vllm_config.scheduler_config.max_num_seqs)
+
+    def special_tokens(self) -> SpecialTokens:
+        """The base's tokenizer's own."""
+        return SpecialTokens.of(self._client.renderer.tokenizer)
 
     @classmethod
     async def start(cls, settings: Settings) -> "Engine":

@@ -6,17 +6,6 @@ from typing import Any
 from serving.asgi import Headers, Scope
 from serving.capture.interaction import Capture
 
-_REPLACED_HEADERS = frozenset(
-    {
-        b"x-request-id",
-        b"content-length",
-        b"content-type",
-        b"authorization",
-        b"transfer-encoding",
-        b"x-vllm-priority",  # it would go before the body's `priority`, which we check
-    }
-)
-
 
 @dataclass(slots=True)
 class EngineRequest:
@@ -27,7 +16,7 @@ class EngineRequest:
         body: Its JSON object; `model` is set to each version asked.
         capture: What is recorded of the answer; `capture.request` is the body as last sent.
         scope: The client's ASGI scope.
-        headers: The client's headers.
+        headers: The client's headers that vLLM may see.
         request_id: Becomes the response's id, behind its prefix.
     """
 
@@ -40,15 +29,13 @@ class EngineRequest:
 
     def asgi_scope(self, body: bytes) -> Scope:
         """The scope that vLLM sees for a body: our request id, no credentials."""
-        kept = [
-            (name, value) for name, value in self.headers.items() if name not in _REPLACED_HEADERS
-        ]
         return {
             **self.scope,
             "path": self.path,
             "raw_path": self.path.encode(),
+            "query_string": b"",
             "headers": [
-                *kept,
+                *self.headers.items(),
                 (b"content-type", b"application/json"),  # it was parsed; `curl -d` says otherwise
                 (b"x-request-id", self.request_id.encode()),
                 (b"content-length", str(len(body)).encode()),

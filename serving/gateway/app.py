@@ -10,6 +10,7 @@ import time
 
 from serving.adapters.manager import AdapterManager
 from serving.admission.fair_queue import Admission
+from serving.admission.key_rate import KeyRates
 from serving.asgi import (
     App,
     Disconnected,
@@ -40,11 +41,13 @@ from serving.fallback.chain import Chains
 from serving.gateway import request
 from serving.gateway.exchange import Exchange
 from serving.gateway.inference import Inference
+from serving.untrusted_text import SpecialTokens
 
 logger = logging.getLogger(__name__)
 
 DRAIN_CHECK_S = 0.05
 CUT_S = 2.0
+_METRICS = frozenset({"/metrics", "/metrics/"})
 _CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
 # Who calls where authentication is off or not needed.
 _ANYONE = ApiKey.anonymous()
@@ -63,6 +66,7 @@ class Gateway:
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
+        special_tokens: The base's, which are broken up where they stand in a text.
         health: What the health page says.
         settings: The configuration.
         replica: This replica's name, stored with each interaction.
@@ -80,6 +84,7 @@ class Gateway:
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
+        special_tokens: SpecialTokens,
         health: Health,
         settings: Settings,
         replica: str,
@@ -89,6 +94,7 @@ class Gateway:
         self._keys = keys
         self._health = health
         self._settings = settings
+        self._rates = KeyRates(settings.limits, settings.replicas)
         self._inference = Inference(
             engine_app=engine_app,
             adapters=adapters,
@@ -97,6 +103,7 @@ class Gateway:
             journal=journal,
             prompts=prompts,
             sampling_fields=sampling_fields,
+            special_tokens=special_tokens,
             settings=settings,
             replica=replica,
         )
@@ -111,6 +118,7 @@ class Gateway:
     def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
         """Answer by other settings from the next request on; they differ in what is light."""
         self._settings = settings
+        self._rates = KeyRates(settings.limits, settings.replicas)
         self._inference.configure(settings, prompts)
 
     async def drain(self, limit_s: float, *, refuse: bool) -> None:
@@ -178,13 +186,14 @@ class Gateway:
                 raise PermissionDenied("This key's roles do not cover inference.")
             await self._inference.answer(Exchange(scope, headers, receive, send, key))
         else:
+            self._rates.take(key)
             await self._pass(scope, receive, send, path, key)
 
     async def _pass(
         self, scope: Scope, receive: Receive, send: Send, path: str, key: ApiKey
     ) -> None:
         """Hand over to our own endpoints, or to the few of vLLM's that are safe to expose."""
-        if path.startswith("/metrics"):
+        if path in _METRICS:
             await self._engine_app(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])

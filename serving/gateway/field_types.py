@@ -1,17 +1,62 @@
-"""Types that vLLM's own validators take for granted: other ones would end in a 500."""
+"""Types of the fields by which we decide, or that vLLM's own validators take for granted.
+
+vLLM converts where it can: `"n": "16384"` is 16384 to it. What we count, route or record by must
+be what vLLM will read, so these fields are taken in their own type only.
+"""
 
 from typing import Any
 
 from serving.errors import InvalidRequest
 
+_INTEGERS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens", "priority")
+_COUNTS = ("n", "best_of")
+_OBJECTS = ("structured_outputs", "stream_options", "response_format")
+_TEXTS = ("model", "user", "instructions")
+_SWITCHES = ("stream", "store", "echo", "ignore_eos")
+
 
 def check(request: dict[str, Any]) -> None:
-    """Check a request to the engine.
+    """Check a request to the engine; null is as good as absent, except for `messages`.
 
     Raises:
-        InvalidRequest: A field is not what vLLM expects before it validates it.
+        InvalidRequest: A field has another type; names it.
     """
-    if not isinstance(request.get("structured_outputs"), dict | None):
-        raise InvalidRequest("`structured_outputs` must be an object.", param="structured_outputs")
+    for name in _INTEGERS + _COUNTS:
+        value = request.get(name)
+        if value is not None and not _is_integer(value):
+            raise InvalidRequest(f"`{name}` must be an integer.", param=name)
+        if value is not None and name in _COUNTS and value < 1:
+            raise InvalidRequest(f"`{name}` must be at least 1.", param=name)
+    for names, kind, noun in (
+        (_OBJECTS, dict, "an object"),
+        (_TEXTS, str, "a string"),
+        (_SWITCHES, bool, "true or false"),
+    ):
+        for name in names:
+            if not isinstance(request.get(name), kind | None):
+                raise InvalidRequest(f"`{name}` must be {noun}.", param=name)
     if not isinstance(request.get("messages", []), list):
         raise InvalidRequest("`messages` must be a list.", param="messages")
+    if not isinstance(request.get("input"), str | list | None):
+        raise InvalidRequest("`input` must be a text or a list.", param="input")
+    _check_prompt(request.get("prompt"))
+
+
+def _check_prompt(prompt: Any) -> None:
+    """A text, its tokens, or a list of either; never a mixture, which cannot be counted."""
+    if prompt is None or isinstance(prompt, str):
+        return
+    if isinstance(prompt, list) and (
+        all(map(_is_integer, prompt))
+        or all(isinstance(one, str) for one in prompt)
+        or all(isinstance(one, list) and all(map(_is_integer, one)) for one in prompt)
+    ):
+        return
+    raise InvalidRequest(
+        "`prompt` must be a text, a list of tokens, or a list of texts or of lists of tokens.",
+        param="prompt",
+    )
+
+
+def _is_integer(value: Any) -> bool:
+    return type(value) is int

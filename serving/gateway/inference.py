@@ -17,19 +17,23 @@ from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities, sequences
 from serving.admission.slot import AdmissionSlot
 from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_body
-from serving.auth import Role
+from serving.auth import BASE, Role
 from serving.capture import Journal
 from serving.capture.interaction import Capture
 from serving.config.prompts import Prompt, Task
 from serving.config.settings import Settings
-from serving.errors import PermissionDenied
+from serving.errors import InvalidRequest, PermissionDenied
 from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway import cancellation, field_types, grammar_limits, tasks
+from serving.gateway import allowed_fields, cancellation, field_types, grammar_limits, media, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.observability import metrics
+from serving.untrusted_text import SpecialTokens
+
+# What a chat template renders. A completion's prompt is raw: its caller writes the form, too.
+_TEMPLATED = frozenset({"messages", "input", "instructions", "tools", "chat_template_kwargs"})
 
 
 class Inference:
@@ -43,6 +47,7 @@ class Inference:
         journal: Where interactions become durable.
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
+        special_tokens: The base's, which are broken up where they stand in a text.
         settings: The configuration.
         replica: This replica's name, stored with each interaction.
     """
@@ -57,6 +62,7 @@ class Inference:
         journal: Journal,
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
+        special_tokens: SpecialTokens,
         settings: Settings,
         replica: str,
     ) -> None:
@@ -67,6 +73,7 @@ class Inference:
         self._journal = journal
         self._prompts = prompts
         self._sampling_fields = sampling_fields
+        self._special_tokens = special_tokens
         self._settings = settings
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
@@ -89,7 +96,7 @@ class Inference:
             await self._parse(exchange)
             await self._authorize(exchange)
             priority = await self._admit(exchange, slot)
-            exchange.target = self._adapters.table.resolve(exchange.request.model, exchange.unit)
+            self._route(exchange)
             body, prompt = self._engine_body(exchange, priority)
             await self._ask(exchange, body, prompt, slot)
 
@@ -98,6 +105,7 @@ class Inference:
         body = await read_body(exchange.headers, exchange.receive, settings.http.body_limit_bytes)
         sent = json_object(body)
         field_types.check(sent)
+        media.check(sent, settings.media_hosts)
         grammar_limits.check(sent, settings.limits.grammars)
         asked = exchange.request = inquiry.read(
             exchange.scope["path"],
@@ -114,11 +122,19 @@ class Inference:
     async def _authorize(self, exchange: Exchange) -> None:
         """Check the line of business, and the state of a version that the client pinned.
 
-        Versions that the gate has not passed answer only those who train and administer.
+        The base asked by its own name is a grant of its own; where it answers a task, or for a line
+        that has no version yet, it is the line's. Versions that the gate has not passed answer only
+        those who train and administer.
         """
         key, model = exchange.key, exchange.request.model
         if exchange.lob and not key.allows_lob(exchange.lob):
             raise PermissionDenied(f"This key does not cover {exchange.lob}.", param="model")
+        if exchange.lob is None and not key.allows_base:
+            raise PermissionDenied(
+                f"This key does not cover {model} by its own name: ask a line of business, or make "
+                f"a key with `--lob {BASE}`.",
+                param="model",
+            )
         table = self._adapters.table
         if not table.pins(model) or model in table.serving() or key.allows(Role.TRAINER):
             return
@@ -135,8 +151,31 @@ class Inference:
         trusted = exchange.key.allows(Role.TRAINER)
         priority = self._priorities.of(asked.task, asked.sent.get("priority"), trusted=trusted)
         level = self._priorities.level(priority)
-        await slot.enter(exchange.lob or "", level, sequences(asked.sent), exchange.deadline)
+        await slot.enter(exchange.lob or "", level, self._sequences(exchange), exchange.deadline)
         return priority
+
+    def _sequences(self, exchange: Exchange) -> int:
+        """The places that a request takes; refused if it takes more than there are."""
+        asked, sent = exchange.request, exchange.request.sent
+        if asked.of_task is not None:
+            lob = self._settings.lobs[asked.of_task.lob]
+            sent = {**tasks.defaults(tasks.PATHS[asked.endpoint], lob), **sent}
+        wanted = sequences(sent)
+        if wanted > self._admission.places:
+            raise InvalidRequest(
+                f"The request asks for {wanted} answers at once; at most "
+                f"{self._admission.places} are given.",
+                param="prompt" if isinstance(sent.get("prompt"), list) else "n",
+            )
+        return wanted
+
+    def _route(self, exchange: Exchange) -> None:
+        """Choose the version, which must be of the line that was authorized, or the base."""
+        target = self._adapters.table.resolve(exchange.request.model, exchange.unit)
+        answers = target.version.partition("@")[0] if "@" in target.version else None
+        if {target.lob, answers} - {None, exchange.lob}:
+            raise PermissionDenied(f"{target.version} is not of {exchange.lob}.", param="model")
+        exchange.target = target
 
     def _engine_body(
         self, exchange: Exchange, priority: int
@@ -148,11 +187,14 @@ class Inference:
             task, lob = tasks.PATHS[asked.endpoint], asked.of_task.lob
             prompt = self._prompts[lob, task]
             body = tasks.chat_body(task, asked.of_task, prompt, self._settings.lobs[lob])
+        for field in _TEMPLATED & body.keys():
+            body[field] = self._special_tokens.broken_in(body[field])
         if self._schedules and (priority or "priority" in body):
             body["priority"] = priority
         body["model"] = exchange.target.version
         if asked.engine_path == inquiry.RESPONSES:
             body["request_id"] = exchange.response_id
+            body["store"] = False  # vLLM would keep it for whoever knows its id
         return body, prompt
 
     async def _ask(
@@ -180,7 +222,12 @@ class Inference:
             clock=exchange.clock,
         )
         request = EngineRequest(
-            asked.engine_path, body, capture, exchange.scope, exchange.headers, exchange.id
+            asked.engine_path,
+            body,
+            capture,
+            exchange.scope,
+            allowed_fields.headers(exchange.headers),
+            exchange.id,
         )
         answer = ResponseWriter(
             exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s

@@ -10,7 +10,7 @@ from typing import Any
 
 from serving.config.lobs import Lob
 from serving.errors import InvalidRequest
-from serving.gateway import tasks
+from serving.gateway import allowed_fields, tasks
 from serving.gateway.tasks import TaskRequest
 
 RESPONSES = "/v1/responses"
@@ -73,10 +73,10 @@ def read(
         sampling_fields: Chat-completion fields that task requests may set.
 
     Raises:
-        InvalidRequest: `model`, or a field of a task request, is wrong; names it.
+        InvalidRequest: A field is wrong, unknown or not allowed; names it.
     """
     if endpoint in tasks.PATHS:
-        asked = tasks.parse(sent, lobs, sampling_fields)
+        asked = tasks.parse(sent, lobs, sampling_fields, base)
         return InferenceRequest(
             endpoint=endpoint,
             engine_path=_CHAT,
@@ -89,6 +89,7 @@ def read(
             sent=sent,
             of_task=asked,
         )
+    allowed_fields.check(endpoint, sent)
     task, prefix = _ENGINE[endpoint]
     model = sent.get("model") or base
     if not isinstance(model, str):

@@ -12,12 +12,14 @@ from typing import Any
 from serving.config.lobs import Lob
 from serving.config.prompts import Prompt, Task, Turn
 from serving.errors import InvalidRequest
+from serving.gateway import allowed_fields
 
 PATHS: dict[str, Task] = {"/v1/suggestions": "suggestion", "/v1/summaries": "summary"}
 MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512}
 TURNS_LIMIT = 10_000
 _OWN = frozenset({"lob", "model", "conversation", "conversation_id", "structured"})
-_MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs", "request_id"})
+_ALLOWED = allowed_fields.FIELDS["/v1/chat/completions"]
+_MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,14 +38,15 @@ class TaskRequest:
 
 
 def parse(
-    body: Mapping[str, Any], lobs: Mapping[str, Lob], sampling_fields: frozenset[str]
+    body: Mapping[str, Any], lobs: Mapping[str, Lob], sampling_fields: frozenset[str], base: str
 ) -> TaskRequest:
     """Check the body of a task request.
 
     Args:
         body: The JSON object sent.
         lobs: The configured lines of business.
-        sampling_fields: Names of the engine's chat-completion fields, which pass through.
+        sampling_fields: Names of the engine's chat-completion fields; those that are allowed pass.
+        base: The served name of the base model, which a task may ask instead of its line's version.
 
     Raises:
         InvalidRequest: A field is missing, unknown or of the wrong type; names it.
@@ -55,8 +58,10 @@ def parse(
     if not isinstance(lob, str) or lob not in lobs:
         known = ", ".join(sorted(lobs))
         raise InvalidRequest(f"`lob` must name a line of business: {known}.", param="lob")
-    if model and "@" in model and model.partition("@")[0] != lob:
-        raise InvalidRequest(f"`model` {model} is not a version of {lob}.", param="model")
+    if model and model not in {lob, base} and model.partition("@")[0] != lob:
+        raise InvalidRequest(
+            f"`model` {model[:64]} is neither {lob}, a version of it, nor {base}.", param="model"
+        )
     conversation_id = body.get("conversation_id")
     if conversation_id is not None and not isinstance(conversation_id, str):
         raise InvalidRequest("`conversation_id` must be a string.", param="conversation_id")
@@ -65,8 +70,9 @@ def parse(
         raise InvalidRequest("`structured` must be true or false.", param="structured")
     sampling = {key: value for key, value in body.items() if key not in _OWN}
     for key in sampling:
-        if key not in sampling_fields or key in _MADE_BY_US:
-            raise InvalidRequest(f"Unknown field `{key}`.", param=key)
+        if key not in sampling_fields & _ALLOWED or key in _MADE_BY_US:
+            raise allowed_fields.unknown(key)
+    allowed_fields.check_values(sampling)
     return TaskRequest(
         lob, model or lob, _turns(body.get("conversation")), conversation_id, structured, sampling
     )
@@ -125,7 +131,6 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
             "type": "json_schema",
             "json_schema": {"name": f"{request.lob}_summary", "schema": schema(fields)},
         }
-    defaults = lob.summary_defaults if task == "summary" else lob.suggestion_defaults
     messages = prompt.render(
         lob=request.lob,
         task=task,
@@ -136,10 +141,16 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     )
     # The same conversation, the same text, unless somebody asks for more; and a small model that
     # finds no end must not hold its place up to the end of the context.
+    asked = {**defaults(task, lob), **request.sampling}
     ours: dict[str, Any] = {"temperature": 0}
-    if "max_completion_tokens" not in {**defaults, **request.sampling}:
+    if "max_completion_tokens" not in asked:
         ours["max_tokens"] = MAX_TOKENS[task]
-    return {**ours, **defaults, **request.sampling, **body, "messages": messages}
+    return {**ours, **asked, **body, "messages": messages}
+
+
+def defaults(task: Task, lob: Lob) -> dict[str, Any]:
+    """A line's sampling defaults of a task."""
+    return lob.summary_defaults if task == "summary" else lob.suggestion_defaults
 
 
 def schema(fields: Mapping[str, str]) -> dict[str, Any]:

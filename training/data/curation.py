@@ -29,7 +29,7 @@ from training.data.splits import NOTHING, Mark, Past
 from training.errors import TooLittleData
 from training.recipe.curation import CurationConfig
 
-VERSION = 2
+VERSION = 3
 """Raised with every change that makes other examples from the same feedback and rules."""
 
 Keep = Callable[[InteractionRecord, Verdict, CurationConfig], bool]
@@ -116,6 +116,9 @@ def curate(
         kept = [(i, said) for i, said in candidates if keep(i, said, rules)]
         counts.append(FilterCount(name, len(kept), len(candidates) - len(kept)))
         candidates = kept
+    kept = sampling.capped_keys(candidates, rules.key_share, rules.min_examples)
+    counts.append(FilterCount("a share of each key", len(kept), len(candidates) - len(kept)))
+    candidates = kept
     examples = [
         example(interaction, said, source)
         for interaction, said in candidates

@@ -49,7 +49,8 @@ class Example:
         target: The agent's final text.
         response_format: OpenAI's `response_format`, if the request constrained the output.
         max_tokens: The request's own limit on the output, if it set one.
-        agent: Who gave the feedback, as a short hash: `user` of the request, else the API key.
+        agent: Who gave the feedback, as a short hash: the request's `user` with its API key,
+            else the key that gave it.
     """
 
     interaction_id: str
@@ -151,7 +152,9 @@ def example(interaction: InteractionRecord, said: Verdict, source: Source) -> Ex
     request = interaction.request
     response_format = request.get("response_format")
     max_tokens = request.get("max_completion_tokens") or request.get("max_tokens")
-    agent = str(request.get("user") or said.key_id)
+    # With the key that asked: a key names its own agents only, never another's.
+    user = request.get("user")
+    agent = f"{interaction.key_id or ''}/{user}" if user else said.key_id
     return Example(
         interaction_id=interaction.id,
         conversation_id=conversation(interaction),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from serving.untrusted_text import SpecialTokens
 from training.data import dataset
 from training.errors import TooLittleData
 from training.recipe.methods import Dpo, Kto
@@ -72,7 +73,8 @@ def fitting(
         tokens_key: Where a row's tokens, of all its answers, are put.
     """
     kept: list[Row] = []
-    for row in rows:
+    special = SpecialTokens.of(tokenizer)
+    for row in map(special.broken_in, rows):
         lengths = [
             len(
                 tokenizer.apply_chat_template(row["prompt"] + row[name], return_dict=True)[

@@ -140,7 +140,7 @@ def sources(labelled: Iterable[LabelledInteraction]) -> dict[str, Any]:
 
 _INTERACTION = {
     *("id", "created_at", "task", "version", "messages", "output", "finish_reason"),
-    *("conversation_id", "turn_position", "status"),
+    *("conversation_id", "turn_position", "status", "key_id"),
 }
 _REQUEST = ("response_format", "max_completion_tokens", "max_tokens", "user")
 _FEEDBACK = {"id", "created_at", "key_id", "rating", "edit", "used", "rejected"}

@@ -12,10 +12,12 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
-from training.data.examples import Example
+from serving.store.records import InteractionRecord
+from training.data.examples import Example, Verdict
 from training.recipe.curation import CurationConfig
 
 DAY_S = 86_400.0
+Judged = tuple[InteractionRecord, Verdict]
 LONGEST_FORMULA_WORDS = 14
 
 _FORMULA = re.compile(
@@ -74,13 +76,42 @@ def capped(examples: Sequence[Example], share: float, floor: int) -> list[Exampl
     if len(counts) * share <= 1:
         return list(examples)
     unknown = len(examples) - counts.total()
-    cap = max(counts.values())
-    while cap > floor and cap > share * (unknown + sum(min(n, cap) for n in counts.values())):
-        cap -= 1
+    cap = _cap(counts, share, floor, unknown)
     out = list(examples)
     for agent in sorted(agent for agent, count in counts.items() if count > cap):
         out = _without(out, [e for e in out if e.agent == agent], cap)
     return out
+
+
+def capped_keys(items: Sequence[Judged], share: float, floor: int) -> list[Judged]:
+    """Keep no more of what any one API key judged than a share of all that stays.
+
+    Whoever holds a key can so decide only a part of what a model learns, however many names of
+    agents it sends. With too few keys there is nothing to balance, as in `capped`.
+
+    Args:
+        items: Interactions with what was said of them.
+        share: Largest share of one key.
+        floor: No key is cut below this many.
+    """
+    counts = Counter(said.key_id for _, said in items)
+    if len(counts) * share <= 1:
+        return list(items)
+    cap = _cap(counts, share, floor, unknown=0)
+    dropped: set[str] = set()
+    for key in sorted(key for key, count in counts.items() if count > cap):
+        mine = sorted(
+            (i.id for i, said in items if said.key_id == key), key=lambda id_: (rank(id_), id_)
+        )
+        dropped |= set(mine[cap:])
+    return [(i, said) for i, said in items if i.id not in dropped]
+
+
+def _cap(counts: Counter[str], share: float, floor: int, unknown: int) -> int:
+    cap = max(counts.values())
+    while cap > floor and cap > share * (unknown + sum(min(n, cap) for n in counts.values())):
+        cap -= 1
+    return cap
 
 
 def with_replay(examples: Sequence[Example], rules: CurationConfig) -> list[Example]:

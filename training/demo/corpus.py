@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
+from serving import untrusted_text
 from training.demo.dialog_files import Dialog, Turn
 from training.demo.dialogs import LOBS, make_dialogs
 
@@ -46,7 +47,8 @@ def render_prompt(task: str, turns: Sequence[Turn], fields: Mapping[str, str]) -
         The non-empty blocks among `system` and `user`, stripped, in that order.
     """
     template = _environment().get_template(f"{task}.jinja")
-    context = template.new_context({"turns": turns, "lob": "", "task": task, "fields": fields})
+    marked = [t.model_copy(update={"text": untrusted_text.continued(t.text)}) for t in turns]
+    context = template.new_context({"turns": marked, "lob": "", "task": task, "fields": fields})
     blocks = {name: "".join(block(context)).strip() for name, block in template.blocks.items()}
     return [
         {"role": role, "content": blocks[role]} for role in ("system", "user") if blocks.get(role)

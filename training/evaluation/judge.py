@@ -10,7 +10,7 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ import jinja2
 import openai
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from serving import untrusted_text
 from training.data.examples import Message
 from training.errors import EvaluationFailed, RecipeError
 from training.evaluation import verdicts
@@ -64,6 +65,9 @@ class Template:
     def render(self, pair: Pair, *, swapped: bool = False) -> list[dict[str, str]]:
         """Return the chat messages that ask about a pair.
 
+        The lines of both texts, and the further lines of a message, are marked: none can pass for
+        the form around it.
+
         Args:
             pair: The texts.
             swapped: Whether right is shown as A.
@@ -72,8 +76,14 @@ class Template:
             jinja2.TemplateError: The source does not fit.
         """
         a, b = (pair.right, pair.left) if swapped else (pair.left, pair.right)
+        seen = [replace(m, content=untrusted_text.continued(m.content)) for m in pair.messages]
         context = self._parsed.new_context(
-            {"task": pair.task, "messages": pair.messages, "a": a, "b": b}
+            {
+                "task": pair.task,
+                "messages": seen,
+                "a": untrusted_text.quoted(a),
+                "b": untrusted_text.quoted(b),
+            }
         )
         found = {
             name: "".join(block(context)).strip() for name, block in self._parsed.blocks.items()

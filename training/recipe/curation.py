@@ -46,6 +46,13 @@ class CurationConfig(RecipeSection):
         le=1,
         description="Most that one agent gives of the training examples; 1 sets no limit.",
     )
+    key_share: float = Field(
+        0.5,
+        gt=0,
+        le=1,
+        description="Most that one API key's feedback gives of the usable interactions; 1 sets no "
+        "limit.",
+    )
     recent_days: float = Field(
         90,
         gt=0,

@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from serving.untrusted_text import SpecialTokens
 from training.errors import FineTuneFailed
 from training.trainers import common
 from training.trainers.common import TOKENS, Rows, StageContext
@@ -49,9 +50,10 @@ def _rows(setting: StageContext, tokenizer: Any) -> Rows:
     one is left out whole.
     """
     rows, too_long, ends = [], 0, False
+    special = SpecialTokens.of(tokenizer)
     with Path(setting.job.train_file).open(encoding="utf-8") as lines:
         for line in lines:
-            row = json.loads(line)
+            row = special.broken_in(json.loads(line))
             ids = tokenizer.apply_chat_template(
                 row["prompt"] + row["completion"], return_dict=True
             )["input_ids"]

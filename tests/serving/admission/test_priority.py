@@ -47,8 +47,8 @@ def test_any_priority_falls_into_a_configured_level(priority: int, level: int) -
     [
         ({}, 1),
         ({"n": 4}, 4),
-        ({"n": "4"}, 1),
-        ({"n": 0}, 1),
+        ({"n": None}, 1),
+        ({"n": 2, "best_of": 5}, 5),
         ({"prompt": "hello"}, 1),
         ({"prompt": [1, 2, 3]}, 1),
         ({"prompt": ["a", "b"], "n": 3}, 6),

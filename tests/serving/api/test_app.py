@@ -10,6 +10,7 @@ import pytest
 
 from serving.adapters.registry import Registry
 from serving.api import app as api
+from serving.api import arrival
 from serving.auth import ApiKey
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
@@ -77,7 +78,7 @@ async def test_feedback_is_refused_and_not_acknowledged_while_the_store_is_down(
 async def test_an_interaction_that_may_yet_arrive_is_not_unknown(
     client: Client, sqlite_db: Database, alarm: Alarm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(api, "DRAIN_WAIT_S", 0.1)
+    monkeypatch.setattr(arrival, "DRAIN_WAIT_S", 0.1)
     given = {"id": fresh_id(), "rating": "up"}
     async with client(sqlite_db) as http:
         assert (await http.post("/v1/feedback", json=given)).status_code == 404

@@ -26,6 +26,7 @@ from serving.gateway.app import Gateway
 from serving.routing import Table
 from serving.store.database import Database
 from serving.store.records import Route
+from serving.untrusted_text import SpecialTokens
 
 PROMPTS = Path(__file__).parents[3] / "configs" / "prompts"
 TASK = {"lob": "care", "conversation": [{"role": "customer", "text": "Hi"}], "top_k": 1}
@@ -76,6 +77,7 @@ class Replica:
             journal=cast(Journal, self.journal),
             prompts=load(PROMPTS, ["care", "sales"]),
             sampling_fields=frozenset({"top_k", "stream", "max_tokens"}),
+            special_tokens=SpecialTokens(["<|end|>"]),
             settings=settings,
             replica="r",
         )

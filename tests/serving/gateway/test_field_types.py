@@ -23,3 +23,26 @@ def test_fields_of_another_type_are_named(name: str, value: Any) -> None:
 def test_null_messages_and_a_list_for_an_object_are_refused(name: str, value: Any) -> None:
     with pytest.raises(InvalidRequest):
         field_types.check({name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *(("n", wrong) for wrong in ("16384", 0, -1, 2.0, True, [2])),
+        *(("best_of", wrong) for wrong in ("2", 0)),
+        *(("max_tokens", wrong) for wrong in ("5", 5.0, True)),
+        *(("priority", wrong) for wrong in ("-9", 1.5)),
+        *(("stream", wrong) for wrong in ("true", 1)),
+        *(("model", wrong) for wrong in (["care"], 1)),
+        *(("prompt", wrong) for wrong in (7, {}, ["a", 1], [[1], "a"], [["a"]], [None])),
+    ],
+)
+def test_what_we_decide_by_is_taken_in_its_own_type_only(name: str, value: Any) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        field_types.check({name: value})
+    assert refused.value.param == name
+
+
+@pytest.mark.parametrize("prompt", [None, "a", [], [1, 2], ["a", "b"], [[1], [2, 3]]])
+def test_prompts_of_every_form_that_can_be_counted_pass(prompt: Any) -> None:
+    field_types.check({"prompt": prompt})

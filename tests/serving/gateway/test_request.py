@@ -6,7 +6,7 @@ import pytest
 
 from serving.config.lobs import Lob
 from serving.errors import InvalidRequest
-from serving.gateway import request
+from serving.gateway import request, tasks
 
 TURNS = [{"role": "customer", "text": "hello"}, {"role": "agent", "text": "hi"}]
 
@@ -33,9 +33,11 @@ def read(
     ],
 )
 def test_the_engines_own_endpoints_answer_themselves(endpoint: str, task: str, prefix: str) -> None:
-    asked = read(endpoint, {"model": "care@3", "messages": [{}, {}, {}]}, "c-1")
+    turns = {"messages": [{}, {}, {}]} if task == "chat" else {}
+    asked = read(endpoint, {"model": "care@3", **turns}, "c-1")
     assert (asked.engine_path, asked.task, asked.id_prefix) == (endpoint, task, prefix)
-    assert (asked.model, asked.lob, asked.conversation_id, asked.turn) == ("care@3", None, "c-1", 3)
+    assert (asked.model, asked.lob, asked.conversation_id) == ("care@3", None, "c-1")
+    assert asked.turn == (3 if turns else None)
 
 
 def test_no_model_is_the_base() -> None:
@@ -66,4 +68,22 @@ def test_a_tasks_own_conversation_id_goes_before_the_header() -> None:
 
 def test_every_path_is_read() -> None:
     for path in request.PATHS:
-        assert read(path, {"lob": "care", "conversation": TURNS}).endpoint == path
+        body = {"lob": "care", "conversation": TURNS} if path in tasks.PATHS else {"model": "care"}
+        assert read(path, body).endpoint == path
+
+
+@pytest.mark.parametrize("path", sorted(request.PATHS))
+@pytest.mark.parametrize(
+    "field",
+    [
+        *("chat_template", "kv_transfer_params", "ec_transfer_params", "mm_processor_kwargs"),
+        *("media_io_kwargs", "vllm_xargs", "cache_salt", "return_prompt_text", "request_id"),
+        *("session_id", "documents", "prompt_embeds", "previous_response_id", "background"),
+        *("use_beam_search", "previous_input_messages", "something_new"),
+    ],
+)
+def test_a_field_that_is_not_listed_is_refused_by_name(path: str, field: str) -> None:
+    body = {"lob": "care", "conversation": TURNS} if path in tasks.PATHS else {"model": "care"}
+    with pytest.raises(InvalidRequest) as caught:
+        read(path, {**body, field: None})
+    assert caught.value.param == field

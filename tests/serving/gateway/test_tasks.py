@@ -25,7 +25,7 @@ PROMPTS = prompts.load(Path("configs/prompts"), list(LOBS))
 
 
 def parse(**body: Any) -> tasks.TaskRequest:
-    return tasks.parse({"lob": "care", "conversation": CONVERSATION} | body, LOBS, FIELDS)
+    return tasks.parse({"lob": "care", "conversation": CONVERSATION} | body, LOBS, FIELDS, "base")
 
 
 def test_lob_is_the_model_by_default() -> None:
@@ -36,9 +36,14 @@ def test_pinned_version_of_the_lob_is_taken() -> None:
     assert parse(model="care@7").model == "care@7"
 
 
+def test_the_base_may_answer_a_task_of_the_line() -> None:
+    asked = parse(model="base")
+    assert (asked.lob, asked.model) == ("care", "base")
+
+
 def test_model_alone_names_the_lob() -> None:
     body = {"model": "sales@2", "conversation": CONVERSATION}
-    assert tasks.parse(body, LOBS, FIELDS).lob == "sales"
+    assert tasks.parse(body, LOBS, FIELDS, "base").lob == "sales"
 
 
 @pytest.mark.parametrize(
@@ -47,6 +52,8 @@ def test_model_alone_names_the_lob() -> None:
         ({"lob": "billing"}, "lob"),
         ({"lob": 3}, "lob"),
         ({"model": "sales@1"}, "model"),
+        ({"model": "sales"}, "model"),
+        ({"model": "nobody"}, "model"),
         ({"model": 1}, "model"),
         ({"conversation": []}, "conversation"),
         ({"conversation": "Hi"}, "conversation"),
@@ -91,7 +98,7 @@ def test_structured_summary_asks_for_the_lobs_fields() -> None:
 
 def test_structured_summary_without_configured_fields_is_refused() -> None:
     asked = tasks.parse(
-        {"lob": "sales", "conversation": CONVERSATION, "structured": True}, LOBS, FIELDS
+        {"lob": "sales", "conversation": CONVERSATION, "structured": True}, LOBS, FIELDS, "base"
     )
     with pytest.raises(InvalidRequest, match=r"lobs\.sales\.summary_fields"):
         tasks.chat_body("summary", asked, PROMPTS["sales", "summary"], LOBS["sales"])

@@ -2,7 +2,7 @@ import asyncio
 
 import pytest
 
-from serving.errors import Conflict, NotFound
+from serving.errors import Conflict, NotFound, PermissionDenied
 from serving.store import feedback as feedbacks
 from serving.store import interactions
 from serving.store.database import Database
@@ -59,6 +59,62 @@ async def test_two_api_keys_do_not_share_client_keys(db: Database, saved: str, f
     for key_id in ("key_1", "key_2", ""):
         _, created = await feedbacks.add(db, feedback(saved, client_key="k", key_id=key_id))
         assert created
+
+
+async def test_a_thumb_then_an_edit_need_no_key_and_are_one_record(
+    db: Database, saved: str, feedback
+) -> None:
+    for said in ({"rating": 1.0}, {"edit": "Better."}, {"rating": 0.0}, {"comment": "hm"}):
+        _, created = await feedbacks.add(db, feedback(saved, **said), has_key=False)
+        assert created
+        _, created = await feedbacks.add(db, feedback(saved, **said), has_key=False)
+        assert not created
+    (record,) = await feedbacks.for_interaction(db, saved)
+    assert (record.rating, record.edit, record.comment) == (0.0, "Better.", "hm")
+
+
+async def test_fifty_ratings_of_one_key_are_one_record_and_bounded(
+    sqlite_db: Database, interaction, feedback
+) -> None:
+    record = interaction()
+    await interactions.save(sqlite_db, [record])
+    for number in range(feedbacks.POSTS_LIMIT):
+        await feedbacks.add(sqlite_db, feedback(record.id, rating=number / 50))
+    with pytest.raises(Conflict, match="20 times"):
+        await feedbacks.add(sqlite_db, feedback(record.id, rating=1.0))
+    (kept,) = await feedbacks.for_interaction(sqlite_db, record.id)
+    assert kept.rating == 19 / 50
+
+
+async def test_used_takes_back_rejected(db: Database, saved: str, feedback) -> None:
+    await feedbacks.add(db, feedback(saved, rejected=True))
+    await feedbacks.add(db, feedback(saved, used=True))
+    (kept,) = await feedbacks.for_interaction(db, saved)
+    assert (kept.used, kept.rejected) == (True, False)
+
+
+@pytest.mark.parametrize("said", [{"rating": 0.0}, {"edit": "Poison."}, {"rejected": True}])
+async def test_only_a_reviewer_overrules_another_key(
+    db: Database, saved: str, feedback, said
+) -> None:
+    first = {"rating": 1.0, "used": True}
+    await feedbacks.add(db, feedback(saved, key_id="key_1", **first))
+    with pytest.raises(PermissionDenied, match="reviewer"):
+        await feedbacks.add(db, feedback(saved, key_id="key_2", **said))
+    await feedbacks.add(db, feedback(saved, key_id="key_2", comment="I agree", rating=1.0))
+    await feedbacks.add(db, feedback(saved, key_id="key_3", **said), reviews=True)
+    with pytest.raises(PermissionDenied, match="reviewer"):
+        await feedbacks.add(db, feedback(saved, key_id="key_1", edit="Mine again."))
+    kept = await feedbacks.for_interaction(db, saved)
+    assert [record.key_id for record in kept] == ["key_1", "key_2", "key_3"]
+
+
+async def test_two_keys_that_judge_at_once_do_not_both_succeed(
+    db: Database, saved: str, feedback
+) -> None:
+    sent = [feedback(saved, key_id=f"key_{n}", edit=f"text {n}") for n in range(6)]
+    done = await asyncio.gather(*(feedbacks.add(db, one) for one in sent), return_exceptions=True)
+    assert sum(isinstance(one, PermissionDenied) for one in done) == 5
 
 
 async def test_an_unknown_interaction_is_not_found(db: Database, feedback) -> None:

@@ -1,0 +1,85 @@
+"""An interaction that was answered a moment ago and is still on its way to the store.
+
+Its journal is drained within milliseconds, so whoever asks for it waits. An id that only looks
+fresh costs the same wait, so the wait is bounded: in queries, by pauses that grow, and in callers,
+by how many of one key wait at once.
+"""
+
+import asyncio
+import time
+from collections import Counter
+
+from serving.auth import ApiKey
+from serving.capture.health import Health
+from serving.errors import NotFound, RateLimited, StoreUnavailable
+from serving.store import interactions
+from serving.store.database import Database
+from serving.store.records import InteractionRecord
+
+DRAIN_WAIT_S = 3.0
+PAUSE_S = (0.02, 0.5)
+"""The first pause between two looks, and the longest."""
+WAITS_OF_A_KEY = 32
+
+
+class Arrivals:
+    """Looks interactions up, for those that are not there yet with some patience.
+
+    Args:
+        db: The store.
+        health: Whether interactions are still to come.
+    """
+
+    def __init__(self, db: Database, health: Health) -> None:
+        self._db = db
+        self._health = health
+        self._waiting: Counter[str] = Counter()
+
+    async def get(self, id: str, key: ApiKey) -> InteractionRecord:  # noqa: A002
+        """Return an interaction.
+
+        Raises:
+            NotFound: There is none of this id.
+            RateLimited: Too many requests of this key wait for interactions already.
+            StoreUnavailable: It may wait for the store, which was down.
+        """
+        found = await interactions.get(self._db, id)
+        if found is None and is_recent(id):
+            found = await self._wait(id, key)
+        if found is None:
+            if is_recent(id) and self._health.behind:
+                raise StoreUnavailable(
+                    f"The interaction {id} may wait for the store, which was down. Try again."
+                )
+            raise NotFound(f"There is no interaction {id[:128]}.", param="id")
+        return found
+
+    async def _wait(self, id_: str, key: ApiKey) -> InteractionRecord | None:
+        if self._waiting[key.id] >= WAITS_OF_A_KEY:
+            raise RateLimited(
+                "Too many requests of this key wait for interactions that are not in the store.",
+                headers={"retry-after": "1"},
+            )
+        self._waiting[key.id] += 1
+        try:
+            pause_s, longest_s = PAUSE_S
+            deadline = time.monotonic() + DRAIN_WAIT_S
+            while (left_s := deadline - time.monotonic()) > 0:
+                await asyncio.sleep(min(pause_s, left_s))
+                if (found := await interactions.get(self._db, id_)) is not None:
+                    return found
+                pause_s = min(2 * pause_s, longest_s)
+        finally:
+            self._waiting[key.id] -= 1
+            self._waiting += Counter()  # drops who waits no more
+        return None
+
+
+def is_recent(id: str) -> bool:  # noqa: A002
+    """Whether an id that we gave (its first twelve hex digits are milliseconds) is fresh."""
+    _, _, tail = id.replace("_", "-").partition("-")
+    try:
+        age_s = time.time() - int(tail[:12], 16) / 1e3
+    except ValueError:
+        return False
+    return len(tail) == 32 and -5 < age_s < 3600

@@ -1,0 +1,154 @@
+"""A replica without its engine: the gateway, our own endpoints, real keys, a real store."""
+
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import httpx
+import orjson
+import pytest
+
+from serving import auth
+from serving.adapters.manager import AdapterManager
+from serving.adapters.registry import Registry
+from serving.admission.fair_queue import Admission
+from serving.admission.priority import Priorities
+from serving.api import app as api
+from serving.api import config
+from serving.asgi import Receive, Scope, Send
+from serving.auth import KeyRing
+from serving.capture import Drainer, Journal
+from serving.capture.health import Health
+from serving.capture.interaction import to_record
+from serving.config.prompts import load
+from serving.config.settings import Settings
+from serving.fallback.chain import Chains
+from serving.gateway.app import Gateway
+from serving.rollout.coordinator import RolloutResult
+from serving.routing import Table
+from serving.store import interactions
+from serving.store.database import Database
+from serving.store.records import InteractionRecord, Route
+from serving.untrusted_text import SpecialTokens
+
+LOBS = ("care", "sales")
+PLACES = 8
+
+
+@dataclass
+class Site:
+    """A replica as its clients see it; what its engine was asked lies in `asked`."""
+
+    db: Database
+    gateway: Gateway
+    journal: Journal
+    drainer: Drainer
+    asked: list[tuple[Scope, dict[str, Any]]] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
+
+    async def http(self, roles: list[str], lobs: list[str]) -> httpx.AsyncClient:
+        """A client with a key of its own for these roles and lines."""
+        name = f"{roles} {lobs}"
+        if name not in self.keys:
+            self.keys[name], _ = await auth.create(self.db, name=name, roles=roles, lobs=lobs)
+        return httpx.AsyncClient(
+            transport=httpx.ASGITransport(self.gateway),
+            base_url="http://sb",
+            headers={"authorization": f"Bearer {self.keys[name]}"},
+        )
+
+    async def stored(self) -> list[InteractionRecord]:
+        """Move what was answered to the store; returns all of it."""
+        await self.drainer.flush(5)
+        async with self.db.reader() as connection:
+            ids = (await connection.exec_driver_sql("SELECT id FROM interactions")).scalars().all()
+        found = [await interactions.get(self.db, id_) for id_ in ids]
+        return [one for one in found if one is not None]
+
+
+@pytest.fixture
+async def site(
+    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Site]:
+    """A replica with the lines care, whose version 2 is live, and sales, which the base answers."""
+    monkeypatch.setattr(auth, "PAUSE_S", 0.0)
+    settings = Settings.model_validate(
+        {"model": "m", "lobs": {"care": {"limits": {"max_queue": 0}}, "sales": {}}}
+    )
+
+    async def engine(scope: Scope, receive: Receive, send: Send) -> None:
+        body = orjson.loads((await receive())["body"])
+        made.asked.append((scope, body))
+        request_id = dict(scope["headers"])[b"x-request-id"].decode()
+        prefix = "resp_" if "responses" in scope["path"] else "chatcmpl-"
+        answer = {"id": f"{prefix}{request_id}", "model": body["model"], "choices": []}
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": orjson.dumps(answer)})
+
+    async def nothing(*_: Any) -> Any:
+        return None
+
+    async def rolled(action: str, options: dict[str, Any]) -> RolloutResult:
+        lob = options.get("lob") or options["name"].partition("@")[0]
+        return RolloutResult(action, lob, None, None, None, 1, 1, 0.0)
+
+    async def viewed(*_: Any) -> Any:
+        return {"object": "config"}
+
+    async def sink(payloads: list[bytes]) -> None:
+        await interactions.save(sqlite_db, [to_record(payload) for payload in payloads])
+
+    registry = Registry(sqlite_db, str(tmp_path / "adapters"))
+    adapters = AdapterManager(
+        cast(Any, None),
+        registry,
+        Table("base", LOBS, {"care": Route(lob="care", live="care@2", epoch=2)}),
+        base_hash="",
+        base_folder=None,
+        max_rank=8,
+        cache_dir=tmp_path,
+    )
+    adapters.loaded["care@2"] = cast(Any, None)
+    journal = Journal(tmp_path / "journal", "a")
+    drainer = Drainer(tmp_path / "journal", journal, sink)
+    health = Health("r", store=(), journal=journal, drainer=drainer, limit_bytes=1 << 20)
+    limits = {"": settings.limits.base} | {n: lob.limits for n, lob in settings.lobs.items()}
+    own = api.build(
+        db=sqlite_db,
+        registry=registry,
+        health=health,
+        adapters=adapters,
+        base="base",
+        ready=cast(Callable[[], Any], nothing),
+        rollouts=rolled,
+    )
+    own.include_router(config.router(viewed, cast(Any, nothing)))
+    keys = KeyRing(sqlite_db, refresh_s=600)
+    chains = Chains(engine, lambda: None, adapters, settings)
+    gateway = Gateway(
+        engine_app=engine,
+        api_app=own,
+        keys=keys,
+        adapters=adapters,
+        admission=Admission(
+            settings.limits,
+            limits,
+            places=PLACES,
+            levels=Priorities(settings.limits.priorities).levels,
+        ),
+        chains=chains,
+        journal=journal,
+        prompts=load(Path("configs/prompts"), LOBS),
+        sampling_fields=frozenset({"n", "stream", "max_tokens", "chat_template_kwargs"}),
+        special_tokens=SpecialTokens(["<|im_start|>", "<|im_end|>"]),
+        health=health,
+        settings=settings,
+        replica="r",
+    )
+    made = Site(sqlite_db, gateway, journal, drainer)
+    await keys.start()
+    yield made
+    await keys.stop()
+    await chains.close()
+    journal.close()
