@@ -51,6 +51,7 @@ WHO: dict[str, tuple[list[Role], list[str]]] = {
 
 
 @pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, wherever this file is loaded
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files in their order; two workers share them, and one has all of the two servers.
 
