@@ -1,8 +1,8 @@
 """The coordinator as a named Ray actor, which Ray restarts if it dies."""
 
 import asyncio
+import json
 import logging
-import pickle
 import time
 from typing import Any
 
@@ -110,10 +110,13 @@ async def _short_of(settings: Settings) -> list[str]:
 
 
 async def _keep(revision: Revision, pending: Revision | None) -> None:
-    data = pickle.dumps((revision, pending))
-    await asyncio.to_thread(ray_internals.put, KEPT, data, APP)
+    kept = [None if one is None else one.dump() for one in (revision, pending)]
+    await asyncio.to_thread(ray_internals.put, KEPT, json.dumps(kept).encode(), APP)
 
 
 def _kept() -> tuple[Revision | None, Revision | None]:
     data = ray_internals.get(KEPT, APP)
-    return pickle.loads(data) if data else (None, None)  # noqa: S301 - our own, in Ray's store
+    if not data:
+        return None, None
+    revision, pending = (None if one is None else Revision.load(one) for one in json.loads(data))
+    return revision, pending

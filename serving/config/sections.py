@@ -6,6 +6,7 @@ from typing import Literal
 from pydantic import Field
 
 from serving.config.base import Section
+from serving.config.secrets import Address
 
 
 class Http(Section):
@@ -49,9 +50,10 @@ class Http(Section):
 class StoreSettings(Section):
     """Where interactions, feedback, versions and audit live."""
 
-    url: str = Field(
+    url: Address = Field(
         "sqlite:///data/switchboard.sqlite",
-        description="sqlite:///path or postgresql://user:password@host/database.",
+        description="sqlite:///path or postgresql://user:${PASSWORD}@host/database; the password "
+        "is a secret's name, or the whole URL is.",
     )
 
 
@@ -74,7 +76,9 @@ class Journal(Section):
 class AdapterSettings(Section):
     """The adapter registry's artifacts."""
 
-    uri: str = Field("data/adapters", description="Folder or any fsspec URL (s3://…, gs://…).")
+    uri: Address = Field(
+        "data/adapters", description="Folder or any fsspec URL (s3://…, gs://…), without a password."
+    )
     cache_dir: Path = Field(
         Path("data/adapter-cache"), description="Local copies of adapters from remote URLs."
     )

@@ -3,7 +3,7 @@
 Every key is documented here by its `Field(description=…)` and in docs/configuration.md (a test
 compares the two). Unknown keys, wrong types and missing files are reported together in one
 `ConfigError`, each with its key, its value and what to do. ``${NAME}`` in a string is replaced by
-the environment variable of that name, so that secrets stay out of files.
+the environment variable of that name; where secrets belong it stays, until it is used (secrets.py).
 """
 
 import os
@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from serving import names
+from serving.config import secrets
 from serving.config.base import Section
 from serving.config.limits import Limits
 from serving.config.lobs import Fallback, Lob, Upstream, UpstreamName
@@ -28,6 +29,10 @@ from serving.config.sections import AdapterSettings, Auth, Http, Journal, Rollou
 from serving.errors import ConfigError, NotFound
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+_SECRET_KEYS = re.compile(r"store\.url|env\..*|engine\.hf_token|upstreams\.[^.]*\.api_key")
+"""What is not put in when the file is read: secrets.py resolves it where it is used."""
 
 
 class Settings(Section):
@@ -76,6 +81,17 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
     fallback: Fallback = Field(default_factory=Fallback, description="Limits of fallback chains.")
 
+    @field_validator("engine", "env")
+    @classmethod
+    def _secrets_are_named(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if isinstance(value, str) and not secrets.is_reference(value):
+                if value and secrets.is_secret_name(name):
+                    raise secrets.refused(name)
+                if secrets.has_literal(value):
+                    raise secrets.refused(f"a password in {name}")
+        return values
+
     @field_validator("lobs", mode="before")
     @classmethod
     def _empty_lines_are_lines(cls, lobs: Any) -> Any:
@@ -121,6 +137,14 @@ class Settings(Section):
         host = anywhere.get(self.http.host, self.http.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.http.port}"
 
+    def environment(self) -> dict[str, str]:
+        """`env` with its secrets, for the process that needs it.
+
+        Raises:
+            ConfigError: A secret is not there.
+        """
+        return secrets.resolve_all(self.env, "env")
+
     def require_lob(self, lob: str) -> None:
         """Raise NotFound, naming those there are, if this line of business is not configured."""
         if lob not in self.lobs:
@@ -165,12 +189,15 @@ def explain(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"]) or "(top)"
+        value = secrets.in_a_fault(key, fault["input"])
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key (value {fault['input']!r}). Remove or correct it.")
+            lines.append(f"{key}: unknown key (value {value!r}). Remove or correct it.")
         elif fault["type"] == "missing":
             lines.append(f"{key}: missing. Add it.")
+        elif fault["type"] == secrets.LITERAL:
+            lines.append(f"{key}: {fault['msg']}.")
         else:
-            lines.append(f"{key}: {fault['msg']}, got {fault['input']!r}.")
+            lines.append(f"{key}: {fault['msg']}, got {value!r}.")
     return "\n  ".join([f"{len(lines)} fault(s)", *lines])
 
 
@@ -179,7 +206,7 @@ def _expand(value: Any, key: str) -> Any:
         return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
     if isinstance(value, list):
         return [_expand(item, f"{key}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, str):
+    if isinstance(value, str) and not _SECRET_KEYS.fullmatch(key):
         for name in _VARIABLE.findall(value):
             if name not in os.environ:
                 raise ConfigError(f"{key}: the environment variable {name} is not set.", param=key)

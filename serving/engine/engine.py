@@ -35,6 +35,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from serving import errors
+from serving.config import secrets
 from serving.config.settings import Settings
 from serving.engine import args as engine_keys
 from serving.engine import process
@@ -93,6 +94,8 @@ def flags(settings: Settings) -> list[str]:
         # The only backend whose search is bounded: in xgrammar, one hostile expression holds the
         # engine's step up, and all requests with it.
         values["structured_outputs_config"] = {"backend": "guidance", **outputs}
+    if isinstance(token := values.get("hf_token"), str):
+        values["hf_token"] = secrets.resolve(token, "engine.hf_token")
     argv: list[str] = []
     for key, value in values.items():
         flag = key.replace("_", "-")
@@ -145,7 +148,7 @@ class Engine:
     async def start(cls, settings: Settings) -> "Engine":
         """Load the base model and build the app; takes as long as vLLM takes."""
         settings = await asyncio.to_thread(fit, settings)
-        os.environ.update(settings.env)  # inherited by the engine's process
+        os.environ.update(settings.environment())  # inherited by the engine's process
         args = arguments(settings)
         process.mark_parent()
         stack = AsyncExitStack()

@@ -10,6 +10,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from serving.config import secrets
 from serving.errors import ConfigError
 
 BUSY_TIMEOUT_S = 30
@@ -24,15 +25,19 @@ _DRIVERS = {
 
 
 def parse_url(url: str) -> URL:
-    """Return `url` with the driver that we use for it.
+    """Return `url` with the secrets that it names and the driver that we use for it.
 
     Raises:
         ConfigError: It names no database that we know how to use.
     """
     try:
-        parsed = make_url(url)
-    except ArgumentError as exc:
-        raise ConfigError(f"store.url is no database URL: {exc}", param="store.url") from exc
+        parsed = make_url(secrets.resolve_url(url, "store.url"))
+    except (ArgumentError, ValueError) as exc:  # which repeat the URL, and its password
+        raise ConfigError(
+            "store.url is no database URL: use sqlite:///file or "
+            "postgresql://user:${PASSWORD}@host/database",
+            param="store.url",
+        ) from exc
     driver = _DRIVERS.get(parsed.drivername.partition("+")[0])
     if driver is None:
         raise ConfigError(

@@ -49,6 +49,27 @@ def test_a_password_is_never_shown() -> None:
     assert "secret" not in repr(Database("postgresql://user:secret@host/name"))
 
 
+def test_a_password_may_be_named_and_hold_any_character(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss/w:rd%\n")
+    monkeypatch.setenv("DB_HOST", "db.example")
+    found = Database(f"postgresql://me:${{file:{file}}}@${{DB_HOST}}:5433/name").url
+    assert (found.password, found.host, found.port) == ("p@ss/w:rd%", "db.example", 5433)
+    monkeypatch.setenv("DB_URL", "postgresql://me:word@host/name")
+    assert Database("${DB_URL}").url.host == "host"
+    with pytest.raises(ConfigError, match=r"store\.url.*NOWHERE is not set"):
+        Database("postgresql://me:${NOWHERE}@host/name")
+
+
+def test_a_url_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_URL", "me:hunter2@host")
+    with pytest.raises(ConfigError, match=r"store\.url is no database URL") as refused:
+        Database("${DB_URL}")
+    assert "hunter2" not in str(refused.value)
+
+
 async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
     async def fail() -> None:
         async with db.session() as connection:
