@@ -7,6 +7,7 @@ Heavy parts (Ray, vLLM, torch) are imported inside the commands that need them, 
 
 import asyncio
 import os
+import re
 import sys
 import time
 from importlib.metadata import entry_points
@@ -17,8 +18,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from serving import private_files
 from serving.config import settings as settings_module
-from serving.errors import SwitchboardError
+from serving.errors import InvalidRequest, SwitchboardError
 from serving.startup import commands
 
 app = typer.Typer(
@@ -98,24 +100,34 @@ def apply(
 def keys_create(
     name: Annotated[str, typer.Option(help="Who or what the key is for.")],
     role: Annotated[list[str], typer.Option(help="service, agent, trainer or admin; repeatable.")],
-    lob: Annotated[
-        list[str] | None, typer.Option(help="Line of business; repeatable. Default: all.")
+    lob: Annotated[list[str] | None, typer.Option(help="Line of business; repeatable.")] = None,
+    all_: Annotated[
+        bool, typer.Option("--all", help="Every line of business, also those to come.")
+    ] = False,
+    expires: Annotated[
+        str | None, typer.Option(help="Lifetime, such as 90d, 12h or 30m. Default: no end.")
     ] = None,
-    days: Annotated[float | None, typer.Option(help="Lifetime in days. Default: no end.")] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Create a key and print it once; only its hash is kept."""
     from serving import auth as keys
 
-    expires_at = None if days is None else time.time() + days * 86_400
+    if bool(lob) == all_:
+        raise InvalidRequest(
+            "Say what the key covers: --lob NAME, once for each line of business, or --all."
+        )
+    expires_at = None if expires is None else time.time() + _seconds(expires)
 
     async def create(db: Any) -> Any:
         return await keys.create(
-            db, name=name, roles=role, lobs=lob or ["*"], expires_at=expires_at
+            db, name=name, roles=role, lobs=lob or [keys.ALL], expires_at=expires_at
         )
 
     plaintext, key = _with_store(config, create)
-    Console(stderr=True).print(f"{key.id}: keep this key, it is not shown again.")
+    until = "without end; --expires 90d would end it" if expires is None else f"for {expires}"
+    Console(stderr=True).print(
+        f"{key.id}: keep this key, it is not shown again. It is valid {until}."
+    )
     sys.stdout.write(f"{plaintext}\n")
 
 
@@ -221,6 +233,13 @@ def adapters_rollback(
     _print_rollout(_call("POST", url, f"/v1/adapters/{lob}/rollback"))
 
 
+def _seconds(lifetime: str) -> float:
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([dhm])", lifetime)
+    if found is None or not float(found[1]):
+        raise InvalidRequest(f"--expires {lifetime!r}: give a number and d, h or m, such as 90d.")
+    return float(found[1]) * {"d": 86_400, "h": 3_600, "m": 60}[found[2]]
+
+
 def _print_rollout(done: dict[str, Any]) -> None:
     share = f" for {done['share']:.0%} of conversations" if done["share"] else ""
     console.print(
@@ -263,12 +282,25 @@ def _with_store(config: Path, action: Any) -> Any:
     return asyncio.run(run())
 
 
+def _stay_off_proxies() -> None:
+    """Have every client of this process reach this machine directly, whatever the environment says.
+
+    A proxy would see the keys, and reach another machine by the same name.
+    """
+    there = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    listed = [name.strip() for name in there.split(",") if name.strip()]
+    listed += [name for name in ("127.0.0.1", "localhost", "::1") if name not in listed]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(listed)
+
+
 def _when(at: float | None) -> str:
     return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
 
 
 def main() -> None:
     """Entry point; our own errors are a message and exit status 1, not a traceback."""
+    private_files.keep()
+    _stay_off_proxies()
     for point in entry_points(group="switchboard.commands"):
         command = point.load()
         if isinstance(command, typer.Typer):
@@ -279,7 +311,7 @@ def main() -> None:
         app()
     except SwitchboardError as exc:
         Console(stderr=True).print(
-            f"switchboard: {exc.message}", markup=False, highlight=False, soft_wrap=True
+            f"switchboard: {exc}", markup=False, highlight=False, soft_wrap=True
         )
         sys.exit(1)
 

@@ -9,7 +9,7 @@ from typing import Any
 import ray
 from ray import serve
 
-from serving import errors
+from serving import errors, private_files
 from serving.adapters.registry import Registry
 from serving.cluster import options as serve_options
 from serving.cluster import ray_internals
@@ -31,6 +31,7 @@ class CoordinatorActor:
     """`Coordinator` as a Ray actor. `expected` is every replica alive when it (re)starts."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        private_files.keep()
         # Not opened here: `start` has, and a coordinator must come back while the store is down.
         db = Database(settings.store.url)
         revision, pending = await asyncio.to_thread(_kept)

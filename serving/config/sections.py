@@ -9,14 +9,24 @@ from serving.config.base import Section
 from serving.config.secrets import Address
 
 
+class Tls(Section):
+    """The certificate that the listener answers with."""
+
+    certificate: Path = Field(description="PEM file: the certificate, then its chain.")
+    key: Path = Field(description="PEM file: the certificate's key, without a password.")
+
+
 class Http(Section):
     """Where the server listens."""
 
     host: str = Field(
         "0.0.0.0",  # noqa: S104 - a server; authentication is on by default
-        description="Address to bind. HAProxy mode listens on it from the proxy process.",
+        description="Address to listen on. All else of a server of one machine is on loopback.",
     )
     port: int = Field(8000, ge=1, le=65535, description="Port of the OpenAI-compatible endpoint.")
+    tls: Tls | None = Field(
+        None, description="Certificate and key of the listener. None: plain HTTP, for a proxy."
+    )
     proxy: Literal["haproxy", "python"] = Field(
         "haproxy", description="Front proxy: HAProxy (fast) or Ray Serve's Python proxy."
     )
@@ -77,7 +87,8 @@ class AdapterSettings(Section):
     """The adapter registry's artifacts."""
 
     uri: Address = Field(
-        "data/adapters", description="Folder or any fsspec URL (s3://…, gs://…), without a password."
+        "data/adapters",
+        description="Folder or any fsspec URL (s3://…, gs://…), without a password.",
     )
     cache_dir: Path = Field(
         Path("data/adapter-cache"), description="Local copies of adapters from remote URLs."
@@ -94,7 +105,7 @@ class AdapterSettings(Section):
 class Auth(Section):
     """API keys."""
 
-    enabled: bool = Field(True, description="Off only for a server that no one else can reach.")
+    enabled: bool = Field(True, description="Off only where http.host is a loopback address.")
     metrics_public: bool = Field(False, description="Serve /metrics without a key.")
 
 

@@ -6,6 +6,7 @@ compares the two). Unknown keys, wrong types and missing files are reported toge
 the environment variable of that name; where secrets belong it stays, until it is used (secrets.py).
 """
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -25,7 +26,15 @@ from serving.config.base import Section
 from serving.config.limits import Limits
 from serving.config.lobs import Fallback, Lob, Upstream, UpstreamName
 from serving.config.placement import Autoscaling, Placement
-from serving.config.sections import AdapterSettings, Auth, Http, Journal, Rollouts, StoreSettings
+from serving.config.sections import (
+    AdapterSettings,
+    Auth,
+    Http,
+    Journal,
+    Rollouts,
+    StoreSettings,
+    Tls,
+)
 from serving.errors import ConfigError, NotFound
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -92,6 +101,17 @@ class Settings(Section):
                     raise secrets.refused(f"a password in {name}")
         return values
 
+    @field_validator("auth")
+    @classmethod
+    def _open_only_on_loopback(cls, auth: Auth, info: ValidationInfo) -> Auth:
+        http = info.data.get("http")
+        if not auth.enabled and http is not None and not _is_loopback(http.host):
+            raise ValueError(
+                f"enabled: off only where http.host is a loopback address, not {http.host}: "
+                "anybody would be an admin"
+            )
+        return auth
+
     @field_validator("lobs", mode="before")
     @classmethod
     def _empty_lines_are_lines(cls, lobs: Any) -> Any:
@@ -135,7 +155,20 @@ class Settings(Section):
         """The server's own address for clients on this machine, without /v1."""
         anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
         host = anywhere.get(self.http.host, self.http.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.http.port}"
+        scheme = "http" if self.http.tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.http.port}"
+
+    def secrets(self) -> list[tuple[str, str]]:
+        """The keys that name secrets, with their values."""
+        found = [("store.url", self.store.url)]
+        found += [(f"env.{name}", value) for name, value in self.env.items()]
+        found += [
+            (f"upstreams.{name}.api_key", upstream.api_key)
+            for name, upstream in self.upstreams.items()
+            if upstream.api_key is not None
+        ]
+        token = self.engine.get("hf_token")
+        return found + ([("engine.hf_token", token)] if isinstance(token, str) else [])
 
     def environment(self) -> dict[str, str]:
         """`env` with its secrets, for the process that needs it.
@@ -214,6 +247,13 @@ def _expand(value: Any, key: str) -> Any:
     return value
 
 
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def _absolute(settings: Settings) -> Settings:
     def local(text: str) -> str:
         return text if "://" in text else str(Path(text).absolute())
@@ -229,6 +269,9 @@ def _absolute(settings: Settings) -> Settings:
         )
     if not settings.prompts.is_dir():
         raise ConfigError(f"prompts: no folder {str(settings.prompts)!r}.", param="prompts")
+    tls = settings.http.tls and Tls(
+        certificate=settings.http.tls.certificate.absolute(), key=settings.http.tls.key.absolute()
+    )
     url = settings.store.url
     if url.startswith("sqlite:///") and url != "sqlite:///:memory:":
         url = f"sqlite:///{Path(url.removeprefix('sqlite:///')).absolute()}"
@@ -236,6 +279,7 @@ def _absolute(settings: Settings) -> Settings:
         update={
             "model": model,
             "prompts": settings.prompts.absolute(),
+            "http": settings.http.model_copy(update={"tls": tls}),
             "store": settings.store.model_copy(update={"url": url}),
             "journal": settings.journal.model_copy(update={"dir": settings.journal.dir.absolute()}),
             "adapters": settings.adapters.model_copy(

@@ -203,7 +203,9 @@ class Engine:
     def check(self) -> None:
         """Raise `Unavailable` if the engine process is dead; no I/O."""
         if self._client.errored:
-            raise Unavailable(f"The engine has failed: {self._client.dead_error}")
+            raise Unavailable(
+                "The engine has failed. Try again.", reason=f"{self._client.dead_error}"
+            )
 
     async def ready(self) -> None:
         """Raise `Unavailable` unless the engine answered a token within the last two seconds."""

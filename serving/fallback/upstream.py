@@ -123,7 +123,7 @@ class Upstream:
                     await self._whole(response, send, names)
         except httpx.HTTPError as exc:
             reason = str(exc) or type(exc).__name__
-            raise UpstreamFailed(f"{self.name} does not answer: {reason}") from exc
+            raise UpstreamFailed(f"{self.name} does not answer.", reason=reason) from exc
 
     async def _whole(self, response: httpx.Response, send: Send, names: dict[str, str]) -> None:
         content = await response.aread()

@@ -52,7 +52,8 @@ class World:
 
         async def configs(action: str, options: dict[str, Any]) -> Any:
             self.asked.append(action)
-            return plan if action in {"plan", "preview"} else {"hash": "h", "apply": {"state": "running"}}
+            planned = action in {"plan", "preview"}
+            return plan if planned else {"hash": "h", "apply": {"state": "running"}}
 
         async def check_engine(settings: Settings) -> None:
             self.checked += 1

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from serving.config import limits, settings
+from serving.config import limits, sections, settings
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -129,9 +129,24 @@ def test_a_secret_that_is_typed_in_is_refused_and_not_repeated(
     assert "hunt" not in refused.value.message
 
 
-def test_switches_that_only_sound_like_secrets_may_be_typed_in(
-    tmp_path: Path, model: Path
-) -> None:
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "example.com"])
+def test_a_server_without_keys_is_on_loopback_only(tmp_path: Path, model: Path, host: str) -> None:
+    auth = {"enabled": False}
+    with pytest.raises(ConfigError, match=f"auth: .*loopback address, not {host}"):
+        settings.load(write(tmp_path, model, http={"host": host}, auth=auth))
+    for own in ("127.0.0.1", "::1", "localhost"):
+        assert not settings.load(write(tmp_path, model, http={"host": own}, auth=auth)).auth.enabled
+
+
+def test_with_a_certificate_the_address_is_https(tmp_path: Path, model: Path) -> None:
+    tls = {"certificate": "a.pem", "key": "b.pem"}
+    loaded = settings.load(write(tmp_path, model, http={"tls": tls}))
+    assert loaded.url == "https://127.0.0.1:8000"
+    assert loaded.http.tls is not None
+    assert loaded.http.tls.key.is_absolute()
+
+
+def test_switches_that_only_sound_like_secrets_may_be_typed_in(tmp_path: Path, model: Path) -> None:
     env = {"TOKENIZERS_PARALLELISM": "false", "VLLM_TOKENS": "", "A": "postgresql://host/x"}
     assert settings.load(write(tmp_path, model, env=env)).env == env
 
@@ -211,6 +226,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
     for name, field in section.model_fields.items():
         assert field.description, f"{prefix}{name} has no description"
         inner = field.annotation
+        if name == "tls":
+            inner = sections.Tls
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found |= keys(inner, f"{prefix}{name}.")
         else:
