@@ -125,7 +125,7 @@ def keys_create(
 
     plaintext, key = _with_store(config, create)
     until = "without end; --expires 90d would end it" if expires is None else f"for {expires}"
-    Console(stderr=True).print(
+    Console(stderr=True, soft_wrap=True).print(
         f"{key.id}: keep this key, it is not shown again. It is valid {until}."
     )
     sys.stdout.write(f"{plaintext}\n")
@@ -258,7 +258,7 @@ def _call(method: str, url: str, path: str, **options: Any) -> Any:
         )
     except httpx.TransportError as exc:
         raise SwitchboardError(f"No server answers on {url}: {exc}") from exc
-    if answer.is_error:
+    if not answer.is_success:  # a redirection too: a key goes where it was meant to go
         hint = "" if key else " (SWITCHBOARD_API_KEY is not set)"
         try:
             message = answer.json()["error"]["message"]

@@ -59,7 +59,7 @@ class SwitchboardError(Exception):
 
     def __str__(self) -> str:
         """What a log says."""
-        return self.reason or self.message
+        return f"{self.message} ({self.reason})" if self.reason else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive pickling between processes, which keyword-only arguments break."""

@@ -33,7 +33,7 @@ def close(paths: Iterable[Path]) -> list[str]:
     for path in paths:
         try:
             mode = stat.S_IMODE(path.stat().st_mode)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             continue
         if not mode & _OTHERS:
             continue

@@ -92,8 +92,10 @@ def created(config: Path, *options: str) -> switchboard.Done:
 
 
 def kept(config: Path) -> list[auth.ApiKey]:
+    url = yaml.safe_load(config.read_text())["store"]["url"]
+
     async def read() -> list[auth.ApiKey]:
-        db = Database(yaml.safe_load(config.read_text())["store"]["url"])
+        db = Database(url)
         await db.open()
         try:
             return await auth.list_keys(db)
