@@ -13,14 +13,15 @@ LOOPBACK = "127.0.0.1"
 
 
 def ray_folder() -> Path:
-    """Where Ray keeps sockets, logs and spilled objects: it opens its own folders to everybody.
+    """Where Ray keeps sockets, logs and spilled objects.
 
     Raises:
         ConfigError: Somebody else has made it.
     """
     # Not TMPDIR: a path of Ray's sockets may have 107 bytes.
     root = Path(os.environ.get("RAY_TMPDIR", "/tmp"))  # noqa: S108
-    return private_files.private_folder(root / f"switchboard-{os.getuid()}")
+    # Ray opens the folder that it is given to everybody: the one around it is closed.
+    return private_files.private_folder(root / f"switchboard-{os.getuid()}") / "ray"
 
 
 def prepare(

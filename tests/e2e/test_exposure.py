@@ -45,7 +45,7 @@ def test_all_but_the_listener_is_on_loopback(server: Server) -> None:
 
 
 def test_other_users_reach_no_file_of_the_server(server: Server) -> None:
-    folders = [Path(server.settings["journal"]["dir"]), environment.ray_folder()]
+    folders = [Path(server.settings["journal"]["dir"]), environment.ray_folder().parent]
     assert [oct(stat.S_IMODE(path.stat().st_mode)) for path in folders] == ["0o700", "0o700"]
     store = Path(server.settings["store"]["url"].removeprefix("sqlite:///"))
     files = [path for path in store.parent.glob(f"{store.name}*") if path.is_file()]

@@ -56,7 +56,7 @@ def test_on_one_machine_the_engine_s_processes_talk_over_loopback(
 def test_ray_s_folder_is_for_its_user_only(variables: dict[str, str], tmp_path: Path) -> None:
     variables["RAY_TMPDIR"] = str(tmp_path)
     folder = environment.ray_folder()
-    assert (folder.parent, folder.stat().st_mode & 0o777) == (tmp_path, 0o700)
+    assert (folder.parent.parent, folder.parent.stat().st_mode & 0o777) == (tmp_path, 0o700)
 
 
 def test_two_servers_of_one_machine_share_no_port_and_no_file(variables: dict[str, str]) -> None:

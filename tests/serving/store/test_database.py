@@ -1,15 +1,18 @@
 import asyncio
 import socket
 import sqlite3
+import ssl
 from pathlib import Path
 
+import certifi
 import pytest
 from sqlalchemy import text
 
 from serving import errors
+from serving.cluster import ports
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
 from serving.store import audit, datasets, interactions
-from serving.store.connection import parse_url
+from serving.store.connection import _verified, parse_url
 from serving.store.database import Database
 from serving.store.records import DatasetRecord
 
@@ -40,6 +43,20 @@ def test_urls_get_our_driver(url: str, driver: str) -> None:
 def test_other_urls_are_refused_with_the_fix(url: str, reason: str) -> None:
     with pytest.raises(ConfigError, match=reason):
         Database(url)
+
+
+@pytest.mark.parametrize(("mode", "compares"), [("verify-full", True), ("verify-ca", False)])
+async def test_a_certificate_authority_is_asked_of_postgres(mode: str, compares: bool) -> None:
+    ca = certifi.where()
+    context = _verified(parse_url(f"postgresql://host/name?sslmode={mode}&sslrootcert={ca}"))
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, compares)
+    with pytest.raises(ConfigError, match=r"sslrootcert /no/such cannot be read"):
+        Database("postgresql://host/name?sslrootcert=/no/such")
+    port = ports.free()
+    db = Database(f"postgresql://u@127.0.0.1:{port}/name?sslmode={mode}&sslrootcert={ca}")
+    with pytest.raises(StoreUnavailable):  # the driver takes the options: it only cannot connect
+        await db.open()
+    await db.close()
 
 
 def test_libpq_sslmode_is_understood() -> None:
