@@ -7,6 +7,8 @@ VENV  ?= .venv
 BIN   := $(VENV)/bin
 # Wheels of torch without CUDA: from the folder that PIP_FIND_LINKS names, or found by uv.
 TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend $(if $(filter gpu,$(EXTRA)),auto,cpu))
+# Tools of development; an image is made without (DEV=).
+DEV   ?= ,dev
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 # Two workers: what shares the servers in one, the rest in the other (tests/e2e/conftest.py).
 TWO   := -n 2 --dist loadgroup --no-loadscope-reorder
@@ -25,7 +27,7 @@ $(READY): pyproject.toml kernels/pyproject.toml docker/lock-cpu.txt docker/overr
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
 	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(TORCH) $(LOCK) \
-	    --overrides docker/overrides.txt -e kernels -e ".[$(EXTRA),train,dev]"
+	    --overrides docker/overrides.txt -e kernels -e ".[$(EXTRA),train$(DEV)]"
 	touch $@
 
 # The main job, end to end: serve, capture, edit, fine-tune, gate, hot-swap, roll back.
@@ -44,8 +46,10 @@ test-fast: $(READY)
 drills: $(READY)
 	$(BIN)/python -m pytest -m drill $(ARGS)
 
-# ruff, mypy, and the directions between packages.
+# ruff, mypy, the directions between packages, and whether locked packages lie in vulnerable ranges
+# (docker/audit.toml).
 lint: $(READY)
+	$(BIN)/python docker/audit.py
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy

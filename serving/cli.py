@@ -5,7 +5,6 @@ Heavy parts (Ray, vLLM, torch) are imported inside the commands that need them, 
 `switchboard.commands`.
 """
 
-import asyncio
 import os
 import sys
 import time
@@ -17,30 +16,26 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from serving import private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
-from serving.startup import commands
+from serving.startup import commands, keys
 
 app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     help="A self-hosted inference server that learns from the people who use it.",
 )
-keys_app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
 adapters_app = typer.Typer(
     no_args_is_help=True, help="Adapter versions: list, promote, canary, roll back."
 )
-app.add_typer(keys_app, name="keys")
+app.add_typer(keys.app, name="keys")
 app.add_typer(adapters_app, name="adapters")
 console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
 
-Config = Annotated[
-    Path, typer.Option("--config", "-c", envvar="SWITCHBOARD_CONFIG", help="Configuration file.")
-]
 Url = Annotated[
     str, typer.Option(envvar="SWITCHBOARD_URL", help="Address of the server, without /v1.")
 ]
-DEFAULT_CONFIG = Path("configs/demo.yaml")
 DEFAULT_URL = "http://127.0.0.1:8000"
 APPLY_POLL_S = 0.5
 _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restarted meanwhile."}
@@ -94,61 +89,6 @@ def apply(
     )
 
 
-@keys_app.command("create")
-def keys_create(
-    name: Annotated[str, typer.Option(help="Who or what the key is for.")],
-    role: Annotated[list[str], typer.Option(help="service, agent, trainer or admin; repeatable.")],
-    lob: Annotated[
-        list[str] | None, typer.Option(help="Line of business; repeatable. Default: all.")
-    ] = None,
-    days: Annotated[float | None, typer.Option(help="Lifetime in days. Default: no end.")] = None,
-    config: Config = DEFAULT_CONFIG,
-) -> None:
-    """Create a key and print it once; only its hash is kept."""
-    from serving import auth as keys
-
-    expires_at = None if days is None else time.time() + days * 86_400
-
-    async def create(db: Any) -> Any:
-        return await keys.create(
-            db, name=name, roles=role, lobs=lob or ["*"], expires_at=expires_at
-        )
-
-    plaintext, key = _with_store(config, create)
-    Console(stderr=True).print(f"{key.id}: keep this key, it is not shown again.")
-    sys.stdout.write(f"{plaintext}\n")
-
-
-@keys_app.command("list")
-def keys_list(config: Config = DEFAULT_CONFIG) -> None:
-    """List keys, without their secrets."""
-    from serving import auth as keys
-
-    table = Table("id", "name", "prefix", "roles", "LOBs", "created", "expires", "revoked")
-    for key in _with_store(config, keys.list_keys):
-        table.add_row(
-            key.id,
-            key.name,
-            key.prefix,
-            " ".join(key.roles),
-            " ".join(key.lobs),
-            *(_when(at) for at in (key.created_at, key.expires_at, key.revoked_at)),
-        )
-    console.print(table)
-
-
-@keys_app.command("revoke")
-def keys_revoke(
-    id_: Annotated[str, typer.Argument(metavar="ID", help="The key's id (key_…).")],
-    config: Config = DEFAULT_CONFIG,
-) -> None:
-    """Revoke a key; running servers refuse it within two seconds."""
-    from serving import auth as keys
-
-    _with_store(config, lambda db: keys.revoke(db, id_))
-    console.print(f"{id_} is revoked.")
-
-
 @adapters_app.command("list")
 def adapters_list(
     lob: Annotated[str | None, typer.Argument(help="Only this line of business.")] = None,
@@ -164,7 +104,7 @@ def adapters_list(
             version["state"],
             version["parent"] or "base",
             str(version["rank"]),
-            _when(version["created_at"]),
+            keys.when(version["created_at"]),
             ", ".join(f"{k}={v:.3g}" for k, v in shown.items()),
         )
     console.print(table)
@@ -239,7 +179,7 @@ def _call(method: str, url: str, path: str, **options: Any) -> Any:
         )
     except httpx.TransportError as exc:
         raise SwitchboardError(f"No server answers on {url}: {exc}") from exc
-    if answer.is_error:
+    if not answer.is_success:  # a redirection too: a key goes where it was meant to go
         hint = "" if key else " (SWITCHBOARD_API_KEY is not set)"
         try:
             message = answer.json()["error"]["message"]
@@ -249,26 +189,21 @@ def _call(method: str, url: str, path: str, **options: Any) -> Any:
     return answer.json()
 
 
-def _with_store(config: Path, action: Any) -> Any:
-    from serving.store.database import Database
+def _stay_off_proxies() -> None:
+    """Have every client of this process reach this machine directly, whatever the environment says.
 
-    async def run() -> Any:
-        db = Database(settings_module.load(config).store.url)
-        await db.open()
-        try:
-            return await action(db)
-        finally:
-            await db.close()
-
-    return asyncio.run(run())
-
-
-def _when(at: float | None) -> str:
-    return "" if at is None else time.strftime("%Y-%m-%d %H:%M", time.gmtime(at))
+    A proxy would see the keys, and reach another machine by the same name.
+    """
+    there = os.environ.get("no_proxy", os.environ.get("NO_PROXY", ""))
+    listed = [name.strip() for name in there.split(",") if name.strip()]
+    listed += [name for name in ("127.0.0.1", "localhost", "::1") if name not in listed]
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = ",".join(listed)
 
 
 def main() -> None:
     """Entry point; our own errors are a message and exit status 1, not a traceback."""
+    private_files.keep()
+    _stay_off_proxies()
     for point in entry_points(group="switchboard.commands"):
         command = point.load()
         if isinstance(command, typer.Typer):
@@ -279,7 +214,7 @@ def main() -> None:
         app()
     except SwitchboardError as exc:
         Console(stderr=True).print(
-            f"switchboard: {exc.message}", markup=False, highlight=False, soft_wrap=True
+            f"switchboard: {exc}", markup=False, highlight=False, soft_wrap=True
         )
         sys.exit(1)
 

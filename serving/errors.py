@@ -34,6 +34,8 @@ class SwitchboardError(Exception):
         message: A sentence for the person who must act on it.
         param: The request field or configuration key at fault, if there is one.
         headers: Response headers that tell the client more, such as `retry-after`.
+        reason: What happened, for whoever runs the server: it may name hosts, users and files, so
+            it goes to logs and to the operator's screen, and never to a client.
     """
 
     status: ClassVar[int] = 500
@@ -42,22 +44,36 @@ class SwitchboardError(Exception):
     retry_after_s: ClassVar[int | None] = None
 
     def __init__(
-        self, message: str, *, param: str | None = None, headers: Mapping[str, str] | None = None
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        reason: str | None = None,
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.headers = dict(headers or {})
+        self.reason = reason
+
+    def __str__(self) -> str:
+        """What a log says."""
+        return f"{self.message} ({self.reason})" if self.reason else self.message
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Survive pickling between processes, which keyword-only arguments break."""
-        return _rebuild, (type(self), self.message, self.param, self.headers)
+        return _rebuild, (type(self), self.message, self.param, self.headers, self.reason)
 
 
 def _rebuild(
-    cls: type[SwitchboardError], message: str, param: str | None, headers: Mapping[str, str]
+    cls: type[SwitchboardError],
+    message: str,
+    param: str | None,
+    headers: Mapping[str, str],
+    reason: str | None,
 ) -> SwitchboardError:
-    return cls(message, param=param, headers=headers)
+    return cls(message, param=param, headers=headers, reason=reason)
 
 
 class ConfigError(SwitchboardError):

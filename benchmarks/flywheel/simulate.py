@@ -104,7 +104,7 @@ def configure(folder: Path) -> Path:
 def create_key(config: Path) -> str:
     """Return an API key that may ask, train and promote."""
     command = [sys.executable, "-P", "-m", "serving.cli", "keys", "create", "--config", str(config)]
-    command += ["--name", "simulation", "--role", "admin", "--role", "service"]
+    command += ["--name", "simulation", "--role", "admin", "--role", "service", "--all"]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 

@@ -123,7 +123,7 @@ def create_key(file: Path, role: str) -> str:
     """Create an API key of a configuration, as its operator does."""
     command = [sys.executable, "-m", "serving.cli", "keys", "create", "--config", str(file)]
     done = subprocess.run(
-        [*command, "--name", role, "--role", role],
+        [*command, "--name", role, "--role", role, "--all"],
         cwd=ROOT,
         check=True,
         capture_output=True,

@@ -284,4 +284,6 @@ def _unavailable(what: str) -> Iterator[None]:
     except (AdapterRefused, Conflict):
         raise
     except Exception as exc:  # each fsspec backend has errors of its own
-        raise Unavailable(f"{what}: {exc}") from exc
+        raise Unavailable(
+            "The adapters' storage does not answer. Try again.", reason=f"{what}: {exc}"
+        ) from exc

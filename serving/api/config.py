@@ -6,7 +6,6 @@ must restart, by vLLM itself. Whatever is wrong is answered at once, and the old
 """
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 from fastapi import APIRouter, Request
@@ -21,7 +20,7 @@ from serving.engine import args
 from serving.errors import ConfigError, InvalidRequest, PermissionDenied
 
 Configs = Callable[[str, dict[str, Any]], Awaitable[Any]]
-"""Runs `view`, `plan` or `apply` of the cluster's `Applier`."""
+"""Runs `view`, `plan`, `preview` or `apply` of the cluster's `Applier`."""
 
 
 class ConfigBody(BaseModel):
@@ -63,7 +62,11 @@ def router(configs: Configs, check_engine: Callable[[Settings], Awaitable[None]]
         key: ApiKey = request.state.key
         _need_admin(key)
         revision = check(body.settings, body.prompts)
-        plan: Plan = await configs("plan", {"revision": revision, "allow_gap": body.allow_gap})
+        options = {"revision": revision, "allow_gap": body.allow_gap}
+        by = {"key_id": key.id}
+        plan: Plan = await (
+            configs("preview", options | by) if body.dry_run else configs("plan", options)
+        )
         if plan.heavy:
             try:
                 await check_engine(revision.settings)
@@ -71,9 +74,7 @@ def router(configs: Configs, check_engine: Callable[[Settings], Awaitable[None]]
                 raise _refusal(exc.message, exc.param) from exc
         if body.dry_run:
             return {"object": "config.plan", "hash": revision.hash, "changes": plan.keys}
-        view = await configs(
-            "apply", {"revision": revision, "key_id": key.id, "allow_gap": body.allow_gap}
-        )
+        view = await configs("apply", options | by)
         return JSONResponse(view, 202 if view["apply"]["state"] == "running" else 200)
 
     return routes
@@ -93,7 +94,6 @@ def check(raw: dict[str, Any], files: dict[str, str]) -> Revision:
     for examine in (
         lambda: prompts.parse(files, settings.lobs),
         lambda: args.check(settings.engine),
-        lambda: _check_model(settings.model),
     ):
         try:
             examine()
@@ -102,11 +102,6 @@ def check(raw: dict[str, Any], files: dict[str, str]) -> Revision:
     if faults:
         raise _refusal("\n  ".join(faults), None)
     return Revision(settings, files)
-
-
-def _check_model(model: str) -> None:
-    if model.startswith("/") and not (Path(model) / "config.json").is_file():
-        raise ConfigError(f"model: {model!r} holds no config.json on the server.", param="model")
 
 
 def _refusal(message: str, param: str | None) -> InvalidRequest:

@@ -165,14 +165,18 @@ class Journal:
         with self._guard:
             if self.backlog_bytes + size > self._limit_bytes:
                 raise JournalFull(
-                    f"the journal {self.folder} holds {self.backlog_bytes} bytes that are not in "
-                    f"the store yet, and its limit is {self._limit_bytes}"
+                    "The journal is at its limit.",
+                    reason=f"the journal {self.folder} holds {self.backlog_bytes} bytes that are "
+                    f"not in the store yet, and its limit is {self._limit_bytes}",
                 )
             try:
                 self._write(header, payload, size)
             except OSError as exc:
                 if exc.errno in _FULL:
-                    raise JournalFull(f"the disk of {self.folder} is full: {exc}") from exc
+                    raise JournalFull(
+                        "The journal's disk is full.",
+                        reason=f"the disk of {self.folder} is full: {exc}",
+                    ) from exc
                 raise
             self._appended += size
             self._appended_frames += 1

@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 Deploy = Callable[[Revision], Awaitable[None]]
 """Runs the replicas of a revision; returns when all do, raises RolloutFailed when one cannot."""
 
-_REASON = "it cannot change while the server runs: stop it and start it with the new file"
+_REASON = "only the file on the machine changes it: stop the server and start it with the new file"
 
 
 @dataclass(slots=True)
@@ -90,6 +90,25 @@ class Applier:
             )
             await self._deploy(current)
             await self._keep(current, None)
+
+    async def preview(
+        self, revision: Revision, *, key_id: str | None, allow_gap: bool = False
+    ) -> Plan:
+        """`plan` for somebody who only asks; the audit says who asked what, and what was said.
+
+        Raises:
+            Conflict: As `plan`.
+        """
+        detail: dict[str, Any] = {"state": "possible"}
+        try:
+            plan = await self.plan(revision, allow_gap=allow_gap)
+            detail["keys"] = plan.keys
+        except Conflict as exc:
+            detail |= {"state": "refused", "error": exc.message}
+            raise
+        finally:
+            await audit.write(self._db, key_id, "preview_config", revision.hash, detail)
+        return plan
 
     async def plan(self, revision: Revision, *, allow_gap: bool = False) -> Plan:
         """Say what applying a revision would change, and refuse what cannot be.

@@ -1,15 +1,15 @@
 """The coordinator as a named Ray actor, which Ray restarts if it dies."""
 
 import asyncio
+import json
 import logging
-import pickle
 import time
 from typing import Any
 
 import ray
 from ray import serve
 
-from serving import errors
+from serving import errors, private_files
 from serving.adapters.registry import Registry
 from serving.cluster import options as serve_options
 from serving.cluster import ray_internals
@@ -33,6 +33,7 @@ class CoordinatorActor:
     """`Coordinator` as a Ray actor. `expected` is every replica alive when it (re)starts."""
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
+        private_files.keep()
         # Not opened here: `start` has, and a coordinator must come back while the store is down.
         db = Database(settings.store.url)
         revision, pending = await asyncio.to_thread(_kept)
@@ -124,10 +125,13 @@ async def _short_of(settings: Settings) -> list[str]:
 
 
 async def _keep(revision: Revision, pending: Revision | None) -> None:
-    data = pickle.dumps((revision, pending))
-    await asyncio.to_thread(ray_internals.put, KEPT, data, APP)
+    kept = [None if one is None else one.dump() for one in (revision, pending)]
+    await asyncio.to_thread(ray_internals.put, KEPT, json.dumps(kept).encode(), APP)
 
 
 def _kept() -> tuple[Revision | None, Revision | None]:
     data = ray_internals.get(KEPT, APP)
-    return pickle.loads(data) if data else (None, None)  # noqa: S301 - our own, in Ray's store
+    if not data:
+        return None, None
+    revision, pending = (None if one is None else Revision.load(one) for one in json.loads(data))
+    return revision, pending

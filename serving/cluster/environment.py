@@ -5,8 +5,23 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from serving import private_files
 from serving.cluster import haproxy, options, ports
 from serving.config.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+
+
+def ray_folder() -> Path:
+    """Where Ray keeps sockets, logs and spilled objects.
+
+    Raises:
+        ConfigError: Somebody else has made it.
+    """
+    # Not TMPDIR: a path of Ray's sockets may have 107 bytes.
+    root = Path(os.environ.get("RAY_TMPDIR", "/tmp"))  # noqa: S108
+    # Ray opens the folder that it is given to everybody: the one around it is closed.
+    return private_files.private_folder(root / f"switchboard-{os.getuid()}") / "ray"
 
 
 def prepare(
@@ -61,11 +76,16 @@ def prepare(
         # A proxy worker that a reload replaced keeps its streams as long as any may last.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": str(options.haproxy_hard_stop_s(settings)),
     }
+    if local:
+        # What the engine's processes say to each other stays on this machine.
+        defaults |= {"VLLM_HOST_IP": LOOPBACK, "GLOO_SOCKET_IFNAME": "lo"}
+        defaults["NCCL_SOCKET_IFNAME"] = "lo"
     if settings.http.proxy == "haproxy" and settings.http.affinity:
         balance = haproxy.balance(settings.http.affinity_load_percent, wrapped=local)
         defaults["RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"] = balance
     if settings.http.proxy == "haproxy" and local:  # the wrapper lies on this machine only
-        program = haproxy.wrapper(run_dir, haproxy_binary(), host=settings.http.host)
+        listen = f"{settings.http.host}:{settings.http.port}"
+        program = haproxy.wrapper(run_dir, haproxy_binary(), listen=listen, tls=settings.http.tls)
         defaults["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
         defaults["RAY_SERVE_HAPROXY_RETRY_ON"] = haproxy.RETRY_ON
         defaults["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"] = str(haproxy.BUFFER_BYTES)

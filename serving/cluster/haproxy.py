@@ -5,20 +5,22 @@ Ray starts HAProxy through a program of ours, a few lines of shell, which
 - lets HAProxy ask another replica where one died, or could not answer, before its answer began,
   but only for requests that may be asked twice: inference, and feedback, which is stored once.
   Ray's own setting would also repeat a rollback, which goes one step further each time;
+- lets HAProxy listen where the configuration says, with TLS if it says so, while all else of Serve
+  is on loopback; its statistics and its admin socket are files that only we may open;
 - answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);
-- lets HAProxy listen on an IPv6 address, while it reaches the replicas of its machine over IPv4;
 - makes HAProxy die with the actor that watches it, so that an orphan does not hold the port.
 """
 
 import json
-import re
 import shlex
 import shutil
+import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
 from serving import errors
-from serving.errors import Unavailable
+from serving.config.sections import Tls
+from serving.errors import ConfigError, Unavailable
 
 REPEATABLE = (
     "/v1/chat/completions",
@@ -31,8 +33,6 @@ REPEATABLE = (
 RETRY_ON = "conn-failure empty-response 503"
 """HAProxy's `retry-on`: a replica that refuses, hangs up before it says anything, or cannot answer
 now: its engine has died, or it is stopping."""
-INSIDE = "127.0.0.1"
-"""What replicas bind where HAProxy listens on IPv6: Ray's HAProxy finds them at this address."""
 BUFFER_BYTES = 64 << 10
 """HAProxy's buffer, 16 KiB by default; a larger request is not sent again."""
 BODY_S = 10
@@ -48,7 +48,7 @@ for argument; do
   last=$argument
 done
 if [ -n "$config" ]; then
-  grep -q disable-l7-retry "$config" || sed -i {listen}-e {rules} "$config"
+  grep -q disable-l7-retry "$config" || sed -i {rules} "$config"
   cp {page} "$(dirname "$config")/500.http"
 fi
 exec {command} "$@"
@@ -56,15 +56,24 @@ exec {command} "$@"
 
 
 def wrapper(
-    folder: Path, binary: str, repeatable: Iterable[str] = REPEATABLE, *, host: str = ""
+    folder: Path,
+    binary: str,
+    repeatable: Iterable[str] = REPEATABLE,
+    *,
+    listen: str | None = None,
+    tls: Tls | None = None,
 ) -> Path:
     """Write the program that Ray is to start as HAProxy.
 
     Args:
-        folder: Where to write it.
+        folder: Where to write it; nobody else may read it.
         binary: The real HAProxy.
         repeatable: Paths whose requests may be asked of another replica.
-        host: Where HAProxy is to listen; an IPv6 address replaces the one that Ray writes.
+        listen: Where to listen, such as ``0.0.0.0:8000``, in place of where Ray would.
+        tls: The certificate to answer with.
+
+    Raises:
+        ConfigError: The certificate or its key cannot be read.
     """
     page = folder / "503.http"
     page.write_bytes(error_page())
@@ -82,27 +91,56 @@ def wrapper(
     command = [binary]
     if setpriv := shutil.which("setpriv"):
         command = [setpriv, "--pdeathsig", "KILL", "--", binary]
-    listen = ""
-    if ":" in host:  # with :: a connection over IPv4 is taken too
-        both = " v4v6" if host == "::" else ""
-        place = f"/^{_FRONTEND}$/,/^ *bind/"
-        change = f"s/^\\( *bind\\) {re.escape(INSIDE)}:\\([0-9]*\\)/\\1 {host}:\\2{both}/"
-        listen = f"-e {shlex.quote(f'{place} {change}')} "
+    edits = [
+        "s/mode 666 level admin/mode 600 level admin/",
+        *(_to_a_file(section, folder) for section in ("frontend prometheus", "listen stats")),
+    ]
+    if listen is not None:
+        secured = "" if tls is None else f" ssl crt {_pem(folder, tls)} alpn h2,http/1.1"
+        both = " v4v6" if listen.startswith(":::") else ""  # an IPv4 connection is taken too
+        bind = f"bind {listen}{both}{secured}".replace("/", r"\/")
+        edits.append(f"/^{_FRONTEND}$/,/^ *bind/s/^ *bind .*/    {bind}/")
+    edits.append(f"/^{_FRONTEND}$/a\\" + "\\n".join(f"    {r}" for r in rules))
     script = _SCRIPT.format(
-        listen=listen,
-        rules=shlex.quote(f"/^{_FRONTEND}$/a\\" + "\\n".join(f"    {r}" for r in rules)),
+        rules=" ".join(f"-e {shlex.quote(edit)}" for edit in edits),
         page=shlex.quote(str(page)),
         command=shlex.join(command),
     )
     path = folder / "haproxy"
     path.write_text(script)
-    path.chmod(0o755)
+    path.chmod(0o700)
     return path
 
 
-def inside(host: str, *, wrapped: bool) -> str:
-    """The address that Ray Serve is told, which the replicas bind and HAProxy asks them at."""
-    return INSIDE if wrapped and ":" in host else host
+def _to_a_file(section: str, folder: Path) -> str:
+    """A rule that moves what Ray leaves open to everybody from a port to a socket of ours."""
+    socket = str(folder / f"{section.rpartition(' ')[2]}.sock").replace("/", r"\/")
+    return f"/^{section}$/,/^ *bind/s/^ *bind .*/    bind {socket} mode 600/"
+
+
+def _pem(folder: Path, tls: Tls) -> Path:
+    """Certificate and key in one file, as HAProxy wants them."""
+    path = folder / "listener.pem"
+    path.touch(0o600)
+    path.write_bytes(b"\n".join(read_tls(tls)))
+    return path
+
+
+def read_tls(tls: Tls) -> tuple[bytes, bytes]:
+    """The certificate and the key.
+
+    Raises:
+        ConfigError: They cannot be read, or do not belong together.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(tls.certificate, tls.key)
+        return tls.certificate.read_bytes(), tls.key.read_bytes()
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError(
+            f"http.tls: {tls.certificate} and {tls.key} cannot be used: {exc.strerror}. Give a "
+            "PEM certificate with its chain, and its key without a password.",
+            param="http.tls",
+        ) from exc
 
 
 def balance(load_percent: int, *, wrapped: bool) -> str:

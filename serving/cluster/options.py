@@ -6,6 +6,7 @@ Pure, so that it is tested without Ray; deployment.py hands the result to Serve.
 import math
 from typing import Any
 
+from serving.config import secrets
 from serving.config.settings import Settings
 from serving.engine import hardware, sizing
 
@@ -68,7 +69,10 @@ def _actor(settings: Settings) -> dict[str, Any]:
         "num_cpus": resources.pop("num_cpus", 0),
         "num_gpus": resources.pop("num_gpus", own),
         "resources": resources,
-        "runtime_env": {"env_vars": dict(settings.env)},
+        # Ray writes these to its logs; what names a secret is set inside the replica.
+        "runtime_env": {
+            "env_vars": {k: v for k, v in settings.env.items() if not secrets.has_reference(v)}
+        },
     }
 
 

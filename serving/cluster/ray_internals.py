@@ -4,11 +4,17 @@ Each has a reason: there is no public way. `tests/serving/cluster/test_ray_inter
 breaks when Ray moves.
 """
 
+import os
+
 import ray
 from ray import serve
-from ray._private import state
+from ray._common import tls_utils
+from ray._common.network_utils import build_address
+from ray._private import ray_constants, state
+from ray._private.authentication import authentication_token_setup as tokens
 from ray.experimental import internal_kv
 from ray.serve import context
+from ray.serve._private import replica as serve_replica
 from ray.serve._private.haproxy import get_haproxy_binary
 
 REPLICA_PREFIX = "SERVE_REPLICA::"
@@ -40,6 +46,39 @@ def run(application: serve.Application, app: str) -> None:
 def wait_for_proxies() -> None:
     """Wait until the proxies answer."""
     context._get_global_client().wait_for_proxies_serving()
+
+
+def stay_on_loopback() -> None:
+    """Have the node that this process starts listen on loopback only.
+
+    `ray.init` puts the machine's own address in the place of 127.0.0.1, unless clusters are off.
+    """
+    os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes it starts
+    ray_constants.ENABLE_RAY_CLUSTER = False
+
+
+def keep_replica_on_its_node() -> None:
+    """Have this replica's server for other deployments listen on its node's address only.
+
+    Serve starts one on every interface, though nothing here uses it; it unpickles what it gets.
+    """
+    bind = tls_utils.add_port_to_grpc_server
+    host = build_address(ray.util.get_node_ip_address(), 0)
+
+    def on_this_node(server: object, _address: str) -> int:
+        port: int = bind(server, host)
+        return port
+
+    serve_replica.add_port_to_grpc_server = on_this_node
+
+
+def has_token() -> bool:
+    """Whether this process would show the cluster a token, or asks for one."""
+    loader = tokens.AuthenticationTokenLoader.instance()
+    return bool(
+        tokens.get_authentication_mode() == tokens.AuthenticationMode.TOKEN
+        and loader.has_token(ignore_auth_mode=True)
+    )
 
 
 def put(key: str, data: bytes, namespace: str) -> None:

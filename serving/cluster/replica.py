@@ -191,7 +191,7 @@ async def check_engine(settings: Settings) -> None:
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **settings.env},
+        env={**os.environ, **settings.environment()},
     )
     try:
         async with asyncio.timeout(CHECK_ENGINE_S):

@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray import serve
 
+from serving import private_files
 from serving.cluster import options as serve_options
 from serving.cluster import ray_internals
 from serving.config.revision import Revision
@@ -36,6 +37,8 @@ class Replica:
     """One engine behind one gateway."""
 
     async def __init__(self, revision: Revision) -> None:  # type: ignore[misc]  # Serve too
+        private_files.keep()
+        ray_internals.keep_replica_on_its_node()
         # Imported here: the driver and the coordinator need no engine.
         from serving.cluster.replica import start
 
@@ -77,7 +80,7 @@ class Replica:
             except Unavailable as exc:
                 if self._parts.chains.reaches_upstreams:
                     return  # they answer until Serve replaces this replica
-                logger.critical("%s ends, to be replaced: %s", self._name, exc.message)
+                logger.critical("%s ends, to be replaced: %s", self._name, exc)
                 os.kill(os.getpid(), signal.SIGKILL)
 
     async def _rollout(self, action: str, options: dict[str, Any]) -> RolloutResult:
@@ -150,7 +153,9 @@ class Replica:
                 error = exc
             except Exception as exc:
                 logger.exception("%s failed", command.kind)
-                error = SwitchboardError(f"{command.kind} failed: {exc}")
+                error = SwitchboardError(
+                    f"{command.kind} failed; the replica's log says why", reason=f"{exc}"
+                )
             try:
                 await self._call("ack", self._name, command.id, error)
             except ray.exceptions.RayError:

@@ -2,11 +2,12 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, SecretStr, StringConstraints
+from pydantic import Field, StringConstraints
 
 from serving import names
 from serving.config.base import Section
 from serving.config.limits import LobLimits
+from serving.config.secrets import SecretName
 
 UpstreamName = Annotated[str, StringConstraints(pattern=f"^{names.LOB.pattern}$")]
 
@@ -40,8 +41,8 @@ class Upstream(Section):
         description="Its address, with the /v1: https://models.example/v1.",
     )
     model: str = Field(min_length=1, description="The model to ask it for.")
-    api_key: SecretStr | None = Field(
-        None, description="Its API key; write ${NAME} and keep the key in the environment."
+    api_key: SecretName | None = Field(
+        None, description="Its API key, by name: ${NAME} or ${file:/run/secrets/name}."
     )
     timeout_s: float = Field(
         30.0, gt=0, description="Longest wait for its first byte, and between two chunks."

@@ -7,43 +7,65 @@ by the number of replicas, and every other one by restarting the replicas one by
 
 import hashlib
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal
 
+from serving.config import secrets
 from serving.config.settings import Settings
 
 Price = Literal["fixed", "heavy", "scale", "light"]
 
-# The longest prefix decides; what is not named here restarts replicas, which is always safe.
+TUNABLE = (
+    "async_scheduling",
+    "block_size",
+    "dtype",
+    "enable_chunked_prefill",
+    "enable_prefix_caching",
+    "enforce_eager",
+    "gpu_memory_utilization",
+    "kv_cache_dtype",
+    "kv_cache_memory_bytes",
+    "long_prefill_token_threshold",
+    "max_logprobs",
+    "max_model_len",
+    "max_num_batched_tokens",
+    "max_num_seqs",
+    "pipeline_parallel_size",
+    "seed",
+    "stream_interval",
+    "structured_outputs_config.backend",
+    "tensor_parallel_size",
+)
+"""vLLM's arguments that are a number, a switch or a word of a list: none names code or a file."""
+
+# The longest prefix decides. What is not named here changes only in the file on the machine: an
+# admin's key is for running the server, and must not become a shell on it. So `model`, `env`,
+# `auth` and what of `engine` could load code or read files are not here.
 _PRICES: dict[str, Price] = {
-    "served_name": "fixed",
-    "http.host": "fixed",
-    "http.port": "fixed",
-    "http.proxy": "fixed",
-    "http.proxy_on": "fixed",
-    "store.url": "fixed",
-    "journal.dir": "fixed",
-    "adapters.uri": "fixed",
-    "ray_address": "fixed",
+    **dict.fromkeys((f"engine.{key}" for key in TUNABLE), "heavy"),
+    "resources": "heavy",
+    "placement": "heavy",
+    "adapters.max_rank": "heavy",
+    "adapters.max_active": "heavy",
+    "adapters.max_cached": "heavy",
+    "journal.fsync": "heavy",
+    "journal.limit_bytes": "heavy",
+    "upstreams": "heavy",
     "replicas": "scale",
     "autoscaling": "scale",
     "rollouts.surge": "scale",
     "http.drain_s": "scale",
     "http.body_limit_bytes": "light",
     "rollouts": "light",
-    "auth": "light",
     "lobs": "light",
     "limits": "light",
     "limits.priorities": "heavy",  # the queues of those who wait are made for them
     "fallback": "light",
     "prompts": "light",
 }
-_SECRET = re.compile(r"token|secret|passw|credential|(^|_)key$|api_key", re.IGNORECASE)
-_USERINFO = re.compile(r"(?<=://)([^/@\s:]*):([^/@\s]*)@")
 _ABSENT = object()
 
 
@@ -54,6 +76,20 @@ class Revision:
     settings: Settings
     prompts: Mapping[str, str]
     applied_at: float = field(default_factory=time.time)
+
+    def dump(self) -> dict[str, Any]:
+        """As plain JSON, for Ray's store; `load` reads it."""
+        return {
+            "settings": _plain(self.settings),
+            "prompts": dict(self.prompts),
+            "applied_at": self.applied_at,
+        }
+
+    @classmethod
+    def load(cls, kept: Mapping[str, Any]) -> "Revision":
+        """What `dump` gave."""
+        settings = Settings.model_validate(kept["settings"])
+        return cls(settings, kept["prompts"], kept["applied_at"])
 
     @cached_property
     def hash(self) -> str:
@@ -88,7 +124,7 @@ def price(key: str) -> Price:
     for length in range(len(parts), 0, -1):
         if found := _PRICES.get(".".join(parts[:length])):
             return found
-    return "heavy"
+    return "fixed"
 
 
 def plan(old: Revision, new: Revision) -> Plan:
@@ -106,8 +142,19 @@ def plan(old: Revision, new: Revision) -> Plan:
     ]
     by_price: dict[Price, list[str]] = {"fixed": [], "heavy": [], "scale": [], "light": []}
     for key in sorted(changed):
-        by_price[price(key)].append(key)
+        by_price[_price(key, before, after)].append(key)
     return Plan(**{name: tuple(keys) for name, keys in by_price.items()})
+
+
+def _price(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Price:
+    """The price of a change; where a secret goes is the file's to say, as is which it is."""
+    section, _, rest = key.partition(".")
+    name, _, field_ = rest.partition(".")
+    if section == "upstreams" and field_ in {"url", "api_key"}:
+        its_key = f"upstreams.{name}.api_key"
+        if before.get(its_key) is not None or after.get(its_key) is not None:
+            return "fixed"
+    return price(key)
 
 
 def light_part(own: Settings, new: Settings) -> Settings:
@@ -117,7 +164,6 @@ def light_part(own: Settings, new: Settings) -> Settings:
             "lobs": new.lobs,
             "limits": new.limits.model_copy(update={"priorities": own.limits.priorities}),
             "fallback": new.fallback,
-            "auth": new.auth,
             "rollouts": new.rollouts,
             "http": own.http.model_copy(
                 update={"body_limit_bytes": new.http.body_limit_bytes, "drain_s": new.http.drain_s}
@@ -127,8 +173,15 @@ def light_part(own: Settings, new: Settings) -> Settings:
 
 
 def shown(settings: Settings) -> dict[str, Any]:
-    """The settings for people's eyes: passwords, tokens and keys are masked."""
-    masked: dict[str, Any] = _mask(_plain(settings), "")
+    """The settings for people's eyes.
+
+    Secrets are names in it already. A value of `env` may be one that nobody took for a secret.
+    """
+    masked: dict[str, Any] = secrets.masked(_plain(settings))
+    masked["env"] = {
+        name: value if secrets.has_reference(value) else secrets.HIDDEN
+        for name, value in masked["env"].items()
+    }
     return masked
 
 
@@ -147,25 +200,8 @@ def _flatten(value: Any, key: str) -> Iterator[tuple[str, Any]]:
         yield key, value
 
 
-def _mask(value: Any, name: str) -> Any:
-    if isinstance(value, dict):
-        return {k: _mask(v, str(k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_mask(item, name) for item in value]
-    if isinstance(value, str):
-        if value and _SECRET.search(name):
-            return "***"
-        return _USERINFO.sub(r"\1:***@", value)
-    return value
-
-
 def _plain(settings: Settings) -> dict[str, Any]:
-    plain = settings.model_dump(mode="json")
-    for name, upstream in settings.upstreams.items():
-        if upstream.api_key is not None:  # a new key is a change, and stays unseen
-            secret = upstream.api_key.get_secret_value().encode()
-            plain["upstreams"][name]["api_key"] = hashlib.sha256(secret).hexdigest()
-    return plain
+    return settings.model_dump(mode="json")
 
 
 def _digest(value: Any) -> str:

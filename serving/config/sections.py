@@ -6,6 +6,14 @@ from typing import Literal
 from pydantic import Field
 
 from serving.config.base import Section
+from serving.config.secrets import Address
+
+
+class Tls(Section):
+    """The certificate that the listener answers with."""
+
+    certificate: Path = Field(description="PEM file: the certificate, then its chain.")
+    key: Path = Field(description="PEM file: the certificate's key, without a password.")
 
 
 class Http(Section):
@@ -13,9 +21,12 @@ class Http(Section):
 
     host: str = Field(
         "0.0.0.0",  # noqa: S104 - a server; authentication is on by default
-        description="Address to bind. HAProxy mode listens on it from the proxy process.",
+        description="Address to listen on. All else of a server of one machine is on loopback.",
     )
     port: int = Field(8000, ge=1, le=65535, description="Port of the OpenAI-compatible endpoint.")
+    tls: Tls | None = Field(
+        None, description="Certificate and key of the listener. None: plain HTTP, for a proxy."
+    )
     proxy: Literal["haproxy", "python"] = Field(
         "haproxy", description="Front proxy: HAProxy (fast) or Ray Serve's Python proxy."
     )
@@ -49,9 +60,10 @@ class Http(Section):
 class StoreSettings(Section):
     """Where interactions, feedback, versions and audit live."""
 
-    url: str = Field(
+    url: Address = Field(
         "sqlite:///data/switchboard.sqlite",
-        description="sqlite:///path or postgresql://user:password@host/database.",
+        description="sqlite:///path or postgresql://user:${PASSWORD}@host/database; the password "
+        "is a secret's name, or the whole URL is.",
     )
 
 
@@ -74,7 +86,10 @@ class Journal(Section):
 class AdapterSettings(Section):
     """The adapter registry's artifacts."""
 
-    uri: str = Field("data/adapters", description="Folder or any fsspec URL (s3://…, gs://…).")
+    uri: Address = Field(
+        "data/adapters",
+        description="Folder or any fsspec URL (s3://…, gs://…), without a password.",
+    )
     cache_dir: Path = Field(
         Path("data/adapter-cache"), description="Local copies of adapters from remote URLs."
     )
@@ -90,7 +105,7 @@ class AdapterSettings(Section):
 class Auth(Section):
     """API keys."""
 
-    enabled: bool = Field(True, description="Off only for a server that no one else can reach.")
+    enabled: bool = Field(True, description="Off only where http.host is a loopback address.")
     metrics_public: bool = Field(False, description="Serve /metrics without a key.")
 
 

@@ -3,9 +3,10 @@
 Every key is documented here by its `Field(description=…)` and in docs/configuration.md (a test
 compares the two). Unknown keys, wrong types and missing files are reported together in one
 `ConfigError`, each with its key, its value and what to do. ``${NAME}`` in a string is replaced by
-the environment variable of that name, so that secrets stay out of files.
+the environment variable of that name; where secrets belong it stays, until it is used (secrets.py).
 """
 
+import ipaddress
 import os
 import re
 from pathlib import Path
@@ -20,14 +21,27 @@ from pydantic import (
 )
 
 from serving import names
+from serving.config import secrets
 from serving.config.base import Section
 from serving.config.limits import Limits
 from serving.config.lobs import Fallback, Lob, Upstream, UpstreamName
 from serving.config.placement import Autoscaling, Placement
-from serving.config.sections import AdapterSettings, Auth, Http, Journal, Rollouts, StoreSettings
+from serving.config.sections import (
+    AdapterSettings,
+    Auth,
+    Http,
+    Journal,
+    Rollouts,
+    StoreSettings,
+    Tls,
+)
 from serving.errors import ConfigError, NotFound
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+_SECRET_KEYS = re.compile(r"store\.url|env\..*|engine\.hf_token|upstreams\.[^.]*\.api_key")
+"""What is not put in when the file is read: secrets.py resolves it where it is used."""
 
 
 class Settings(Section):
@@ -83,6 +97,28 @@ class Settings(Section):
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
     fallback: Fallback = Field(default_factory=Fallback, description="Limits of fallback chains.")
 
+    @field_validator("engine", "env")
+    @classmethod
+    def _secrets_are_named(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in values.items():
+            if isinstance(value, str) and not secrets.is_reference(value):
+                if value and secrets.is_secret_name(name):
+                    raise secrets.refused(name)
+                if secrets.has_literal(value):
+                    raise secrets.refused(f"a password in {name}")
+        return values
+
+    @field_validator("auth")
+    @classmethod
+    def _open_only_on_loopback(cls, auth: Auth, info: ValidationInfo) -> Auth:
+        http = info.data.get("http")
+        if not auth.enabled and http is not None and not _is_loopback(http.host):
+            raise ValueError(
+                f"enabled: off only where http.host is a loopback address, not {http.host}: "
+                "anybody would be an admin"
+            )
+        return auth
+
     @field_validator("lobs", mode="before")
     @classmethod
     def _empty_lines_are_lines(cls, lobs: Any) -> Any:
@@ -126,7 +162,28 @@ class Settings(Section):
         """The server's own address for clients on this machine, without /v1."""
         anywhere = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104
         host = anywhere.get(self.http.host, self.http.host)
-        return f"http://{f'[{host}]' if ':' in host else host}:{self.http.port}"
+        scheme = "http" if self.http.tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{self.http.port}"
+
+    def secrets(self) -> list[tuple[str, str]]:
+        """The keys that name secrets, with their values."""
+        found = [("store.url", self.store.url)]
+        found += [(f"env.{name}", value) for name, value in self.env.items()]
+        found += [
+            (f"upstreams.{name}.api_key", upstream.api_key)
+            for name, upstream in self.upstreams.items()
+            if upstream.api_key is not None
+        ]
+        token = self.engine.get("hf_token")
+        return found + ([("engine.hf_token", token)] if isinstance(token, str) else [])
+
+    def environment(self) -> dict[str, str]:
+        """`env` with its secrets, for the process that needs it.
+
+        Raises:
+            ConfigError: A secret is not there.
+        """
+        return secrets.resolve_all(self.env, "env")
 
     def require_lob(self, lob: str) -> None:
         """Raise NotFound, naming those there are, if this line of business is not configured."""
@@ -172,12 +229,15 @@ def explain(error: ValidationError) -> str:
     lines = []
     for fault in error.errors():
         key = ".".join(str(part) for part in fault["loc"]) or "(top)"
+        value = secrets.in_a_fault(key, fault["input"])
         if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key (value {fault['input']!r}). Remove or correct it.")
+            lines.append(f"{key}: unknown key (value {value!r}). Remove or correct it.")
         elif fault["type"] == "missing":
             lines.append(f"{key}: missing. Add it.")
+        elif fault["type"] == secrets.LITERAL:
+            lines.append(f"{key}: {fault['msg']}.")
         else:
-            lines.append(f"{key}: {fault['msg']}, got {fault['input']!r}.")
+            lines.append(f"{key}: {fault['msg']}, got {value!r}.")
     return "\n  ".join([f"{len(lines)} fault(s)", *lines])
 
 
@@ -186,12 +246,19 @@ def _expand(value: Any, key: str) -> Any:
         return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
     if isinstance(value, list):
         return [_expand(item, f"{key}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, str):
+    if isinstance(value, str) and not _SECRET_KEYS.fullmatch(key):
         for name in _VARIABLE.findall(value):
             if name not in os.environ:
                 raise ConfigError(f"{key}: the environment variable {name} is not set.", param=key)
         return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
     return value
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _absolute(settings: Settings) -> Settings:
@@ -209,6 +276,9 @@ def _absolute(settings: Settings) -> Settings:
         )
     if not settings.prompts.is_dir():
         raise ConfigError(f"prompts: no folder {str(settings.prompts)!r}.", param="prompts")
+    tls = settings.http.tls and Tls(
+        certificate=settings.http.tls.certificate.absolute(), key=settings.http.tls.key.absolute()
+    )
     url = settings.store.url
     if url.startswith("sqlite:///") and url != "sqlite:///:memory:":
         url = f"sqlite:///{Path(url.removeprefix('sqlite:///')).absolute()}"
@@ -216,6 +286,7 @@ def _absolute(settings: Settings) -> Settings:
         update={
             "model": model,
             "prompts": settings.prompts.absolute(),
+            "http": settings.http.model_copy(update={"tls": tls}),
             "store": settings.store.model_copy(update={"url": url}),
             "journal": settings.journal.model_copy(update={"dir": settings.journal.dir.absolute()}),
             "adapters": settings.adapters.model_copy(

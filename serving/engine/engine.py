@@ -37,6 +37,7 @@ from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
 from serving import errors
+from serving.config import secrets
 from serving.config.settings import Settings
 from serving.engine import args as engine_keys
 from serving.engine import checkpoint, hardware, process, sizing
@@ -97,6 +98,8 @@ def flags(settings: Settings) -> list[str]:
         # The only backend whose search is bounded: in xgrammar, one hostile expression holds the
         # engine's step up, and all requests with it.
         values["structured_outputs_config"] = {"backend": "guidance", **outputs}
+    if isinstance(token := values.get("hf_token"), str):
+        values["hf_token"] = secrets.resolve(token, "engine.hf_token")
     argv: list[str] = []
     for key, value in values.items():
         flag = key.replace("_", "-")
@@ -153,7 +156,7 @@ class Engine:
     async def start(cls, settings: Settings) -> "Engine":
         """Load the base model and build the app; takes as long as vLLM takes."""
         settings = await asyncio.to_thread(fit, settings)
-        os.environ.update(settings.env)  # inherited by the engine's process
+        os.environ.update(settings.environment())  # inherited by the engine's process
         args = arguments(settings)
         process.mark_parent()
         stack = AsyncExitStack()
@@ -208,7 +211,9 @@ class Engine:
     def check(self) -> None:
         """Raise `Unavailable` if the engine process is dead; no I/O."""
         if self._client.errored:
-            raise Unavailable(f"The engine has failed: {self._client.dead_error}")
+            raise Unavailable(
+                "The engine has failed. Try again.", reason=f"{self._client.dead_error}"
+            )
 
     async def ready(self) -> None:
         """Raise `Unavailable` unless the engine answered a token within the last two seconds."""

@@ -58,7 +58,7 @@ def choose(
         settings: The configuration; what it sets is not chosen.
         environment: The process's own variables; those for the engine count as set.
     """
-    given = {**(os.environ if environment is None else environment), **settings.env}
+    given = {**(os.environ if environment is None else environment), **settings.environment()}
     if hardware.gpus:
         return _for_gpu(hardware, checkpoint, settings)
     return _for_cpu(hardware, checkpoint, settings, given)

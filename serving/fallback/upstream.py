@@ -14,6 +14,7 @@ import orjson
 
 from serving.asgi import Send
 from serving.capture.interaction import DONE
+from serving.config import secrets
 from serving.config.lobs import Upstream as UpstreamSettings
 from serving.errors import UpstreamFailed
 from serving.store.records import UPSTREAM
@@ -74,7 +75,8 @@ class Upstream:
         self._pass_fields = frozenset(settings.pass_fields)
         headers = {"content-type": "application/json", "user-agent": "switchboard"}
         if settings.api_key is not None:
-            headers["authorization"] = f"Bearer {settings.api_key.get_secret_value()}"
+            secret = secrets.resolve(settings.api_key, f"upstreams.{name}.api_key")
+            headers["authorization"] = f"Bearer {secret}"
         self._client = httpx.AsyncClient(
             base_url=settings.url,
             headers=headers,
@@ -121,7 +123,7 @@ class Upstream:
                     await self._whole(response, send, names)
         except httpx.HTTPError as exc:
             reason = str(exc) or type(exc).__name__
-            raise UpstreamFailed(f"{self.name} does not answer: {reason}") from exc
+            raise UpstreamFailed(f"{self.name} does not answer.", reason=reason) from exc
 
     async def _whole(self, response: httpx.Response, send: Send, names: dict[str, str]) -> None:
         content = await response.aread()

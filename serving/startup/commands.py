@@ -51,7 +51,7 @@ def serve(
 
     if home := preflight.give_a_home():
         _say(f"There is no home folder (HOME): caches go to {home} and are lost.")
-    os.environ.update(settings.env)
+    os.environ.update(settings.environment())
     files = prompts.read(settings.prompts)
     found = preflight.run(settings, files, starting=not check)
     for line in found.lines():

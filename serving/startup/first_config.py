@@ -8,7 +8,7 @@ _TEXT = """\
 #   switchboard serve {path} --check
 #   switchboard serve {path}
 # A key for the clients, from the same folder:
-#   switchboard keys create --name me --role admin --config {path}
+#   switchboard keys create --name me --role admin --all --expires 90d --config {path}
 
 # A Hugging Face checkpoint folder or a hub id, of an instruct model.
 model: {model}

@@ -9,11 +9,12 @@ import asyncio
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from serving.cluster import ports
-from serving.config import prompts
+from serving import private_files
+from serving.cluster import haproxy, ports
+from serving.config import prompts, secrets
 from serving.config.settings import Settings
 from serving.engine import args, checkpoint, hardware, sizing
 from serving.engine.checkpoint import Checkpoint
@@ -31,6 +32,7 @@ class Findings:
     checkpoint: Checkpoint
     choices: list[Choice]
     weight_bytes: int
+    closed: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """For people: one line a choice, with the key that overrides it and the reason."""
@@ -39,6 +41,7 @@ class Findings:
         return [
             f"{self.hardware}; {size}.",
             *(f"  {choice}  ({choice.why})" for choice in self.choices),
+            *self.closed,
         ]
 
 
@@ -55,6 +58,7 @@ def run(settings: Settings, files: Mapping[str, str], *, starting: bool) -> Find
         ConfigError: All faults, each with its key and what to do.
     """
     faults: list[str] = []
+    closed: list[str] = []
 
     def attempt(check: Callable[[], object]) -> None:
         try:
@@ -64,17 +68,22 @@ def run(settings: Settings, files: Mapping[str, str], *, starting: bool) -> Find
 
     attempt(lambda: prompts.parse(files, settings.lobs))
     attempt(lambda: args.check(settings.engine))
+    for key, text in settings.secrets():
+        attempt(lambda key=key, text=text: secrets.resolve(text, key))  # type: ignore[misc]
+    if tls := settings.http.tls:
+        attempt(lambda: haproxy.read_tls(tls))
     found: list[Findings] = []
     attempt(lambda: found.append(_fit(settings)))
     if starting:
         attempt(lambda: ports.check(settings.http))
         for key, folder in _folders(settings).items():
             attempt(lambda key=key, folder=folder: _check_folder(key, folder))  # type: ignore[misc]
+        attempt(lambda: closed.extend(private_files.close(_private(settings))))
         if not faults:
             attempt(lambda: asyncio.run(_check_store(settings)))
     if faults:
         raise ConfigError("\n  ".join([f"{len(faults)} fault(s)", *faults]))
-    return found[0]
+    return replace(found[0], closed=closed)
 
 
 def give_a_home() -> str | None:
@@ -107,6 +116,15 @@ def _fit(settings: Settings) -> Findings:
     return Findings(
         facts, sizes, choices, sizes.weight_bytes(sizing.dtype_of(facts, sizes, filled))
     )
+
+
+def _private(settings: Settings) -> list[Path]:
+    """What holds conversations, models made of them, or a token, as far as it is on this disk."""
+    folders = _folders(settings)
+    store = folders.pop("store.url", None)  # which may be a folder that others share
+    file = settings.store.url.removeprefix("sqlite:///")
+    files = [] if store is None else [Path(file + suffix) for suffix in ("", "-wal", "-shm")]
+    return [*folders.values(), *files, Path.home() / ".ray" / "auth_token"]
 
 
 def _folders(settings: Settings) -> dict[str, Path]:

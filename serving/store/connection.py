@@ -1,6 +1,7 @@
 """How a database URL becomes an engine with our settings, for SQLite and PostgreSQL."""
 
 import json
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sqlalchemy.engine import Connection
 from sqlalchemy.exc import ArgumentError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+from serving.config import secrets
 from serving.errors import ConfigError
 
 BUSY_TIMEOUT_S = 30
@@ -24,15 +26,19 @@ _DRIVERS = {
 
 
 def parse_url(url: str) -> URL:
-    """Return `url` with the driver that we use for it.
+    """Return `url` with the secrets that it names and the driver that we use for it.
 
     Raises:
         ConfigError: It names no database that we know how to use.
     """
     try:
-        parsed = make_url(url)
-    except ArgumentError as exc:
-        raise ConfigError(f"store.url is no database URL: {exc}", param="store.url") from exc
+        parsed = make_url(secrets.resolve_url(url, "store.url"))
+    except (ArgumentError, ValueError) as exc:  # which repeat the URL, and its password
+        raise ConfigError(
+            "store.url is no database URL: use sqlite:///file or "
+            "postgresql://user:${PASSWORD}@host/database",
+            param="store.url",
+        ) from exc
     driver = _DRIVERS.get(parsed.drivername.partition("+")[0])
     if driver is None:
         raise ConfigError(
@@ -55,8 +61,14 @@ def connect(url: URL, **options: Any) -> AsyncEngine:
     """Return an engine with our connection settings; nothing is opened yet."""
     options |= {"json_serializer": _to_json, "json_deserializer": orjson.loads}
     if url.get_backend_name() != "sqlite":
-        timeouts = {"timeout": CONNECT_TIMEOUT_S, "command_timeout": COMMAND_TIMEOUT_S}
-        return create_async_engine(url, connect_args=timeouts, pool_pre_ping=True, **options)
+        args: dict[str, Any] = {
+            "timeout": CONNECT_TIMEOUT_S,
+            "command_timeout": COMMAND_TIMEOUT_S,
+        }
+        if "sslrootcert" in url.query:
+            args["ssl"] = _verified(url)
+            url = url.difference_update_query(["ssl", "sslrootcert"])
+        return create_async_engine(url, connect_args=args, pool_pre_ping=True, **options)
     Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
 
@@ -74,6 +86,20 @@ def connect(url: URL, **options: Any) -> AsyncEngine:
         connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
     return engine
+
+
+def _verified(url: URL) -> ssl.SSLContext:
+    """TLS by the URL's certificate authority, which SQLAlchemy would not hand to asyncpg."""
+    file = str(url.query["sslrootcert"])
+    try:
+        context = ssl.create_default_context(cafile=file)
+    except (OSError, ssl.SSLError) as exc:
+        raise ConfigError(
+            f"store.url: sslrootcert {file} cannot be read: {exc.strerror}.", param="store.url"
+        ) from exc
+    # As libpq: a certificate authority is never ignored, and only verify-full compares names.
+    context.check_hostname = url.query.get("ssl", "verify-full") == "verify-full"
+    return context
 
 
 def _to_json(value: object) -> str:

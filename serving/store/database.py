@@ -120,7 +120,7 @@ class Database:
         except StoreUnavailable as exc:
             if _is_final(exc.__cause__):
                 raise ConfigError(
-                    f"store.url: {exc.message}. Correct the URL, or what it names.",
+                    f"store.url: {exc.reason}. Correct the URL, or what it names.",
                     param="store.url",
                 ) from exc
             raise
@@ -173,7 +173,9 @@ def _mapped_errors(url: URL) -> Iterator[None]:
     try:
         yield
     except IntegrityError as exc:
-        raise Conflict(f"the store refuses this change: {exc.orig}") from exc
+        raise Conflict(
+            "the store refuses this change: it contradicts what is stored", reason=str(exc.orig)
+        ) from exc
     except (
         DBAPIError,
         PoolTimeoutError,
@@ -184,8 +186,13 @@ def _mapped_errors(url: URL) -> Iterator[None]:
     ) as exc:
         reason = getattr(exc, "orig", None) or exc
         if str(getattr(reason, "sqlstate", "")).startswith(DATA_EXCEPTION):
-            raise InvalidRequest(f"the store cannot hold this value: {reason}") from exc
+            raise InvalidRequest(
+                "the store cannot hold a value of this request", reason=str(reason)
+            ) from exc
+        # The client learns no host, no user and no file; whoever runs the server finds them in
+        # `reason`, which the log and the start show.
         raise StoreUnavailable(
-            f"the store {url.render_as_string(hide_password=True)} does not answer: "
-            f"{type(reason).__name__}: {reason}"
+            "The store does not answer. Try again.",
+            reason=f"the store {url.render_as_string(hide_password=True)} does not answer: "
+            f"{type(reason).__name__}: {reason}",
         ) from exc

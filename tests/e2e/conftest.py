@@ -140,7 +140,9 @@ def lone(
     folder = tmp_path_factory.mktemp("lone")
     journal = folder / "journal"
     journal.mkdir()
-    spare = {"url": f"{server.url}/v1", "model": "base", "api_key": server.keys["service"]}
+    key = folder / "spare-key"
+    key.write_text(server.keys["service"])
+    spare = {"url": f"{server.url}/v1", "model": "base", "api_key": f"${{file:{key}}}"}
     with contextlib.ExitStack() as stack:
         if small_disk(journal):
             stack.callback(subprocess.run, ["umount", "--lazy", journal], check=True)

@@ -127,15 +127,11 @@ class Server:
         }
 
     def body(self, config: dict[str, Any], name: str = "new.yaml") -> dict[str, Any]:
-        """What `/v1/config` is asked to put a configuration in force, secrets included."""
+        """What `/v1/config` is asked to put a configuration in force."""
         path = self.config.parent / name
         path.write_text(yaml.safe_dump(config))
         loaded = server_settings.load(path)
-        body = loaded.model_dump(mode="json")
-        for upstream, settings in loaded.upstreams.items():
-            if settings.api_key is not None:
-                body["upstreams"][upstream]["api_key"] = settings.api_key.get_secret_value()
-        return {"settings": body, "prompts": prompts.read(loaded.prompts)}
+        return {"settings": loaded.model_dump(mode="json"), "prompts": prompts.read(loaded.prompts)}
 
     def apply(self, **changes: Any) -> None:
         """Put its file with some keys changed in force, none of which restarts a replica."""

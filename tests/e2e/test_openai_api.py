@@ -172,7 +172,11 @@ def test_key_scoped_to_a_lob_gets_403_elsewhere(server: Server) -> None:
 
 
 def test_revoked_key_is_refused_within_seconds(server: Server) -> None:
-    created = server.command("keys", "create", "--name", "short-lived", "--role", "service")
+    wanted = ("keys", "create", "--name", "short-lived", "--role", "service")
+    refused = server.cli(*wanted)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "--lob NAME" in refused.stderr
+    created = server.command(*wanted, "--all", "--expires", "90d")
     assert created.returncode == 0, created.stderr
     server.keys["short-lived"] = created.stdout.strip()
     client = server.client("short-lived")

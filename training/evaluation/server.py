@@ -123,7 +123,7 @@ async def rollout(
             answer = await client.post(path, headers=headers, json=body)
     except httpx.TransportError as exc:
         raise EvaluationFailed(f"no server answers on {url} to {action} {name}") from exc
-    if answer.is_error:
+    if not answer.is_success:
         raise EvaluationFailed(f"the server answers {answer.status_code}: {_message(answer)}")
     done: dict[str, Any] = answer.json()
     return done

@@ -104,8 +104,6 @@ def save(trainer: Any, job: Job, folder: Path) -> Path:
 
 def _finish(job: Job, folder: Path) -> None:
     (folder / "README.md").unlink(missing_ok=True)
-    for file in folder.iterdir():
-        file.chmod(0o644)  # safetensors writes for the owner only; a server may be another user
     config_file = folder / "adapter_config.json"
     config = json.loads(config_file.read_text(encoding="utf-8"))
     if isinstance(config["target_modules"], list):  # PEFT writes a set, in an order of its own

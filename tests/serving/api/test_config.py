@@ -22,11 +22,11 @@ RAW: dict[str, Any] = {"model": "hub/id", "lobs": {"care": {}}}
 
 
 def test_all_faults_are_listed_together() -> None:
-    raw = RAW | {"engine": {"max_model_lenn": 1}, "model": "/nowhere"}
+    raw = RAW | {"engine": {"max_model_lenn": 1}}
     broken = FILES | {"care/summary.jinja": "{% block user %}{{ turns | nonsense }}{% endblock %}"}
     with pytest.raises(InvalidRequest) as refused:
         config.check(raw, broken)
-    for words in ("care/summary.jinja", "engine.max_model_lenn", "/nowhere", "the old one stays"):
+    for words in ("care/summary.jinja", "engine.max_model_lenn", "the old one stays"):
         assert words in refused.value.message
 
 
@@ -52,7 +52,8 @@ class World:
 
         async def configs(action: str, options: dict[str, Any]) -> Any:
             self.asked.append(action)
-            return plan if action == "plan" else {"hash": "h", "apply": {"state": "running"}}
+            planned = action in {"plan", "preview"}
+            return plan if planned else {"hash": "h", "apply": {"state": "running"}}
 
         async def check_engine(settings: Settings) -> None:
             self.checked += 1
@@ -96,7 +97,7 @@ async def test_what_the_engine_refuses_is_not_applied() -> None:
 async def test_dry_run_applies_nothing() -> None:
     world = World(Plan(light=("lobs.a",)))
     assert (await world.post(dry_run=True)).json()["changes"] == ["lobs.a"]
-    assert world.asked == ["plan"]
+    assert world.asked == ["preview"]
 
 
 async def test_an_admin_of_some_lines_may_not_change_all() -> None:

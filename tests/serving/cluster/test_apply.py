@@ -147,6 +147,20 @@ async def test_what_cannot_change_is_refused_whole(
     assert (world.deployed, world.told) == ([], [])
 
 
+async def test_who_only_asks_is_in_the_audit_too(world: World) -> None:
+    plan = await world.applier.preview(LIGHT, key_id="key_2")
+    with pytest.raises(Conflict, match=r"env\.A: only the file on the machine"):
+        await world.applier.preview(revision(env={"A": "1"}), key_id="key_3")
+    refused, possible = await audit.tail(world.db, 2)
+    assert (possible.action, possible.key_id, possible.detail["keys"]) == (
+        "preview_config",
+        "key_2",
+        plan.keys,
+    )
+    assert (refused.key_id, refused.detail["state"]) == ("key_3", "refused")
+    assert world.deployed == world.told == []
+
+
 async def test_no_room_for_one_more_is_said_before_anything_stops(world: World) -> None:
     world.missing = ["GPU: 1 needed, 0 free"]
     with pytest.raises(Conflict, match=r"GPU: 1 needed.*surge"):

@@ -42,6 +42,23 @@ def test_the_retrying_haproxy_starts_only_where_its_program_lies(
     assert here["RAY_SERVE_HAPROXY_RETRY_ON"] == haproxy.RETRY_ON
 
 
+def test_on_one_machine_the_engine_s_processes_talk_over_loopback(
+    variables: dict[str, str],
+) -> None:
+    here = environment.prepare(settings(proxy="python"), local=True, haproxy_binary=never)
+    assert here["VLLM_HOST_IP"] == environment.LOOPBACK
+    assert here["GLOO_SOCKET_IFNAME"] == here["NCCL_SOCKET_IFNAME"] == "lo"
+    variables.clear()
+    joined = environment.prepare(settings(proxy="python"), local=False, haproxy_binary=never)
+    assert "VLLM_HOST_IP" not in joined
+
+
+def test_ray_s_folder_is_for_its_user_only(variables: dict[str, str], tmp_path: Path) -> None:
+    variables["RAY_TMPDIR"] = str(tmp_path)
+    folder = environment.ray_folder()
+    assert (folder.parent.parent, folder.parent.stat().st_mode & 0o777) == (tmp_path, 0o700)
+
+
 def test_two_servers_of_one_machine_share_no_port_and_no_file(variables: dict[str, str]) -> None:
     found = []
     for _ in range(2):

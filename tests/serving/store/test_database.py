@@ -1,14 +1,18 @@
 import asyncio
 import socket
 import sqlite3
+import ssl
 from pathlib import Path
 
+import certifi
 import pytest
 from sqlalchemy import text
 
+from serving import errors
+from serving.cluster import ports
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
 from serving.store import audit, datasets, interactions
-from serving.store.connection import parse_url
+from serving.store.connection import _verified, parse_url
 from serving.store.database import Database
 from serving.store.records import DatasetRecord
 
@@ -41,12 +45,47 @@ def test_other_urls_are_refused_with_the_fix(url: str, reason: str) -> None:
         Database(url)
 
 
+@pytest.mark.parametrize(("mode", "compares"), [("verify-full", True), ("verify-ca", False)])
+async def test_a_certificate_authority_is_asked_of_postgres(mode: str, compares: bool) -> None:
+    ca = certifi.where()
+    context = _verified(parse_url(f"postgresql://host/name?sslmode={mode}&sslrootcert={ca}"))
+    assert (context.verify_mode, context.check_hostname) == (ssl.CERT_REQUIRED, compares)
+    with pytest.raises(ConfigError, match=r"sslrootcert /no/such cannot be read"):
+        Database("postgresql://host/name?sslrootcert=/no/such")
+    port = ports.free()
+    db = Database(f"postgresql://u@127.0.0.1:{port}/name?sslmode={mode}&sslrootcert={ca}")
+    with pytest.raises(StoreUnavailable):  # the driver takes the options: it only cannot connect
+        await db.open()
+    await db.close()
+
+
 def test_libpq_sslmode_is_understood() -> None:
     assert parse_url("postgresql://host/name?sslmode=require").query == {"ssl": "require"}
 
 
 def test_a_password_is_never_shown() -> None:
     assert "secret" not in repr(Database("postgresql://user:secret@host/name"))
+
+
+def test_a_password_may_be_named_and_hold_any_character(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "password"
+    file.write_text("p@ss/w:rd%\n")
+    monkeypatch.setenv("DB_HOST", "db.example")
+    found = Database(f"postgresql://me:${{file:{file}}}@${{DB_HOST}}:5433/name").url
+    assert (found.password, found.host, found.port) == ("p@ss/w:rd%", "db.example", 5433)
+    monkeypatch.setenv("DB_URL", "postgresql://me:word@host/name")
+    assert Database("${DB_URL}").url.host == "host"
+    with pytest.raises(ConfigError, match=r"store\.url.*NOWHERE is not set"):
+        Database("postgresql://me:${NOWHERE}@host/name")
+
+
+def test_a_url_that_is_none_is_not_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DB_URL", "me:hunter2@host")
+    with pytest.raises(ConfigError, match=r"store\.url is no database URL") as refused:
+        Database("${DB_URL}")
+    assert "hunter2" not in str(refused.value)
 
 
 async def test_a_failed_transaction_leaves_nothing(db: Database) -> None:
@@ -155,7 +194,10 @@ async def test_a_refused_connection_is_unavailable_without_the_password() -> Non
     db = Database(f"postgresql://user:secret@127.0.0.1:{port}/name")
     with pytest.raises(StoreUnavailable, match=r"does not answer") as caught:
         await db.open()
-    assert "secret" not in caught.value.message
+    assert "secret" not in str(caught.value)
+    assert str(port) in str(caught.value), "whoever runs the server must learn which store"
+    body = str(errors.body(caught.value))
+    assert not [word for word in (str(port), "127.0.0.1", "user", "name") if word in body]
     with pytest.raises(StoreUnavailable):
         await interactions.count(db)
 
