@@ -1,6 +1,7 @@
 """Small ASGI plumbing: read a bounded body, send JSON, send an error."""
 
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
@@ -8,7 +9,7 @@ import numpy as np
 import orjson
 
 from serving import errors
-from serving.errors import BodyTooLarge, InvalidRequest, SwitchboardError
+from serving.errors import BodyTooLarge, InvalidRequest, SwitchboardError, UnsupportedEncoding
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -29,12 +30,36 @@ class Disconnected(Exception):
 
 
 async def read_body(headers: Mapping[bytes, bytes], receive: Receive, limit_bytes: int) -> bytes:
-    """Read the whole request body.
+    """Read the whole request body, decoded if it is gzip'd.
 
     Raises:
-        BodyTooLarge: It is, or declares to be, larger than `limit_bytes`.
+        BodyTooLarge: It is, or declares to be, or decodes to, more than `limit_bytes`.
+        UnsupportedEncoding: It is compressed, and not by gzip.
+        InvalidRequest: It is no whole gzip stream.
         Disconnected: The client left.
     """
+    encoding = headers.get(b"content-encoding", b"identity").strip().lower()
+    if encoding not in (b"identity", b"gzip"):
+        raise UnsupportedEncoding("Send the body as it is, or with content-encoding gzip.")
+    body = await _read_raw(headers, receive, limit_bytes)
+    return _gunzip(body, limit_bytes) if encoding == b"gzip" else body
+
+
+def _gunzip(body: bytes, limit_bytes: int) -> bytes:
+    """Decode a body; stops at the limit, since a few bytes may decode to gigabytes."""
+    decoder = zlib.decompressobj(zlib.MAX_WBITS | 16)
+    try:
+        decoded = decoder.decompress(body, limit_bytes + 1)
+    except zlib.error as exc:
+        raise InvalidRequest(f"The body is not valid gzip: {exc}.") from exc
+    if len(decoded) > limit_bytes:
+        raise BodyTooLarge(f"The body decodes to more than {limit_bytes} bytes.")
+    if not decoder.eof or decoder.unused_data:
+        raise InvalidRequest("The body is not one whole gzip stream.")
+    return decoded
+
+
+async def _read_raw(headers: Mapping[bytes, bytes], receive: Receive, limit_bytes: int) -> bytes:
     declared = headers.get(b"content-length", b"")
     if declared.isdigit() and int(declared) > limit_bytes:
         raise BodyTooLarge(f"The body has {int(declared)} bytes; the limit is {limit_bytes}.")
@@ -87,6 +112,13 @@ def json_object(body: bytes) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise InvalidRequest("The body must be a JSON object.")
     return value
+
+
+def plain_path(path: str) -> str:
+    """A path as it is matched: without doubled slashes and a trailing one."""
+    return (
+        "/" + "/".join(filter(None, path.split("/"))) if "//" in path or path[-1:] == "/" else path
+    )
 
 
 async def send_json(

@@ -5,7 +5,9 @@ The tree, one sentence a class::
     SwitchboardError                500  Anything this package raises on purpose.
     ├── ConfigError                 500  The configuration file is wrong; all its faults are listed.
     ├── InvalidRequest              400  The request is malformed or names an impossible value.
-    │   └── BodyTooLarge            413  The request body exceeds the configured limit.
+    │   ├── BodyTooLarge            413  The request body exceeds the configured limit.
+    │   ├── MethodNotAllowed        405  The endpoint takes another method.
+    │   └── UnsupportedEncoding     415  The body is compressed in a way that is not read.
     ├── Unauthenticated             401  There is no API key, or it is unknown, expired or revoked.
     ├── PermissionDenied            403  The key's roles or LOBs do not cover this.
     ├── NotFound                    404  The named model, interaction or version does not exist.
@@ -95,6 +97,20 @@ class BodyTooLarge(InvalidRequest):
 
     status = 413
     code = "body_too_large"
+
+
+class MethodNotAllowed(InvalidRequest):
+    """The endpoint takes another method."""
+
+    status = 405
+    code = "method_not_allowed"
+
+
+class UnsupportedEncoding(InvalidRequest):
+    """The body is compressed in a way that is not read."""
+
+    status = 415
+    code = "unsupported_encoding"
 
 
 class Unauthenticated(SwitchboardError):

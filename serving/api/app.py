@@ -23,6 +23,7 @@ from serving.auth import ApiKey, Role
 from serving.capture.health import Health
 from serving.errors import (
     InvalidRequest,
+    MethodNotAllowed,
     NotFound,
     PermissionDenied,
     StoreUnavailable,
@@ -59,7 +60,9 @@ def build(
         ready: Raises unless the engine answers.
         rollouts: The coordinator.
     """
-    app = FastAPI(title="Switchboard", version="1", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="Switchboard", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
+    )
     started = int(time.time())
     arrivals = Arrivals(db, health)
 
@@ -82,21 +85,20 @@ def build(
     async def _http(_: Request, exc: Exception) -> JSONResponse:
         if not isinstance(exc, HTTPException):
             raise exc
-        error: SwitchboardError = (
-            NotFound("There is no such endpoint.")
-            if exc.status_code == 404
-            else InvalidRequest(str(exc.detail))
-        )
-        return JSONResponse(errors.body(error), exc.status_code)
+        kinds: dict[int, SwitchboardError] = {
+            404: NotFound("There is no such endpoint."),
+            405: MethodNotAllowed("The endpoint takes another method."),
+        }
+        error = kinds.get(exc.status_code) or InvalidRequest(str(exc.detail))
+        return JSONResponse(errors.body(error), exc.status_code, exc.headers)
 
     @app.get("/ready")
     async def _ready() -> dict[str, Any]:
         await ready()
         return health.page("ready")
 
-    @app.get("/v1/models")
-    async def _models(request: Request) -> dict[str, Any]:
-        key: ApiKey = request.state.key
+    async def _visible(key: ApiKey) -> list[dict[str, Any]]:
+        """The models that a key may ask."""
         data = [_model(base, None, started)] if key.allows_base else []
         lobs = sorted(adapters.table.lobs)
         data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
@@ -110,7 +112,18 @@ def build(
             for v in versions
             if key.allows_lob(v.lob) and v.state not in hidden
         ]
-        return {"object": "list", "data": data}
+        return data
+
+    @app.get("/v1/models")
+    async def _models(request: Request) -> dict[str, Any]:
+        return {"object": "list", "data": await _visible(request.state.key)}
+
+    @app.get("/v1/models/{id:path}")
+    async def _get_model(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
+        found = [model for model in await _visible(request.state.key) if model["id"] == id]
+        if not found:
+            raise NotFound(f"The model `{id[:128]}` does not exist.", param="model")
+        return found[0]
 
     @app.post("/v1/feedback")
     async def _feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:

@@ -59,6 +59,7 @@ _PRICES: dict[str, Price] = {
     "rollouts.surge": "scale",
     "http.drain_s": "scale",
     "http.body_limit_bytes": "light",
+    "http.cors_origins": "light",
     "rollouts": "light",
     "lobs": "light",
     "limits": "light",
@@ -166,7 +167,11 @@ def light_part(own: Settings, new: Settings) -> Settings:
             "fallback": new.fallback,
             "rollouts": new.rollouts,
             "http": own.http.model_copy(
-                update={"body_limit_bytes": new.http.body_limit_bytes, "drain_s": new.http.drain_s}
+                update={
+                    "body_limit_bytes": new.http.body_limit_bytes,
+                    "cors_origins": new.http.cors_origins,
+                    "drain_s": new.http.drain_s,
+                }
             ),
         }
     )

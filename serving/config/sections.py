@@ -43,8 +43,15 @@ class Http(Section):
         description="Most requests a replica may hold, in percent of the mean, before affinity "
         "yields and a conversation goes to the next replica.",
     )
+    cors_origins: list[str] = Field(
+        default_factory=list,
+        description="Origins whose pages may call the server from a browser, such as "
+        "https://desk.example; empty: none.",
+    )
     body_limit_bytes: int = Field(
-        4 << 20, ge=1024, description="Larger request bodies are answered with 413."
+        4 << 20,
+        ge=1024,
+        description="Larger request bodies, also once decoded, are answered with 413.",
     )
     drain_s: float = Field(
         20.0,

@@ -7,6 +7,9 @@ memory; one that is not there yet is looked up in the store.
 import asyncio
 import logging
 import time
+from collections.abc import Sequence
+
+from starlette.middleware.cors import CORSMiddleware
 
 from serving.adapters.manager import AdapterManager
 from serving.admission.fair_queue import Admission
@@ -20,6 +23,7 @@ from serving.asgi import (
     Scope,
     Send,
     json_value,
+    plain_path,
     read_body,
     replay,
     send_error,
@@ -31,7 +35,7 @@ from serving.capture.health import Health
 from serving.config.prompts import Prompt, Task
 from serving.config.settings import Settings
 from serving.errors import (
-    InvalidRequest,
+    MethodNotAllowed,
     PermissionDenied,
     SwitchboardError,
     Unauthenticated,
@@ -107,8 +111,21 @@ class Gateway:
             settings=settings,
             replica=replica,
         )
+        self._entrance = self._open_to(settings.http.cors_origins)
         self._stopping = False
         self._cut = False
+
+    def _open_to(self, origins: Sequence[str]) -> App:
+        """What answers pages of these origins, too, as browsers ask before they call."""
+        if not origins:
+            return self._answer
+        return CORSMiddleware(
+            self._answer,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["x-switchboard-version", "x-switchboard-queue-ms", "retry-after"],
+        )
 
     @property
     def settings(self) -> Settings:
@@ -120,6 +137,7 @@ class Gateway:
         self._settings = settings
         self._rates = KeyRates(settings.limits, settings.replicas)
         self._inference.configure(settings, prompts)
+        self._entrance = self._open_to(settings.http.cors_origins)
 
     async def drain(self, limit_s: float, *, refuse: bool) -> None:
         """Let requests in flight finish; after `limit_s` seconds cut those that have not.
@@ -139,10 +157,12 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is answered in OpenAI's error shape."""
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._engine_app(scope, receive, send)
-            return
+        if scope["type"] == "http":
+            await self._entrance(scope, receive, send)
+        elif scope["type"] == "lifespan":
+            await self._engine_app(scope, receive, send)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started = False
 
         async def watched(message: Message) -> None:
@@ -168,7 +188,8 @@ class Gateway:
             await send_error(send, SwitchboardError("The server made a mistake; it is logged."))
 
     async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
-        path = scope["path"]
+        path = plain_path(scope["path"])
+        scope = {**scope, "path": path, "raw_path": path.encode()}
         headers: Headers = dict(scope["headers"])
         if path == "/health":
             await send_json(send, 200, self._health.page("live"))
@@ -181,7 +202,7 @@ class Gateway:
         key = await self._authenticate(headers)
         if path in request.PATHS:
             if scope["method"] != "POST":
-                raise InvalidRequest(f"{path} takes POST.")
+                raise MethodNotAllowed(f"{path} takes POST.", headers={"allow": "POST"})
             if not any(key.allows(role) for role in _CALLERS):
                 raise PermissionDenied("This key's roles do not cover inference.")
             await self._inference.answer(Exchange(scope, headers, receive, send, key))
@@ -201,6 +222,7 @@ class Gateway:
         if body:
             json_value(body)
             headers[b"content-type"] = b"application/json"  # plain `curl -d` says otherwise
+            headers.pop(b"content-encoding", None)  # it is decoded
         inner = {
             **scope,
             "headers": list(headers.items()),

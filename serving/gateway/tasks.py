@@ -15,9 +15,12 @@ from serving.errors import InvalidRequest
 from serving.gateway import allowed_fields
 
 PATHS: dict[str, Task] = {"/v1/suggestions": "suggestion", "/v1/summaries": "summary"}
+SEVERAL_TEMPERATURE = 0.7
+"""Where several candidates are asked for: at 0 all would be the same, and vLLM refuses."""
 MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512}
 TURNS_LIMIT = 10_000
-_OWN = frozenset({"lob", "model", "conversation", "conversation_id", "structured"})
+_OWN = frozenset({"lob", "model", "conversation", "conversation_id", "structured", "metadata"})
+METADATA_LIMIT = 16
 _ALLOWED = allowed_fields.FIELDS["/v1/chat/completions"]
 _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
 
@@ -68,6 +71,7 @@ def parse(
     structured = body.get("structured", False)
     if not isinstance(structured, bool):
         raise InvalidRequest("`structured` must be true or false.", param="structured")
+    _check_metadata(body.get("metadata"))
     sampling = {key: value for key, value in body.items() if key not in _OWN}
     for key in sampling:
         if key not in sampling_fields & _ALLOWED or key in _MADE_BY_US:
@@ -76,6 +80,20 @@ def parse(
     return TaskRequest(
         lob, model or lob, _turns(body.get("conversation")), conversation_id, structured, sampling
     )
+
+
+def _check_metadata(metadata: Any) -> None:
+    """OpenAI's clients send it; it is the caller's own and goes nowhere."""
+    if metadata is None:
+        return
+    if (
+        not isinstance(metadata, dict)
+        or len(metadata) > METADATA_LIMIT
+        or not all(isinstance(value, str) for value in metadata.values())
+    ):
+        raise InvalidRequest(
+            f"`metadata` must be an object of at most {METADATA_LIMIT} texts.", param="metadata"
+        )
 
 
 def _turns(conversation: Any) -> list[Turn]:
@@ -142,7 +160,8 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     # The same conversation, the same text, unless somebody asks for more; and a small model that
     # finds no end must not hold its place up to the end of the context.
     asked = {**defaults(task, lob), **request.sampling}
-    ours: dict[str, Any] = {"temperature": 0}
+    several = (asked.get("n") or 1) > 1
+    ours: dict[str, Any] = {"temperature": SEVERAL_TEMPERATURE if several else 0}
     if "max_completion_tokens" not in asked:
         ours["max_tokens"] = MAX_TOKENS[task]
     return {**ours, **asked, **body, "messages": messages}

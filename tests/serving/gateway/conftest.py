@@ -140,7 +140,9 @@ async def site(
         chains=chains,
         journal=journal,
         prompts=load(Path("configs/prompts"), LOBS),
-        sampling_fields=frozenset({"n", "stream", "max_tokens", "chat_template_kwargs"}),
+        sampling_fields=frozenset(
+            {"n", "stream", "max_tokens", "temperature", "chat_template_kwargs"}
+        ),
         special_tokens=SpecialTokens(["<|im_start|>", "<|im_end|>"]),
         health=health,
         settings=settings,
