@@ -11,7 +11,7 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend
 DEV   ?= ,dev
 LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
 # Two workers: what shares the servers in one, the rest in the other (tests/e2e/conftest.py).
-TWO   := -n 2 --dist loadgroup --no-loadscope-reorder
+TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth \

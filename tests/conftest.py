@@ -13,9 +13,11 @@ from pathlib import Path
 import psycopg
 import pytest
 from hypothesis import settings
+from xdist.scheduler import LoadScopeScheduling
 
 from serving.store.database import Database
 from tests.census import Census
+from tests.e2e.server import needs_servers
 from tests.postgres import Postgres, binaries
 
 settings.register_profile("shared machine", deadline=None)  # speed is no matter of tests
@@ -39,6 +41,22 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     if census.exceeds() and not _drills(session.config):
         session.testsfailed += 1
     return done
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> LoadScopeScheduling:
+    """Give a worker whole files, and one worker all files that share the two servers."""
+    return ByServers(config, log)
+
+
+class ByServers(LoadScopeScheduling):  # type: ignore[misc,unused-ignore]
+    """xdist's scheduler by scope, where a scope is a file, or all that need the servers.
+
+    Its `loadgroup` marks test ids, which pytest 9 no longer lets it.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "servers" if needs_servers(Path(file)) else file
 
 
 def pytest_terminal_summary(

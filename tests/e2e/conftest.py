@@ -23,7 +23,7 @@ from serving.adapters.registry import Registry
 from serving.auth import Role
 from serving.cluster import ports
 from tests import versions
-from tests.e2e.server import ROOT, Lone, Server, with_registry
+from tests.e2e.server import ROOT, Lone, Server, needs_servers, with_registry
 from tests.postgres import Postgres, binaries
 
 BASE = ROOT / ".cache" / "switchboard" / "demo-base"
@@ -50,27 +50,16 @@ WHO: dict[str, tuple[list[Role], list[str]]] = {
 }
 
 
-@pytest.hookimpl(tryfirst=True)
-@pytest.hookimpl(tryfirst=True)  # before xdist reads the groups, wherever this file is loaded
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the files in their order; two workers share them, and one has all of the two servers.
-
-    What takes longest comes first: the servers in one worker, the demo in the other.
-    """
+    """Put the files in their order: what takes longest comes first, the servers and the demo."""
     items.sort(key=_place)
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            group = "servers" if _place(item) < OWN else str(item.path)
-            item.add_marker(pytest.mark.xdist_group(group))
 
 
 def _place(item: pytest.Item) -> int:
     name = item.path.stem
-    if item.path.parent != Path(__file__).parent:
-        return OWN + (1 if name == "test_engine" else 2)
-    if name in {"test_demo", "test_rolling"}:
-        return OWN
-    return 1 + LAST.index(name) if name in LAST else 0
+    if needs_servers(item.path):
+        return 1 + LAST.index(name) if name in LAST else 0
+    return OWN + {"test_demo": 0, "test_engine": 1}.get(name, 2)
 
 
 @pytest.fixture(scope="session")

@@ -34,6 +34,11 @@ STOP_S = 180
 T = TypeVar("T")
 
 
+def needs_servers(file: Path) -> bool:
+    """Whether a test file uses the servers that `tests/e2e/` shares."""
+    return file.parent.name == "e2e" and file.stem not in {"test_demo", "test_rolling"}
+
+
 @dataclass
 class Server:
     """A running `switchboard serve` and what a client needs of it."""

@@ -15,7 +15,6 @@ pytestmark = [
     pytest.mark.e2e,
     pytest.mark.slow,
     pytest.mark.timeout(1500),
-    pytest.mark.xdist_group("demo"),
 ]
 ABCD = os.environ.get("SWITCHBOARD_ABCD_DIR")
 

@@ -129,6 +129,7 @@ def test_an_answer_without_an_end_is_cut() -> None:
             {"lob": "sales", "conversation": CONVERSATION} | asked,
             LOBS,
             FIELDS | {"max_completion_tokens"},
+            base="base",
         )
         return tasks.chat_body("summary", request, prompt, LOBS["sales"])
 
