@@ -143,7 +143,8 @@ def _assemble(stream: str) -> dict[str, Any]:
     """Fold server-sent events into the body that the same request gives without streaming."""
     body: dict[str, Any] = {}
     choices: dict[int, dict[str, Any]] = {}
-    for line in stream.splitlines():
+    # By newlines alone: a text may hold U+2028 or U+0085, which JSON leaves as they are.
+    for line in stream.split("\n"):
         if not line.startswith("data: {"):
             continue
         try:

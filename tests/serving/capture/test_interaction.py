@@ -1,9 +1,12 @@
 """Capture: the record made from what vLLM really sends, streamed or not."""
 
+import itertools
 import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from serving.capture.interaction import Capture, to_record
 
@@ -158,3 +161,35 @@ def test_stream_that_ends_in_an_error_is_marked() -> None:
         )
     )
     assert (record.output, record.status) == ("Hel", "error")
+
+
+TEXTS = st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=20), max_size=8)
+
+
+def cut(stream: bytes, places: list[int]) -> list[bytes]:
+    """The stream in pieces, also within a character or an event."""
+    ends = sorted({place % (len(stream) + 1) for place in places} | {0, len(stream)})
+    return [stream[a:b] for a, b in itertools.pairwise(ends)]
+
+
+@given(texts=TEXTS, places=st.lists(st.integers(0, 10_000), max_size=10), escaped=st.booleans())
+def test_what_is_stored_is_what_was_streamed_whatever_the_text_and_the_chunks(
+    texts: list[str], places: list[int], escaped: bool
+) -> None:
+    def chat(text: str) -> str:
+        body = {"choices": [{"index": 0, "delta": {"content": text}}]}
+        return f"data: {json.dumps(body, ensure_ascii=escaped)}\n\n"
+
+    def completion(text: str) -> str:
+        body = {"choices": [{"index": 0, "text": text}]}
+        return f"data: {json.dumps(body, ensure_ascii=escaped)}\n\n"
+
+    for shape in (chat, completion):
+        made = capture()
+        made.chunks = cut("".join(map(shape, [*texts, "."])).encode() + b"data: [DONE]\n\n", places)
+        assert to_record(made.payload("completed")).output == "".join(texts) + "."
+    whole = capture(stream=False)
+    message = {"role": "assistant", "content": "".join(texts)}
+    content = json.dumps({"choices": [{"index": 0, "message": message}]}, ensure_ascii=escaped)
+    whole.chunks = cut(content.encode(), places)
+    assert to_record(whole.payload("completed")).output == "".join(texts)
