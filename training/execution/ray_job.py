@@ -21,6 +21,7 @@ from typing import Any, Self
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 
 import ray
+from ray._private import ray_constants
 from ray._private.authentication import authentication_token_setup as tokens
 
 from training.errors import FineTuneFailed, TrainingError, WorkerLost
@@ -153,6 +154,7 @@ class RayWorker:
             return
         await _require(self._address)
         _use_token()
+        _reach_loopback(self._address)
         try:
             ray.init(
                 address=self._address,
@@ -241,6 +243,16 @@ def _use_token() -> None:
     loader = tokens.AuthenticationTokenLoader.instance()
     if tokens.AUTH_MODE_ENV_VAR not in os.environ and loader.has_token(ignore_auth_mode=True):
         tokens._enable_token_auth()
+
+
+def _reach_loopback(address: str) -> None:
+    """Let Ray join a cluster that listens on loopback only, as a server of one machine does.
+
+    Ray replaces a loopback address by this machine's own, where nothing listens then.
+    """
+    if address.rpartition(":")[0] in {"127.0.0.1", "[::1]", "localhost"}:
+        os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] = "0"  # for the processes it starts
+        ray_constants.ENABLE_RAY_CLUSTER = False
 
 
 def _private_folder() -> Path:
