@@ -1,5 +1,6 @@
 """A replica without its engine: the gateway, our own endpoints, real keys, a real store."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -148,7 +149,9 @@ async def site(
     )
     made = Site(sqlite_db, gateway, journal, drainer)
     await keys.start()
+    draining = asyncio.create_task(drainer.run())
     yield made
+    draining.cancel()
     await keys.stop()
     await chains.close()
     journal.close()
