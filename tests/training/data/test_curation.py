@@ -214,6 +214,7 @@ def test_the_filters_and_their_order() -> None:
         "judged good or bad",
         "not judged both",
         "not empty",
+        "a share of each key",
         "not in the frozen golden set",
         "not contradicted",
         "distinct",
@@ -251,3 +252,29 @@ def test_the_agent_is_the_requests_user_or_the_key_and_only_its_hash_is_kept() -
     assert found["a"].agent == found["c"].agent != found["b"].agent
     assert found["d"].agent is None
     assert "dana" not in str(found["b"])
+
+
+def test_a_key_names_its_own_agents_and_never_another_s() -> None:
+    mine = {"request": {"user": "dana"}, "key_id": "key_1"}
+    found = examples(
+        labelled("a", {"edit": "x", "key_id": "key_1"}, **mine),
+        labelled("b", {"edit": "y", "key_id": "key_1"}, **mine),
+        labelled("c", {"edit": "z", "key_id": "key_2"}, **(mine | {"key_id": "key_2"})),
+    )
+    assert found["a"].agent == found["b"].agent != found["c"].agent
+
+
+def test_one_key_gives_at_most_its_share_whatever_agents_it_names() -> None:
+    flood = [
+        labelled(f"f{n}", {"edit": f"poison {n}", "key_id": "k1"}, request={"user": f"u{n}"})
+        for n in range(40)
+    ]
+    others = [
+        labelled(f"o{k}{n}", {"edit": f"good {k} {n}", "key_id": f"k{k}"})
+        for k in (2, 3)
+        for n in range(5)
+    ]
+    curated = curate("care", [*flood, *others], RULES)
+    assert dropped(curated)["a share of each key"] == 30
+    free = curate("care", [*flood, *others], RULES.model_copy(update={"key_share": 1.0}))
+    assert "a share of each key" not in dropped(free)
