@@ -56,6 +56,7 @@ class Replica:
             {
                 "model": "m",
                 "auth": {"enabled": False},
+                "http": {"host": "127.0.0.1"},
                 "upstreams": {"big": {"url": upstream_url, "model": "big-1", "timeout_s": 5}},
                 "lobs": {"care": {"fallback": ["base", "upstream:big"]}, "sales": {}},
             }
