@@ -72,7 +72,7 @@ async def replicas(server: Server) -> set[str]:
     """The names of the replicas that answer, as interactions carry them."""
     names: set[str] = set()
     body = {"model": "care", "messages": PROMPT, "max_tokens": 8}
-    async with client(server, "trainer") as http:
+    async with client(server, "service") as http:
         for _ in range(10):
             posts = (http.post("/v1/chat/completions", json=body) for _ in range(8))
             ids = [answer.json()["id"] for answer in await asyncio.gather(*posts)]

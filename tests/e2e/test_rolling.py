@@ -144,7 +144,7 @@ async def test_stop_lets_streams_finish_and_cuts_the_endless(applied: Server) ->
 
     applied.start()
     try:
-        with applied.http("trainer") as again:
+        with applied.http("service") as again:
             assert again.get(f"/v1/interactions/{id_}").json()["status"] == "completed"
             states = [again.get(f"/v1/interactions/{i}").json().get("status") for i in cut]
         assert set(states) == {"aborted"}

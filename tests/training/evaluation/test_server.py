@@ -1,4 +1,5 @@
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -53,13 +54,13 @@ def fake_serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 async def test_a_running_server_is_used(settings: Settings) -> None:
     with serving(Stub(lambda *_: "")) as stub:
-        async with server.running(f"{stub.url}/", Path("c"), settings, print) as url:
+        async with server.running(f"{stub.url}/", Path("c"), settings) as url:
             assert url == stub.url
 
 
 async def test_a_named_server_must_run(settings: Settings) -> None:
     with pytest.raises(EvaluationFailed, match=r"switchboard serve c\.yaml"):
-        async with server.running("http://127.0.0.1:9", Path("c.yaml"), settings, print):
+        async with server.running("http://127.0.0.1:9", Path("c.yaml"), settings):
             pass
 
 
@@ -70,15 +71,15 @@ async def test_a_busy_server_is_waited_for(settings: Settings) -> None:
 
 
 async def test_a_private_server_is_started_and_stopped(
-    settings: Settings, fake_serve: Path
+    settings: Settings, fake_serve: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said: list[str] = []
-    async with server.running(None, fake_serve / "pid", settings, said.append) as url:
+    caplog.set_level(logging.INFO, "training")
+    async with server.running(None, fake_serve / "pid", settings) as url:
         assert url.startswith("http://127.0.0.1:")
         pid = int((fake_serve / "pid").read_text())
         os.kill(pid, 0)
     assert gone(pid)
-    assert said == [f"No server answers on {settings.url}; starting a private one."]
+    assert caplog.messages == [f"No server answers on {settings.url}; starting a private one."]
 
 
 async def test_a_private_server_that_fails_to_start_is_an_error(
