@@ -19,7 +19,7 @@ from pathlib import Path
 
 import torch
 
-from switchboard_kernels.cpu_grouped_lora.groups import TokenGroups
+from switchboard_kernels.cpu_grouped_lora.groups import TokenGroups, check_rows
 from switchboard_kernels.cpu_grouped_lora.weights import LayerWeights
 from switchboard_kernels.errors import BuildError
 from switchboard_kernels.settings import Settings
@@ -104,6 +104,7 @@ class NativeGroups:
     """The groups of one batch as the library wants them; holds what it points to."""
 
     def __init__(self, groups: TokenGroups) -> None:
+        self.tokens = groups.tokens
         self._keep = (groups.offsets, groups.group_slots, groups.rows)
         pointers = [tensor.data_ptr() for tensor in self._keep]
         self._struct = _Groups(*pointers, len(groups.groups))
@@ -135,7 +136,11 @@ def native_grouped_lora(
 
     Returns:
         False, having done nothing, when the types or strides do not suit the library.
+
+    Raises:
+        ShapeError: The batch has more tokens than ``x`` or ``y`` has rows.
     """
+    check_rows(groups.tokens, y, x)
     if not (
         x.dtype == y.dtype == layer.dtype
         and x.stride(1) == 1
