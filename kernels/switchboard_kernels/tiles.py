@@ -62,6 +62,9 @@ class TileTable:
         rows = rows[int((slots < 0).sum()) :]
         self.empty[0] = rows.size == 0
         if rows.size == 0:
+            # A graph captured with adapters is replayed past `empty`: no work may be left in it.
+            self.decode.zero_()
+            self.prefill.zero_()
             return
         self.rows[: rows.size].copy_(torch.from_numpy(rows), non_blocking=True)
         active, first, counts = np.unique(slots[rows], return_index=True, return_counts=True)

@@ -1,5 +1,6 @@
 import ctypes
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -232,7 +233,8 @@ def test_groups_list_each_adapter_row_once_in_order(generator):
     [
         ({"slices": (48, 1)}, "give one each a slice"),
         ({"slices": (49,)}, "exceed y's 48 columns"),
-        ({"x": torch.zeros(2, 64)}, "x has 2 rows"),
+        ({"x": torch.zeros(2, 64)}, "9 tokens, the tensors have \\[9, 2\\] rows"),
+        ({"y": torch.zeros(2, 48)}, "9 tokens, the tensors have \\[2, 9\\] rows"),
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(generator, change, message):
@@ -241,6 +243,28 @@ def test_tensors_that_do_not_fit_are_refused(generator, change, message):
     arguments = {"y": batch.y, "x": batch.x, "a": batch.a, "b": batch.b, "slices": batch.widths}
     with pytest.raises(ShapeError, match=message):
         grouped_lora(**(arguments | change), groups=groups)
+
+
+@pytest.mark.parametrize("short", ["y", "x"])
+def test_too_few_rows_never_reach_the_library(generator, short):
+    """The library is a trap here: it has only pointers, so Python must not call it."""
+
+    def trap(*_: object) -> None:
+        pytest.fail("the library was called")
+
+    batch = make_batch(generator, indices=[0, 1, 2, 0, 1, 2])
+    layer = NativeLayer(LayerWeights(batch.a, batch.b))
+    groups = TokenGroups.from_indices(batch.indices)
+    rows = {"y": batch.y, "x": batch.x} | {short: getattr(batch, short)[:2]}
+    settings = {"scale": 1.0, "offset": 0, "add_inputs": True}
+    library = SimpleNamespace(sk_grouped_lora=trap)
+    with pytest.raises(ShapeError, match="the batch has 6 tokens"):
+        native_grouped_lora(library, rows["y"], rows["x"], layer, groups.native, **settings)
+    with pytest.raises(ShapeError, match="the batch has 6 tokens"):
+        grouped_expand(rows["y"], [rows["x"][:, :8]], batch.b, batch.widths, groups)
+    if short == "x":
+        with pytest.raises(ShapeError, match="the batch has 6 tokens"):
+            grouped_shrink(rows["x"], batch.a, groups, scale=1.0, dtype=torch.float32)
 
 
 class TestBuild:

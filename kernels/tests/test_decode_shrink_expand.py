@@ -103,17 +103,19 @@ def test_the_same_buffers_serve_a_second_step(generator):
         batch = make_batch(generator, indices=indices)
         table.update(indices)
         y = batch.y.to(DEVICE, copy=True)
-        if not table.empty:
-            decode_shrink_expand(
-                y,
-                batch.x.to(DEVICE),
-                [w.to(DEVICE) for w in batch.a],
-                [w.to(DEVICE) for w in batch.b],
-                table.rows,
-                table.decode,
-            )
+        # A replay launches whatever `table.empty` says: Python's branch was taken at capture.
+        decode_shrink_expand(
+            y,
+            batch.x.to(DEVICE),
+            [w.to(DEVICE) for w in batch.a],
+            [w.to(DEVICE) for w in batch.b],
+            table.rows,
+            table.decode,
+        )
         expected = decode_shrink_expand_reference(batch.y, batch.x, batch.a, batch.b, indices)
         assert (y.cpu().double() - expected).abs().max() < 2e-5
+        base = batch.indices < 0
+        assert torch.equal(y.cpu()[base], batch.y[base])
     assert pointers == (table.rows.data_ptr(), table.decode.data_ptr())
 
 
@@ -165,7 +167,7 @@ def test_replays_in_a_cuda_graph(generator):
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         decode_shrink_expand(y, x, a, b, table.rows, table.decode)
-    for indices in (batch.indices.tolist(), [0] * 32, [1] * 5 + [-1] * 27):
+    for indices in (batch.indices.tolist(), [0] * 32, [-1] * 32, [1] * 5 + [-1] * 27):
         y.copy_(batch.y)
         table.update(indices)
         graph.replay()

@@ -63,6 +63,20 @@ def test_a_step_without_adapters_changes_nothing(generator, wrapper):
     assert torch.equal(apply(wrapper, batch), batch.y)
 
 
+@pytest.mark.parametrize("tokens", [6, 300], ids=["decode", "prefill"])
+def test_a_replayed_step_without_adapters_changes_nothing(generator, wrapper, tokens):
+    """A graph captured with adapters launches its kernels again, past the flag `empty`."""
+    batch = make_batch(generator, tokens=tokens, dtype=DTYPE)
+    assert not torch.equal(apply(wrapper, batch), batch.y)
+    batch.indices.fill_(-1)
+    apply(wrapper, batch)
+    wrapper._table.empty.fill_(False)  # as it was when the graph was captured
+    y = batch.y.to(DEVICE, copy=True)
+    a, b = (tuple(w.to(DEVICE) for w in stacked) for stacked in (batch.a, batch.b))
+    wrapper.add_lora_linear(y, batch.x.to(DEVICE), a, b, 1.0, tuple(batch.widths))
+    assert torch.equal(y.cpu(), batch.y)
+
+
 @pytest.mark.parametrize(
     "options", [{"widths": (8, 8, 8, 8)}, {"dtype": torch.float32}], ids=["4 slices", "float32"]
 )

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from switchboard_kernels.errors import ShapeError
+
 if TYPE_CHECKING:
     from switchboard_kernels.cpu_grouped_lora.native import NativeGroups
 
@@ -88,3 +90,20 @@ class TokenGroups:
         from switchboard_kernels.cpu_grouped_lora.native import NativeGroups
 
         return NativeGroups(self)
+
+
+def check_rows(tokens: int, *tensors: torch.Tensor) -> None:
+    """Refuse tensors with fewer rows than the batch that their adapters were sorted for.
+
+    The C++ op has only pointers and would write past their end; torch would raise what it likes.
+
+    Args:
+        tokens: ``TokenGroups.tokens``.
+        tensors: (rows, any) each, at least ``tokens`` rows; more are padding.
+
+    Raises:
+        ShapeError: One has too few rows.
+    """
+    rows = [tensor.shape[0] for tensor in tensors]
+    if min(rows) < tokens:
+        raise ShapeError(f"the batch has {tokens} tokens, the tensors have {rows} rows")

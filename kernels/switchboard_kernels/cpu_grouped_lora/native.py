@@ -1,11 +1,13 @@
 """Builds, loads and calls ``native.cpp``; without a compiler or AVX-512 the torch op is used.
 
 The library has a plain C interface and no link to torch, so one build takes about two seconds. It
-is kept under ``$XDG_CACHE_HOME/switchboard_kernels`` by the hash of its source, compiler and CPU.
+is kept under ``$XDG_CACHE_HOME/switchboard_kernels``, which is this user's only, by the hash of its
+source, compiler and CPU.
 """
 
 from __future__ import annotations
 
+import atexit
 import ctypes
 import functools
 import hashlib
@@ -13,13 +15,14 @@ import logging
 import os
 import platform
 import shutil
+import stat
 import subprocess
 import tempfile
 from pathlib import Path
 
 import torch
 
-from switchboard_kernels.cpu_grouped_lora.groups import TokenGroups
+from switchboard_kernels.cpu_grouped_lora.groups import TokenGroups, check_rows
 from switchboard_kernels.cpu_grouped_lora.weights import LayerWeights
 from switchboard_kernels.errors import BuildError
 from switchboard_kernels.settings import Settings
@@ -104,6 +107,7 @@ class NativeGroups:
     """The groups of one batch as the library wants them; holds what it points to."""
 
     def __init__(self, groups: TokenGroups) -> None:
+        self.tokens = groups.tokens
         self._keep = (groups.offsets, groups.group_slots, groups.rows)
         pointers = [tensor.data_ptr() for tensor in self._keep]
         self._struct = _Groups(*pointers, len(groups.groups))
@@ -135,7 +139,11 @@ def native_grouped_lora(
 
     Returns:
         False, having done nothing, when the types or strides do not suit the library.
+
+    Raises:
+        ShapeError: The batch has more tokens than ``x`` or ``y`` has rows.
     """
+    check_rows(groups.tokens, y, x)
     if not (
         x.dtype == y.dtype == layer.dtype
         and x.stride(1) == 1
@@ -176,7 +184,11 @@ def load() -> ctypes.CDLL | None:
     except (BuildError, OSError) as error:
         if wanted == "on":
             raise BuildError(f"SWITCHBOARD_KERNELS_NATIVE=on: {error}") from error
-        logger.info("grouped LoRA runs in torch: %s", error)
+        logger.warning(
+            "Adapters run in torch, as correct and slower: %s. "
+            "SWITCHBOARD_KERNELS_NATIVE=off says that this is meant.",
+            error,
+        )
         return None
     return library
 
@@ -191,7 +203,7 @@ def _build() -> Path:
     recipe = [_SOURCE.read_bytes(), version, " ".join(_COMPILE).encode(), _cpu_flags().encode()]
     name = hashlib.sha256(b"\0".join(recipe)).hexdigest()[:20]
     target = _cache_folder() / f"grouped_lora_{name}.so"
-    if target.exists():
+    if _ours(target):
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / "made.o"
@@ -203,15 +215,32 @@ def _build() -> Path:
 
 
 def _cache_folder() -> Path:
+    """Return a folder that only this user can write to: what lies there is run as code."""
     try:  # a user without an entry and without HOME has no home
         root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = root / "switchboard_kernels"
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not _ours(folder):
+            raise PermissionError(f"{folder} is a link, another user's or open to others' writing")
+        folder.chmod(0o700)
         if os.access(folder, os.W_OK):
             return folder
-    except (OSError, RuntimeError):
-        pass
-    return Path(tempfile.mkdtemp(prefix="switchboard_kernels_"))
+        raise PermissionError(f"{folder} cannot be written")
+    except (OSError, RuntimeError) as error:
+        logger.warning("The C++ op is built anew for this process: %s", error)
+    folder = Path(tempfile.mkdtemp(prefix="switchboard_kernels_"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _ours(path: Path) -> bool:
+    """Whether a file or folder is there, no link, this user's, and nobody else can write to it."""
+    try:
+        status = path.lstat()
+    except FileNotFoundError:
+        return False
+    plain = stat.S_ISREG(status.st_mode) or stat.S_ISDIR(status.st_mode)
+    return plain and status.st_uid == os.geteuid() and not status.st_mode & 0o022
 
 
 def _run(command: list[str]) -> None:

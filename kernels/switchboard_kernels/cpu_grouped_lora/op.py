@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import torch
 
-from switchboard_kernels.cpu_grouped_lora.groups import Group, TokenGroups
+from switchboard_kernels.cpu_grouped_lora.groups import Group, TokenGroups, check_rows
 from switchboard_kernels.errors import ShapeError
 
 # Copying this many weights costs about what the calls of one more product per adapter cost, so
@@ -68,7 +68,11 @@ def grouped_shrink(
 
     Returns:
         One (adapter rows, rank) per slice, in the order of ``groups.rows``.
+
+    Raises:
+        ShapeError: ``x`` has too few rows.
     """
+    check_rows(groups.tokens, x)
     rows = _rows(x, groups)
     if _gather_is_cheaper(groups, a):
         return [
@@ -107,8 +111,12 @@ def grouped_expand(
         groups: The batch sorted by adapter.
         offset: First column of the first slice.
         add_inputs: Add to ``y``; otherwise the slices replace it.
+
+    Raises:
+        ShapeError: ``y`` or a slice of ``shrunk`` has too few rows.
     """
     if groups.groups:
+        check_rows(groups.tokens, y, *shrunk)
         sorted_rows = [_rows(h, groups).to(y.dtype) for h in shrunk]
         _expand(y, sorted_rows, b, slices, groups, offset=offset, add_inputs=add_inputs)
 
@@ -193,10 +201,7 @@ def _check(
 ) -> None:
     if not len(a) == len(b) == len(slices):
         raise ShapeError(f"{len(a)} A, {len(b)} B and {len(slices)} slices: give one each a slice")
-    if x.shape[0] < groups.tokens or y.shape[0] < groups.tokens:
-        raise ShapeError(
-            f"the batch has {groups.tokens} tokens, x has {x.shape[0]} rows, y has {y.shape[0]}"
-        )
+    check_rows(groups.tokens, y, x)
     if offset + sum(slices) > y.shape[1]:
         raise ShapeError(
             f"slices {tuple(slices)} from column {offset} exceed y's {y.shape[1]} columns"
