@@ -60,7 +60,9 @@ def build(
 @app.command("import")
 def import_(
     lob: Lob,
-    file: Annotated[Path, typer.Argument(help="JSON Lines in one of TRL's formats.")],
+    file: Annotated[
+        Path, typer.Argument(help="JSON Lines or a JSON array: TRL's formats, ShareGPT or Alpaca.")
+    ],
     config: Config = DEFAULT_CONFIG,
     recipe: RecipePath = None,
     out: Out = DEFAULT_OUT,

@@ -1,4 +1,6 @@
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,6 +109,121 @@ def test_what_nearly_repeats_the_golden_set_is_not_learned_from(tmp_path: Path) 
     ],
 )
 def test_a_faulty_line_is_named_with_its_key(tmp_path: Path, line: str, expected: str) -> None:
+    message = fault(tmp_path, line)
+    assert message.startswith("FILE: 1 faulty line\n")
+    assert expected in message
+
+
+def written(tmp_path: Path, name: str, data: bytes) -> Curated:
+    (tmp_path / name).write_bytes(data)
+    return imports.read("care", tmp_path / name, RULES, NOTHING)[0]
+
+
+def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> None:
+    text = "".join(json.dumps(row) + "\r\n" for row in FILLER)
+    assert len(written(tmp_path, "own.jsonl", text.encode("utf-8-sig")).train) == 4
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+def test_one_array_is_read_like_lines(tmp_path: Path, indent: int | None) -> None:
+    array = json.dumps(FILLER, indent=indent).encode()
+    assert [e.target for e in written(tmp_path, "own.json", array).train] == [
+        e.target for e in read(tmp_path, FILLER).train
+    ]
+    faulty = json.dumps([*FILLER, {"prompt": "p"}], indent=indent)
+    assert "FILE:[6]: completion: missing" in fault(tmp_path, faulty)
+
+
+def test_sharegpt_and_alpaca_are_read(tmp_path: Path) -> None:
+    rows = [
+        {
+            "id": "a",
+            "conversations": [
+                {"from": "system", "value": "s"},
+                {"from": "human", "value": "p1"},
+                {"from": "gpt", "value": "c1"},
+            ],
+        },
+        {"instruction": "p2", "input": "more", "output": "c2", "system": "s"},
+        {"instruction": "p3", "input": "", "output": "c3"},
+        {"system": "s", "prompt": "p4", "completion": "c4", "tools": []},
+    ]
+    found = read(tmp_path, [*rows, *FILLER]).train[:4]
+    said = [[(m.role, m.content) for m in e.messages] for e in found]
+    assert said == [
+        [("system", "s"), ("user", "p1")],
+        [("system", "s"), ("user", "p2\n\nmore")],
+        [("user", "p3")],
+        [("system", "s"), ("user", "p4")],
+    ]
+    assert [e.target for e in found] == ["c1", "c2", "c3", "c4"]
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("own.csv", b"prompt,completion\na,b\n", "is CSV, not JSON Lines. Fix: python -c"),
+        ("own.txt", b'"prompt"\t"completion"\n', "is CSV, .*delimiter"),
+        ("own.parquet", b"PAR1....", "is Parquet, .*from_parquet"),
+        ("own.jsonl", '{"a": 1}'.encode("utf-16"), "is UTF-16, .*iconv -f UTF-16"),
+        ("own.jsonl.gz", b"\x1f\x8b\x08", "is gzip, .*gunzip"),
+        ("own.xlsx", b"PK\x03\x04", "a spreadsheet"),
+        ("own.json", b'{\n "prompt": "p",\n "completion": "c"\n}\n', "over several lines, .*jq"),
+    ],
+)
+def test_another_format_is_named_with_the_command_that_converts_it(
+    tmp_path: Path, name: str, data: bytes, said: str
+) -> None:
+    with pytest.raises(DatasetError, match=said) as caught:
+        written(tmp_path, name, data)
+    assert len(caught.value.message.splitlines()) == 1
+
+
+def test_the_command_for_csv_makes_a_file_that_is_read(tmp_path: Path) -> None:
+    rows = "".join(f'"question {n}","answer, {n}"\n' for n in range(6))
+    with pytest.raises(DatasetError) as caught:
+        written(tmp_path, "own.csv", b"\xef\xbb\xbfprompt,completion\n" + rows.encode())
+    command = caught.value.message.partition("Fix: ")[2].replace("python", sys.executable, 1)
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path, timeout=60)
+    converted = (tmp_path / "own.jsonl").read_bytes()
+    assert written(tmp_path, "own.jsonl", converted).train[0].target == "answer, 0"
+
+
+ANSWER = '{"role": "assistant", "content": "c"'
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        ('{"prompt": "p", "completion": "\\ud800"}', "holds \\ud800, half of a character"),
+        ('{"prompt": "p", "completion": "c", "id": ' + "9" * 5000 + "}", "cannot be read: Exceeds"),
+        ('{"prompt": "p", "completion": "c", "label": NaN}', "NaN: is no number"),
+        ("[" * 200_000, "FILE:1: "),
+        ('{"prompt": "p", "completion": "c", "completion": "d"}', "completion: is there twice"),
+        ('{"prompt": "p", "completion": "c", "weight": 2}', "weight: might change what is learned"),
+        ('{"prompt": "p", "completion": "c", "tools": [{}]}', "tools: might change"),
+        ('{"instruction": "p", "output": "c", "history": [["a", "b"]]}', "history: might change"),
+        ('{"prompt": "p", "messages": [' + ANSWER + "}]}", "messages: might change"),
+        ('{"prompt": "p", "completion": "c", "chosen": "d"}', "completion: means nothing beside"),
+        ('{"prompt": "p", "chosen": "c", "rejected": "d", "label": true}', "label: means nothing"),
+        (
+            '{"prompt": [{"role": "tool", "content": "x"}], "completion": "c"}',
+            "prompt[0]: the role 'tool' is not known; the roles are: system, user",
+        ),
+        ('{"prompt": "p", "completion": [' + ANSWER + ', "weight": 0}]}', "completion[0].weight"),
+        (
+            '{"prompt": "p", "completion": [' + ANSWER + ', "tool_calls": [{}]}]}',
+            ".tool_calls: would",
+        ),
+        (
+            '{"system": "s", "prompt": [{"role": "system", "content": "t"}], "completion": "c"}',
+            "system: the prompt has a system message already",
+        ),
+    ],
+)
+def test_what_would_be_lost_or_cannot_be_kept_is_a_fault_of_its_line(
+    tmp_path: Path, line: str, expected: str
+) -> None:
     message = fault(tmp_path, line)
     assert message.startswith("FILE: 1 faulty line\n")
     assert expected in message
