@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from serving import private_files
+from serving import endpoints, private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
 from serving.startup import commands, keys
@@ -69,7 +69,7 @@ def apply(
         "dry_run": dry_run,
     }
     url = url or settings.url
-    sent = _call("POST", url, "/v1/config", json=body)
+    sent = _call("POST", url, endpoints.CONFIG, json=body)
     if dry_run:
         console.print("It would change: " + (", ".join(sent["changes"]) or "nothing"))
         return
@@ -78,7 +78,7 @@ def apply(
             raise SwitchboardError(f"Not applied, {sent['hash']} stays: {done['error']}")
         time.sleep(APPLY_POLL_S)
         try:
-            sent = _call("GET", url, "/v1/config")
+            sent = _call("GET", url, endpoints.CONFIG)
         except SwitchboardError as exc:
             Console(stderr=True).print(f"switchboard: {exc.message}; trying again", markup=False)
     changed = ", ".join(key for keys in done["changes"].values() for key in keys)
@@ -97,7 +97,7 @@ def adapters_list(
     """List adapter versions and their states."""
     table = Table("version", "state", "parent", "rank", "created", "metrics")
     params = {"lob": lob} if lob else {}
-    for version in _call("GET", url, "/v1/adapters", params=params)["data"]:
+    for version in _call("GET", url, endpoints.ADAPTERS, params=params)["data"]:
         shown = {k: v for k, v in version["metrics"].items() if isinstance(v, int | float)}
         table.add_row(
             version["name"],
@@ -116,7 +116,7 @@ def adapters_show(
 ) -> None:
     """Show a version: its state, and what the gate and its canary said and why."""
     params = {"lob": version.partition("@")[0]}
-    every = _call("GET", url, "/v1/adapters", params=params)["data"]
+    every = _call("GET", url, endpoints.ADAPTERS, params=params)["data"]
     found = next((known for known in every if known["name"] == version), None)
     if found is None:
         raise SwitchboardError(f"There is no version {version}.")
@@ -138,7 +138,9 @@ def adapters_promote(
     url: Url = DEFAULT_URL,
 ) -> None:
     """Make a version live on every replica; returns when none answers with the old one."""
-    _print_rollout(_call("POST", url, f"/v1/adapters/{version}/promote", json={"force": force}))
+    _print_rollout(
+        _call("POST", url, f"{endpoints.ADAPTERS}/{version}/promote", json={"force": force})
+    )
 
 
 @adapters_app.command("canary")
@@ -150,7 +152,7 @@ def adapters_canary(
 ) -> None:
     """Give a version a share of its line of business's conversations."""
     body = {"share": share, "force": force}
-    _print_rollout(_call("POST", url, f"/v1/adapters/{version}/canary", json=body))
+    _print_rollout(_call("POST", url, f"{endpoints.ADAPTERS}/{version}/canary", json=body))
 
 
 @adapters_app.command("rollback")
@@ -158,7 +160,7 @@ def adapters_rollback(
     lob: Annotated[str, typer.Argument(help="Line of business.")], url: Url = DEFAULT_URL
 ) -> None:
     """Stop a canary; without one, return to the version that was live before."""
-    _print_rollout(_call("POST", url, f"/v1/adapters/{lob}/rollback"))
+    _print_rollout(_call("POST", url, f"{endpoints.ADAPTERS}/{lob}/rollback"))
 
 
 def _print_rollout(done: dict[str, Any]) -> None:

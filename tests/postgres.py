@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from serving.cluster import ports
+from serving import ports
 from tests.waiting import PATIENCE_S, until
 
 

@@ -27,6 +27,7 @@ COVERED_BY = {
     "serving/config/lobs.py": "tests/serving/config/test_settings.py",
     "serving/config/placement.py": "tests/serving/config/test_settings.py",
     "serving/config/sections.py": "tests/serving/config/test_settings.py",
+    "serving/endpoints.py": "tests/serving/cluster/test_haproxy.py",
     "serving/config/secrets.py": "tests/serving/config/test_settings.py",
     "serving/engine/args.py": "tests/benchmarks/test_targets.py",
     "serving/engine/engine.py": "tests/e2e/test_openai_api.py",

@@ -22,9 +22,9 @@ sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
 
 from environment import commit, environment, now  # noqa: E402
 
+from serving import ports  # noqa: E402
 from serving.adapters.registry import Registry  # noqa: E402
 from serving.auth import ALL, Role  # noqa: E402
-from serving.cluster import ports  # noqa: E402
 from tests.e2e.server import Server, with_registry  # noqa: E402
 from tests.postgres import Postgres, binaries  # noqa: E402
 from tests.versions import register_random  # noqa: E402

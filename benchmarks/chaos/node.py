@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from serving.cluster import ports
+from serving import ports
 from tests.e2e.server import BIN, ROOT
 
 START_S = 120.0

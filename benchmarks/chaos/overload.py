@@ -224,7 +224,7 @@ def measure(
     setting: str, config: dict[str, Any], folder: Path, options: argparse.Namespace
 ) -> dict[str, Any]:
     """Start a server with one of the settings and run all rounds."""
-    from serving.cluster import ports
+    from serving import ports
 
     chosen = SETTINGS[setting]
     weights = chosen["weights"]

@@ -36,7 +36,7 @@ from results import RESULTS, write_json
 from target import ROOT
 from workloads import WARM_ROUND, requests, seed
 
-from serving.cluster import ports
+from serving import ports
 from serving.config.settings import Settings
 from serving.config.settings import load as load_settings
 from training.demo.dialogs import make_dialogs

@@ -42,6 +42,7 @@ from environment import commit, environment, now
 from ratios import spread
 from results import write_json
 
+from serving import ports
 from serving.config import settings as server_settings
 from serving.store import cycles
 from serving.store.database import Database
@@ -89,7 +90,7 @@ def configure(folder: Path) -> Path:
     """Write a configuration like the demo's, with a line of business for each arm."""
     content = yaml.safe_load((ROOT / "configs/demo.yaml").read_text(encoding="utf-8"))
     content |= {
-        "http": {"host": "127.0.0.1", "port": server.free_port()},
+        "http": {"host": "127.0.0.1", "port": ports.free()},
         "store": {"url": f"sqlite:///{folder / 'store.sqlite'}"},
         "journal": {"dir": str(folder / "journal")},
         "prompts": str(ROOT / "configs/prompts"),

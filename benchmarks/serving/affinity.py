@@ -118,7 +118,7 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=6)
     parser.add_argument("--concurrency", type=int, default=6)
     options = parser.parse_args()
-    from serving.cluster import ports
+    from serving import ports
 
     runs = []
     with tempfile.TemporaryDirectory() as name:

@@ -155,7 +155,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     exit_on_sigterm()
-    from serving.cluster import ports
+    from serving import ports
 
     names = options.targets.split(",")
     servers: list[Target] = []

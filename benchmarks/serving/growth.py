@@ -113,7 +113,7 @@ class Size:
     """
 
     def __init__(self, setting: targets.Setting, number: int) -> None:
-        from serving.cluster import ports
+        from serving import ports
 
         lobs = {k: v for k, v in setting.config["lobs"].items() if k not in setting.adapters}
         bare = replace(setting, adapters={}, config=setting.config | {"lobs": lobs})

@@ -63,7 +63,7 @@ def start(
         servers: Gets each that is started.
         skipped: Gets the reason for each that is not.
     """
-    from serving.cluster import ports
+    from serving import ports
 
     for name in names:
         if name in servers or name in skipped:

@@ -111,7 +111,7 @@ def switchboard(
 def fallback_ports() -> dict[str, str]:
     """Ports for Ray Serve's fallback proxy; by default all of a machine share one (SO_REUSEPORT),
     and a request could end at a server that is stopped."""
-    from serving.cluster import ports
+    from serving import ports
 
     return {
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(ports.free()),
@@ -184,7 +184,7 @@ def publish(file: Path, adapters: Sequence[tuple[str, Path]], *, live: bool) -> 
 
 def ray_llm(setting: Setting, port: int, name: str = "ray_llm_haproxy") -> Target:
     """ray.serve.llm; by its name with HAProxy, and with its experimental direct streaming."""
-    from serving.cluster import ports
+    from serving import ports
 
     try:
         import ray.serve.llm  # noqa: F401  its own imports say what it lacks
@@ -234,7 +234,7 @@ def engine_arguments(config: dict[str, Any]) -> dict[str, Any]:
 
 def litellm(setting: Setting, port: int, name: str = "litellm") -> Target:
     """LiteLLM's proxy with a key, in front of a bare `vllm serve` of its own."""
-    from serving.cluster import ports
+    from serving import ports
 
     if not LITELLM.exists():
         raise Missing(f"{LITELLM.relative_to(ROOT)} is missing: make bench-setup")

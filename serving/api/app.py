@@ -14,7 +14,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from serving import errors
+from serving import endpoints, errors
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.api.arrival import Arrivals
@@ -92,7 +92,7 @@ def build(
         error = kinds.get(exc.status_code) or InvalidRequest(str(exc.detail))
         return JSONResponse(errors.body(error), exc.status_code, exc.headers)
 
-    @app.get("/ready")
+    @app.get(endpoints.READY)
     async def _ready() -> dict[str, Any]:
         await ready()
         return health.page("ready")
@@ -114,18 +114,18 @@ def build(
         ]
         return data
 
-    @app.get("/v1/models")
+    @app.get(endpoints.MODELS)
     async def _models(request: Request) -> dict[str, Any]:
         return {"object": "list", "data": await _visible(request.state.key)}
 
-    @app.get("/v1/models/{id:path}")
+    @app.get(endpoints.MODELS + "/{id:path}")
     async def _get_model(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
         found = [model for model in await _visible(request.state.key) if model["id"] == id]
         if not found:
             raise NotFound(f"The model `{id[:128]}` does not exist.", param="model")
         return found[0]
 
-    @app.post("/v1/feedback")
+    @app.post(endpoints.FEEDBACK)
     async def _feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
         key: ApiKey = request.state.key
         _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
@@ -155,7 +155,7 @@ def build(
             "created": created,
         }
 
-    @app.get("/v1/interactions/{id}")
+    @app.get(endpoints.INTERACTIONS + "/{id}")
     async def _get_interaction(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
         key: ApiKey = request.state.key
         _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
@@ -168,7 +168,7 @@ def build(
             "feedback": [f.model_dump(mode="json", exclude={"interaction_id"}) for f in given],
         }
 
-    @app.get("/v1/adapters")
+    @app.get(endpoints.ADAPTERS)
     async def _adapters(
         request: Request, lob: Annotated[str | None, Query()] = None
     ) -> dict[str, Any]:
@@ -177,18 +177,18 @@ def build(
         data = [_adapter(v) for v in await registry.list(lob) if key.allows_lob(v.lob)]
         return {"object": "list", "data": data}
 
-    @app.post("/v1/adapters/{name}/promote")
+    @app.post(endpoints.ADAPTERS + "/{name}/promote")
     async def _promote(
         request: Request, name: str, body: PromoteBody | None = None
     ) -> dict[str, Any]:
         options = body or PromoteBody()
         return await _run(request, "promote", name, {"name": name, "force": options.force})
 
-    @app.post("/v1/adapters/{name}/canary")
+    @app.post(endpoints.ADAPTERS + "/{name}/canary")
     async def _canary(request: Request, name: str, body: CanaryBody) -> dict[str, Any]:
         return await _run(request, "canary", name, {"name": name, **body.model_dump()})
 
-    @app.post("/v1/adapters/{lob}/rollback")
+    @app.post(endpoints.ADAPTERS + "/{lob}/rollback")
     async def _rollback(
         request: Request, lob: str, body: RollbackBody | None = None
     ) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from serving import endpoints
 from serving.auth import ALL, ApiKey, Role
 from serving.config import prompts
 from serving.config.revision import Plan, Revision
@@ -47,14 +48,14 @@ def router(configs: Configs, check_engine: Callable[[Settings], Awaitable[None]]
     """
     routes = APIRouter()
 
-    @routes.get("/v1/config")
+    @routes.get(endpoints.CONFIG)
     async def _config(request: Request) -> dict[str, Any]:
         _need_admin(request.state.key)
         view: dict[str, Any] = await configs("view", {})
         return view
 
     @routes.post(
-        "/v1/config",
+        endpoints.CONFIG,
         response_model=None,
         responses={202: {"description": "Replicas restart; GET tells how it goes"}},
     )

@@ -4,14 +4,14 @@ The task endpoints are answered by the gateway, so they are described here; the 
 themselves. vLLM's endpoints (`/v1/chat/completions`, …) are vLLM's to describe.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel
 
 from serving.config.prompts import Task
-from serving.gateway.tasks import PATHS, TURNS_LIMIT
+from serving.gateway.tasks import PATHS, TaskBody
 
 _REF = "#/components/schemas/{model}"
 _ERROR = {
@@ -22,27 +22,6 @@ _SUMMARIES: dict[Task, str] = {
     "suggestion": "Suggest the agent's next reply",
     "summary": "Summarize the conversation",
 }
-
-
-class TurnBody(BaseModel):
-    """One message of a conversation."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    role: Literal["customer", "agent"]
-    text: str
-
-
-class TaskBody(BaseModel):
-    """A task; any sampling field of a chat completion may be added."""
-
-    model_config = ConfigDict(extra="allow")
-
-    lob: str = Field(description="Line of business; its live version answers.")
-    conversation: list[TurnBody] = Field(min_length=1, max_length=TURNS_LIMIT)
-    conversation_id: str | None = None
-    model: str | None = Field(None, description="Pins a version of the line.")
-    structured: bool = Field(False, description="Summaries only: the line's fields as JSON.")
 
 
 class ErrorBody(BaseModel):

@@ -5,7 +5,6 @@ the last frame, whose writer never got to know that it was written. Damage in th
 only a failing disk or a power cut leaves, costs the frames it hits.
 """
 
-import fcntl
 import os
 import re
 import struct
@@ -13,6 +12,8 @@ import zlib
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
+
+from serving import file_lock
 
 HEADER = struct.Struct("<II")
 READ_BYTES = 1 << 20
@@ -140,19 +141,15 @@ def own(folder: Path) -> int | None:
     while True:
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            descriptor = os.open(folder / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+            descriptor = file_lock.take(folder / "lock")
         except FileNotFoundError:  # its owner has just removed it
             continue
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if descriptor is None:
+            return None
+        with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(descriptor), os.stat(folder / "lock")):
                 return descriptor
-        except FileNotFoundError:
-            pass
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        os.close(descriptor)
+        file_lock.release(descriptor)
 
 
 def disown(folder: Path, descriptor: int) -> None:
@@ -161,5 +158,4 @@ def disown(folder: Path, descriptor: int) -> None:
         if not segment_numbers(folder):
             (folder / "lock").unlink()
             folder.rmdir()
-    fcntl.flock(descriptor, fcntl.LOCK_UN)  # a forked child may hold a copy of the descriptor
-    os.close(descriptor)
+    file_lock.release(descriptor)

@@ -5,8 +5,8 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from serving import private_files
-from serving.cluster import haproxy, options, ports
+from serving import ports, private_files
+from serving.cluster import haproxy, options
 from serving.config.settings import Settings
 
 LOOPBACK = "127.0.0.1"

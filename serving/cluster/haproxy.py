@@ -18,18 +18,11 @@ import ssl
 from collections.abc import Iterable
 from pathlib import Path
 
-from serving import errors
+from serving import endpoints, errors
 from serving.config.sections import Tls
 from serving.errors import ConfigError, Unavailable
 
-REPEATABLE = (
-    "/v1/chat/completions",
-    "/v1/completions",
-    "/v1/responses",
-    "/v1/suggestions",
-    "/v1/summaries",
-    "/v1/feedback",
-)
+REPEATABLE = (*endpoints.INFERENCE, endpoints.FEEDBACK)
 RETRY_ON = "conn-failure empty-response 503"
 """HAProxy's `retry-on`: a replica that refuses, hangs up before it says anything, or cannot answer
 now: its engine has died, or it is stopping."""
@@ -78,7 +71,7 @@ def wrapper(
     page = folder / "503.http"
     page.write_bytes(error_page())
     asked = f"{{ path {' '.join(repeatable)} }}"
-    tasks = "{ path /v1/suggestions /v1/summaries }"
+    tasks = f"{{ path {endpoints.SUGGESTIONS} {endpoints.SUMMARIES} }}"
     rules = [
         # Only a request that HAProxy holds whole can be sent again.
         f"http-request disable-l7-retry unless {asked} or METH_GET",

@@ -3,17 +3,15 @@
 vLLM runs its engine core and workers as child processes. When a replica is killed with SIGKILL it
 cannot stop them, and an orphan would hold the GPU that the replacement needs. vLLM loads this
 plugin (entry-point group `vllm.general_plugins`) in each of its processes; there it asks the
-kernel to be killed when the parent dies (`PR_SET_PDEATHSIG`, see prctl(2)).
+kernel to be killed when the parent dies.
 """
 
-import ctypes
 import os
-import signal
 
+from serving import parent_process
 from serving.engine import fault as engine_fault
 
 PARENT = "SWITCHBOARD_ENGINE_PARENT"
-_PR_SET_PDEATHSIG = 1
 
 
 def mark_parent() -> None:
@@ -26,8 +24,5 @@ def die_with_parent() -> None:
     if os.environ.get(PARENT) != str(os.getppid()):
         return
     engine_fault.listen()
-    libc = ctypes.CDLL(None, use_errno=True)
-    libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.environ[PARENT] != str(os.getppid()):  # it died before the kernel was told
-        os.kill(os.getpid(), signal.SIGKILL)
+    parent_process.end_with(int(os.environ[PARENT]))
     mark_parent()

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import orjson
 
+from serving import endpoints
 from serving.asgi import Send
 from serving.capture.interaction import DONE
 from serving.config import secrets
@@ -41,7 +42,7 @@ _COMMON = frozenset(
     }
 )
 FIELDS: dict[str, frozenset[str]] = {
-    "/v1/chat/completions": _COMMON
+    endpoints.CHAT_COMPLETIONS: _COMMON
     | {
         "function_call",
         "functions",
@@ -54,7 +55,7 @@ FIELDS: dict[str, frozenset[str]] = {
         "tools",
         "top_logprobs",
     },
-    "/v1/completions": _COMMON | {"best_of", "echo", "prompt", "suffix"},
+    endpoints.COMPLETIONS: _COMMON | {"best_of", "echo", "prompt", "suffix"},
 }
 """By endpoint, the fields that any upstream understands. Those that store data or choose a price
 in the upstream's account (`store`, `metadata`, `service_tier`, …) are left out."""

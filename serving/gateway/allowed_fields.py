@@ -9,6 +9,7 @@ itself.
 from collections.abc import Mapping
 from typing import Any
 
+from serving import endpoints
 from serving.asgi import Headers
 from serving.errors import InvalidRequest
 
@@ -34,9 +35,9 @@ _CHAT_ONLY = frozenset(
     }
 )
 FIELDS: dict[str, frozenset[str]] = {
-    "/v1/chat/completions": _GENERATION | _CHAT_ONLY,
-    "/v1/completions": _GENERATION | {"prompt", "suffix", "best_of"},
-    "/v1/responses": _COMMON
+    endpoints.CHAT_COMPLETIONS: _GENERATION | _CHAT_ONLY,
+    endpoints.COMPLETIONS: _GENERATION | {"prompt", "suffix", "best_of"},
+    endpoints.RESPONSES: _COMMON
     | {
         *("input", "instructions", "include", "max_output_tokens", "max_tool_calls", "metadata"),
         *("parallel_tool_calls", "reasoning", "include_reasoning", "store", "text", "tools"),

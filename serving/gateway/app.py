@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from starlette.middleware.cors import CORSMiddleware
 
+from serving import endpoints
 from serving.adapters.manager import AdapterManager
 from serving.admission.fair_queue import Admission
 from serving.admission.key_rate import KeyRates
@@ -51,7 +52,7 @@ logger = logging.getLogger(__name__)
 
 DRAIN_CHECK_S = 0.05
 CUT_S = 2.0
-_METRICS = frozenset({"/metrics", "/metrics/"})
+_METRICS = frozenset({endpoints.METRICS, f"{endpoints.METRICS}/"})
 _CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
 # Who calls where authentication is off or not needed.
 _ANYONE = ApiKey.anonymous()
@@ -191,12 +192,14 @@ class Gateway:
         path = plain_path(scope["path"])
         scope = {**scope, "path": path, "raw_path": path.encode()}
         headers: Headers = dict(scope["headers"])
-        if path == "/health":
+        if path == endpoints.HEALTH:
             await send_json(send, 200, self._health.page("live"))
             return
         if self._stopping and (path == "/ready" or path in request.PATHS):
             raise Unavailable("The server is stopping.")
-        if path == "/ready" or (path == "/metrics" and self._settings.auth.metrics_public):
+        if path == endpoints.READY or (
+            path == endpoints.METRICS and self._settings.auth.metrics_public
+        ):
             await self._pass(scope, receive, send, path, _ANYONE)
             return
         key = await self._authenticate(headers)

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from serving import endpoints
 from serving.adapters.manager import AdapterManager
 from serving.admission.deadline import Deadline
 from serving.admission.fair_queue import Admission
@@ -192,7 +193,7 @@ class Inference:
         if self._schedules and (priority or "priority" in body):
             body["priority"] = priority
         body["model"] = exchange.target.version
-        if asked.engine_path == inquiry.RESPONSES:
+        if asked.engine_path == endpoints.RESPONSES:
             body["request_id"] = exchange.response_id
             body["store"] = False  # vLLM would keep it for whoever knows its id
         return body, prompt

@@ -8,18 +8,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from serving import endpoints
 from serving.config.lobs import Lob
 from serving.errors import InvalidRequest
 from serving.gateway import allowed_fields, tasks
 from serving.gateway.tasks import TaskRequest
 
-RESPONSES = "/v1/responses"
-_CHAT = "/v1/chat/completions"
 # vLLM's endpoints: the name of the task in the store, the prefix that vLLM gives a response's id.
 _ENGINE = {
-    _CHAT: ("chat", "chatcmpl-"),
-    "/v1/completions": ("completion", "cmpl-"),
-    RESPONSES: ("response", "resp_"),
+    endpoints.CHAT_COMPLETIONS: ("chat", "chatcmpl-"),
+    endpoints.COMPLETIONS: ("completion", "cmpl-"),
+    endpoints.RESPONSES: ("response", "resp_"),
 }
 PATHS = frozenset({*_ENGINE, *tasks.PATHS})
 
@@ -79,8 +78,8 @@ def read(
         asked = tasks.parse(sent, lobs, sampling_fields, base)
         return InferenceRequest(
             endpoint=endpoint,
-            engine_path=_CHAT,
-            id_prefix=_ENGINE[_CHAT][1],
+            engine_path=endpoints.CHAT_COMPLETIONS,
+            id_prefix=_ENGINE[endpoints.CHAT_COMPLETIONS][1],
             task=tasks.PATHS[endpoint],
             lob=asked.lob,
             model=asked.model,

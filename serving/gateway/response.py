@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from serving import errors
+from serving import endpoints, errors
 from serving.asgi import Message, Send
 from serving.capture import Journal
 from serving.capture.interaction import DONE, Capture, Status
@@ -137,7 +137,7 @@ class ResponseWriter:
         capture = self._capture
         if not capture.stream:
             raise error
-        if capture.endpoint == "/v1/responses":
+        if capture.endpoint == endpoints.RESPONSES:
             fields = errors.body(error)["error"] | {"type": "error", "sequence_number": 0}
             event = b"event: error\ndata: " + orjson.dumps(fields) + b"\n\n"
         else:
@@ -164,7 +164,7 @@ class ResponseWriter:
 
 def ask_for_usage(path: str, request: dict[str, Any]) -> bool:
     """Have vLLM count the tokens of a stream; True if the client did not ask for the count."""
-    if path == "/v1/responses":
+    if path == endpoints.RESPONSES:
         return False
     options = request.get("stream_options")
     if isinstance(options, dict) and options.get("include_usage"):

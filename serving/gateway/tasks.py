@@ -7,22 +7,63 @@ what they make on the same path as any chat completion.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from serving import endpoints
 from serving.config.lobs import Lob
 from serving.config.prompts import Prompt, Task, Turn
 from serving.errors import InvalidRequest
 from serving.gateway import allowed_fields
 
-PATHS: dict[str, Task] = {"/v1/suggestions": "suggestion", "/v1/summaries": "summary"}
+PATHS: dict[str, Task] = {
+    endpoints.SUGGESTIONS: "suggestion",
+    endpoints.SUMMARIES: "summary",
+}
 SEVERAL_TEMPERATURE = 0.7
 """Where several candidates are asked for: at 0 all would be the same, and vLLM refuses."""
 MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512}
 TURNS_LIMIT = 10_000
-_OWN = frozenset({"lob", "model", "conversation", "conversation_id", "structured", "metadata"})
 METADATA_LIMIT = 16
-_ALLOWED = allowed_fields.FIELDS["/v1/chat/completions"]
+_ALLOWED = allowed_fields.FIELDS[endpoints.CHAT_COMPLETIONS]
 _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
+
+
+_KINDS = {
+    "model": "a string",
+    "conversation": 'a list of turns, each {"role": "customer" or "agent", "text": …}, '
+    "with at least one",
+    "conversation_id": "a string",
+    "structured": "true or false",
+    "metadata": f"an object of at most {METADATA_LIMIT} texts",
+}
+
+
+class TurnBody(BaseModel):
+    """One message of a conversation."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    role: Literal["customer", "agent"]
+    text: str
+
+
+class TaskBody(BaseModel):
+    """A task; any sampling field of a chat completion may be added."""
+
+    model_config = ConfigDict(extra="allow", strict=True)
+
+    lob: str | None = Field(
+        None, description="Line of business; its live version answers. Or `model` names it."
+    )
+    conversation: list[TurnBody] = Field(min_length=1, max_length=TURNS_LIMIT)
+    conversation_id: str | None = None
+    model: str | None = Field(None, description="Pins a version of the line, or asks the base.")
+    structured: bool = Field(False, description="Summaries only: the line's fields as JSON.")
+    metadata: dict[str, str] | None = Field(
+        None, max_length=METADATA_LIMIT, description="The caller's own; it goes nowhere."
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,71 +95,56 @@ def parse(
     Raises:
         InvalidRequest: A field is missing, unknown or of the wrong type; names it.
     """
-    model = body.get("model")
-    if model is not None and not isinstance(model, str):
-        raise InvalidRequest("`model` must be a string.", param="model")
-    lob = body.get("lob", model.partition("@")[0] if model else None)
-    if not isinstance(lob, str) or lob not in lobs:
-        known = ", ".join(sorted(lobs))
-        raise InvalidRequest(f"`lob` must name a line of business: {known}.", param="lob")
+    try:
+        sent = TaskBody.model_validate(body)
+    except ValidationError as exc:
+        raise _refused(exc, lobs) from None
+    model = sent.model
+    lob = sent.lob if sent.lob is not None else model.partition("@")[0] if model else None
+    if lob is None or lob not in lobs:
+        raise _no_lob(lobs)
     if model and model not in {lob, base} and model.partition("@")[0] != lob:
         raise InvalidRequest(
             f"`model` {model[:64]} is neither {lob}, a version of it, nor {base}.", param="model"
         )
-    conversation_id = body.get("conversation_id")
-    if conversation_id is not None and not isinstance(conversation_id, str):
-        raise InvalidRequest("`conversation_id` must be a string.", param="conversation_id")
-    structured = body.get("structured", False)
-    if not isinstance(structured, bool):
-        raise InvalidRequest("`structured` must be true or false.", param="structured")
-    _check_metadata(body.get("metadata"))
-    sampling = {key: value for key, value in body.items() if key not in _OWN}
+    sampling = sent.model_extra or {}
     for key in sampling:
         if key not in sampling_fields & _ALLOWED or key in _MADE_BY_US:
             raise allowed_fields.unknown(key)
     allowed_fields.check_values(sampling)
     return TaskRequest(
-        lob, model or lob, _turns(body.get("conversation")), conversation_id, structured, sampling
+        lob=lob,
+        model=model or lob,
+        turns=[Turn(turn.role, turn.text) for turn in sent.conversation],
+        conversation_id=sent.conversation_id,
+        structured=sent.structured,
+        sampling=sampling,
     )
 
 
-def _check_metadata(metadata: Any) -> None:
-    """OpenAI's clients send it; it is the caller's own and goes nowhere."""
-    if metadata is None:
-        return
-    if (
-        not isinstance(metadata, dict)
-        or len(metadata) > METADATA_LIMIT
-        or not all(isinstance(value, str) for value in metadata.values())
-    ):
-        raise InvalidRequest(
-            f"`metadata` must be an object of at most {METADATA_LIMIT} texts.", param="metadata"
-        )
+def _no_lob(lobs: Mapping[str, Lob]) -> InvalidRequest:
+    known = ", ".join(sorted(lobs))
+    return InvalidRequest(f"`lob` must name a line of business: {known}.", param="lob")
 
 
-def _turns(conversation: Any) -> list[Turn]:
-    if not isinstance(conversation, list) or not conversation:
-        raise InvalidRequest(
-            '`conversation` must be a list of turns, each {"role": "customer" or "agent", '
-            '"text": …}, with at least one.',
-            param="conversation",
-        )
-    if len(conversation) > TURNS_LIMIT:
-        raise InvalidRequest(
-            f"`conversation` has {len(conversation)} turns; at most {TURNS_LIMIT} are read.",
-            param="conversation",
-        )
-    turns = []
-    for i, turn in enumerate(conversation):
-        match turn:
-            case {"role": ("customer" | "agent") as role, "text": str(text)} if len(turn) == 2:
-                turns.append(Turn(role, text))
-            case _:
-                raise InvalidRequest(
-                    'A turn is {"role": "customer" or "agent", "text": …}, nothing more.',
-                    param=f"conversation[{i}]",
-                )
-    return turns
+def _refused(exc: ValidationError, lobs: Mapping[str, Lob]) -> InvalidRequest:
+    """The first fault of a body, in our words."""
+    first = exc.errors(include_url=False)[0]
+    match first["loc"]:
+        case ("lob", *_):
+            return _no_lob(lobs)
+        case ("conversation", int(i), *_):
+            return InvalidRequest(
+                'A turn is {"role": "customer" or "agent", "text": …}, nothing more.',
+                param=f"conversation[{i}]",
+            )
+        case ("conversation", *_) if first["type"] == "too_long":
+            return InvalidRequest(
+                f"`conversation` has more than {TURNS_LIMIT} turns.", param="conversation"
+            )
+        case (str(field), *_):
+            return InvalidRequest(f"`{field}` must be {_KINDS[field]}.", param=field)
+    return InvalidRequest(f"The body: {first['msg']}.")
 
 
 def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dict[str, Any]:

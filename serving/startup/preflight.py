@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from serving import private_files
-from serving.cluster import haproxy, ports
+from serving import ports, private_files
+from serving.cluster import haproxy
 from serving.config import prompts, secrets
 from serving.config.settings import Settings
 from serving.engine import args, checkpoint, hardware, sizing

@@ -8,7 +8,7 @@ import pytest
 import target as target_module
 from target import Target
 
-from serving.cluster import ports
+from serving import ports
 from tests.waiting import PATIENCE_S, until
 
 SERVER = """

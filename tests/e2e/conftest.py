@@ -19,9 +19,9 @@ from typing import Any
 import pytest
 import yaml
 
+from serving import ports
 from serving.adapters.registry import Registry
 from serving.auth import Role
-from serving.cluster import ports
 from tests import versions
 from tests.e2e.server import ROOT, Lone, Server, needs_servers, with_registry
 from tests.postgres import Postgres, binaries

@@ -18,7 +18,7 @@ import openai
 import yaml
 from rich.console import Console
 
-from serving import auth
+from serving import auth, endpoints, ports
 from serving.config import settings as server_settings
 from serving.store.database import Database
 from training import pipeline
@@ -32,7 +32,6 @@ from training.demo.server import DemoServer
 from training.errors import TooLittleData
 from training.evaluation import generate
 from training.evaluation import scores as evaluation
-from training.evaluation import server as endpoint
 from training.execution.local import Worker
 from training.progress import each, progress, show_steps
 from training.recipe import recipe as recipes
@@ -197,7 +196,7 @@ def _write_config(
     state.mkdir(parents=True)
     content = yaml.safe_load(CONFIG.read_text(encoding="utf-8"))
     content |= {
-        "http": {"host": "127.0.0.1", "port": endpoint.free_port()},
+        "http": {"host": "127.0.0.1", "port": ports.free()},
         "store": {"url": f"sqlite:///{state / 'store.sqlite'}"},
         "journal": {"dir": str(state / "journal")},
     }
@@ -253,11 +252,11 @@ async def _swap_names(client: openai.AsyncOpenAI, outcomes: dict[str, Outcome]) 
 async def _roll_back(url: str, key: str, lob: str) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {key}"}
     async with httpx.AsyncClient(base_url=url, headers=headers, timeout=120) as http:
-        answer = await http.post(f"/v1/adapters/{lob}/rollback")
+        answer = await http.post(f"{endpoints.ADAPTERS}/{lob}/rollback")
         answer.raise_for_status()
         done: dict[str, Any] = answer.json()
         body = {"lob": lob, "conversation": [{"role": "customer", "text": "hello"}]}
-        after = await http.post("/v1/suggestions", json=body)
+        after = await http.post(endpoints.SUGGESTIONS, json=body)
         done["answered_by"] = after.headers["x-switchboard-version"]
     console.print(f"  {lob}: {done['from']} → {done['to']} in {done['seconds']:.2f} s")
     return done

@@ -2,13 +2,13 @@
 
 import asyncio
 import os
-import signal
 import sys
 import time
 from pathlib import Path
 
 import httpx
 
+from serving import parent_process
 from training.errors import EvaluationFailed
 
 START_S = 300.0
@@ -35,7 +35,9 @@ class DemoServer:
         started = time.monotonic()
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "serving.cli", "serve", str(self._config)),
+                *parent_process.command(
+                    [sys.executable, "-P", "-m", "serving.cli", "serve", str(self._config)]
+                ),
                 stdout=log,
                 stderr=log,
                 env={**os.environ, "PYTHONUNBUFFERED": "1"},
@@ -70,11 +72,5 @@ class DemoServer:
 
     async def __aexit__(self, *_: object) -> None:
         process, self._process = self._process, None
-        if process is not None and process.returncode is None:
-            process.send_signal(signal.SIGTERM)
-            try:
-                async with asyncio.timeout(STOP_S):
-                    await process.wait()
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        if process is not None:
+            await parent_process.stop(process, STOP_S)

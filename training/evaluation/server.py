@@ -6,9 +6,6 @@ when this process does, however this process ends.
 
 import asyncio
 import logging
-import os
-import signal
-import socket
 import sys
 import time
 from collections.abc import AsyncIterator
@@ -18,6 +15,7 @@ from typing import Any
 
 import httpx
 
+from serving import endpoints, parent_process, ports
 from serving.config.settings import Settings
 from training.errors import EvaluationFailed
 
@@ -47,18 +45,21 @@ async def running(url: str | None, config: Path, settings: Settings) -> AsyncIte
         yield address
         return
     logger.info(f"No server answers on {address}; starting a private one.")
-    port = free_port()
+    port = ports.free()
     process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", _DIE_WITH_PARENT, str(os.getpid()), sys.executable),
-        *("-P", "-m", "serving.cli", "serve", str(config), "--port", str(port)),
+        *parent_process.command(
+            [
+                *(sys.executable, "-P", "-m", "serving.cli", "serve", str(config)),
+                *("--port", str(port)),
+            ]
+        )
     )
     try:
         address = f"http://127.0.0.1:{port}"
         await _wait_ready(address, process)
         yield address
     finally:
-        await _stop(process)
+        await parent_process.stop(process, STOP_WITHIN_S)
 
 
 async def require(url: str, config: Path) -> None:
@@ -75,15 +76,6 @@ async def require(url: str, config: Path) -> None:
                 "--url out to have a private one started."
             )
         await asyncio.sleep(0.5)
-
-
-# Linux tells a child when its parent dies (PR_SET_PDEATHSIG = 1); the setting outlives execv.
-_DIE_WITH_PARENT = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() == int(sys.argv[1]):
-    os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 async def promote(url: str, version: str, api_key: str | None) -> dict[str, Any]:
@@ -117,7 +109,7 @@ async def rollout(
         EvaluationFailed: The server refuses or does not answer.
     """
     headers = {"Authorization": f"Bearer {api_key}"} if api_key else {}
-    path = f"{url.rstrip('/')}/v1/adapters/{name}/{action}"
+    path = f"{url.rstrip('/')}{endpoints.ADAPTERS}/{name}/{action}"
     try:
         async with httpx.AsyncClient(timeout=300) as client:
             answer = await client.post(path, headers=headers, json=body)
@@ -172,23 +164,3 @@ async def _wait_ready(url: str, process: asyncio.subprocess.Process) -> None:
         raise EvaluationFailed(
             f"the private server was not ready within {READY_WITHIN_S:.0f} s"
         ) from exc
-
-
-async def _stop(process: asyncio.subprocess.Process) -> None:
-    """Ask the server to end, and insist if it does not."""
-    if process.returncode is not None:
-        return
-    process.send_signal(signal.SIGTERM)
-    try:
-        async with asyncio.timeout(STOP_WITHIN_S):
-            await process.wait()
-    except TimeoutError:
-        process.kill()
-        await process.wait()
-
-
-def free_port() -> int:
-    """A TCP port that nothing listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

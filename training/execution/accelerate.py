@@ -14,6 +14,7 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from serving import parent_process
 from training.trainers import stages
 
 _ANSWER = "answer.json"
@@ -43,7 +44,7 @@ def run(job_file: Path, config: str) -> dict[str, Any]:
 
 def main(job_file: Path) -> int:
     """Do one process's part of a job; the first one answers, or any that fails."""
-    threading.Thread(target=_end_with_the_worker, daemon=True).start()
+    threading.Thread(target=parent_process.exit_at_end_of_input, daemon=True).start()
     answer = stages.answer(job_file)
     failed = "error" in answer
     if failed or int(os.environ.get("RANK", "0")) == 0:
@@ -51,11 +52,6 @@ def main(job_file: Path) -> int:
         part.write_text(json.dumps(answer) + "\n", encoding="utf-8")
         part.rename(job_file.with_name(_ANSWER))
     return int(failed)  # the launcher ends the others, who may wait for this one
-
-
-def _end_with_the_worker() -> None:
-    sys.stdin.read()
-    os._exit(1)
 
 
 if __name__ == "__main__":

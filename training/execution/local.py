@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from serving import parent_process
 from training.errors import FineTuneFailed, TooLittleData, WorkerLost
 from training.execution import accelerate
 from training.trainers import cpu, stages
@@ -145,7 +146,7 @@ def _serve() -> None:
             with arrived:
                 pending.append(line.strip())
                 arrived.notify()
-        os._exit(0)
+        parent_process.exit_at_end_of_input()
 
     threading.Thread(target=read, daemon=True).start()
     import trl.trainer.sft_trainer  # noqa: F401 - the slow part, while the first job is prepared

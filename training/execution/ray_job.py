@@ -7,7 +7,6 @@ disk. Ray ends the actor with its caller, however that ends, and the process end
 """
 
 import asyncio
-import fcntl
 import os
 import shutil
 import tempfile
@@ -24,6 +23,7 @@ import ray
 from ray._private import ray_constants
 from ray._private.authentication import authentication_token_setup as tokens
 
+from serving import file_lock
 from training.errors import FineTuneFailed, TrainingError, WorkerLost
 from training.execution import nice, transfer
 from training.execution.local import MODULE, Worker
@@ -267,9 +267,7 @@ def _private_folder() -> Path:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    with folder.with_suffix(".lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise FineTuneFailed(f"{folder.name} is being trained there by another job") from exc
+    with file_lock.held(folder.with_suffix(".lock")) as ours:
+        if not ours:
+            raise FineTuneFailed(f"{folder.name} is being trained there by another job")
         yield

@@ -1,6 +1,5 @@
 """The folder of one training job, held by one process at a time."""
 
-import fcntl
 import hashlib
 import json
 import shutil
@@ -8,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from serving import file_lock
 from serving.errors import Conflict
 from training.recipe.recipe import Recipe
 
@@ -32,10 +32,8 @@ def work_folder(out: Path, lob: str, inputs: list[str | None], recipe: Recipe) -
     name = f"{lob}-{digest[:16]}"
     folder = (out / "work" / name).absolute()
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder.parent / f"{name}.lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as exc:
-            raise Conflict(f"{lob} is being trained on the same data by another process") from exc
+    with file_lock.held(folder.parent / f"{name}.lock") as ours:
+        if not ours:
+            raise Conflict(f"{lob} is being trained on the same data by another process")
         yield folder
         shutil.rmtree(folder, ignore_errors=True)

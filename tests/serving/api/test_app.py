@@ -8,13 +8,13 @@ from typing import Any
 import httpx
 import pytest
 
+from serving import ports
 from serving.adapters.registry import Registry
 from serving.api import app as api
 from serving.api import arrival
 from serving.auth import ApiKey
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
-from serving.cluster import ports
 from serving.observability.alarm import Alarm
 from serving.store.database import Database
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from serving.cluster import haproxy, ports
+from serving import ports
+from serving.cluster import haproxy
 from serving.config.sections import Tls
 from serving.errors import ConfigError
 from tests.waiting import until

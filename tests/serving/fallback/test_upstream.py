@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from openai.types import completion_create_params
 from openai.types.chat import completion_create_params as chat_create_params
 
+from serving import ports
 from serving.asgi import Message
-from serving.cluster import ports
 from serving.config import settings as settings_module
 from serving.errors import UpstreamFailed
 from serving.fallback.upstream import FIELDS, Upstream, _events

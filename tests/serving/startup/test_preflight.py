@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from serving.cluster import ports
+from serving import ports
 from serving.config import prompts
 from serving.config import settings as settings_module
 from serving.config.settings import Settings

@@ -8,8 +8,7 @@ import certifi
 import pytest
 from sqlalchemy import text
 
-from serving import errors
-from serving.cluster import ports
+from serving import errors, ports
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
 from serving.store import audit, datasets, interactions
 from serving.store.connection import _verified, parse_url

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from serving import ports
 from serving.config.settings import Settings
 from tests.training.execution.test_local import gone
 from tests.training.stub_server import Stub, serving
@@ -17,7 +18,7 @@ from training.evaluation import server
 
 @pytest.fixture
 def settings() -> Settings:
-    port = server.free_port()
+    port = ports.free()
     return Settings.model_validate({"model": "m", "lobs": {"care": {}}, "http": {"port": port}})
 
 

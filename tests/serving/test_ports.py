@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from serving.cluster import ports
+from serving import ports
 from serving.config.sections import Http
 from serving.errors import ConfigError
 

@@ -1,0 +1,20 @@
+"""The paths of the HTTP endpoints, spelled in one place."""
+
+CHAT_COMPLETIONS = "/v1/chat/completions"
+COMPLETIONS = "/v1/completions"
+RESPONSES = "/v1/responses"
+SUGGESTIONS = "/v1/suggestions"
+SUMMARIES = "/v1/summaries"
+
+FEEDBACK = "/v1/feedback"
+INTERACTIONS = "/v1/interactions"
+MODELS = "/v1/models"
+ADAPTERS = "/v1/adapters"
+CONFIG = "/v1/config"
+
+HEALTH = "/health"
+READY = "/ready"
+METRICS = "/metrics"
+
+INFERENCE = (CHAT_COMPLETIONS, COMPLETIONS, RESPONSES, SUGGESTIONS, SUMMARIES)
+"""What a model answers."""
