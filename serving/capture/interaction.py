@@ -191,9 +191,10 @@ def _fold(choice: dict[str, Any], delta: dict[str, Any]) -> None:
 
 
 def _output(response: dict[str, Any]) -> tuple[str, str | None]:
-    """The text of the first answer and why it ended."""
+    """The text of candidate 0 and why it ended."""
     if choices := response.get("choices"):
-        first = choices[0]
+        # Of a cut stream the first may be missing; another's text is not its output.
+        first = next((c for c in choices if c.get("index", 0) == 0), {})
         message = first.get("message") or {}
         text = first.get("text", message.get("content"))
         return text or "", first.get("finish_reason")

@@ -193,3 +193,9 @@ def test_what_is_stored_is_what_was_streamed_whatever_the_text_and_the_chunks(
     content = json.dumps({"choices": [{"index": 0, "message": message}]}, ensure_ascii=escaped)
     whole.chunks = cut(content.encode(), places)
     assert to_record(whole.payload("completed")).output == "".join(texts)
+
+
+def test_the_text_of_another_candidate_is_not_the_output_of_the_first() -> None:
+    record = to_record(capture(delta("x", 1)).payload("aborted"))
+    assert record.output == ""
+    assert record.response["choices"][0]["message"]["content"] == "x"
