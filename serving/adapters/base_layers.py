@@ -55,6 +55,14 @@ class BaseLayers:
         inner = module.removeprefix(PEFT_PREFIX)
         return inner if inner in self.shapes else self._by_core.get(_core(inner))
 
+    def whole_name(self, inner: str) -> str | None:
+        """Return the layer's name if `inner` is that name without its beginning, else None.
+
+        The other way round is sound: some checkpoints leave out what the model's code puts before.
+        """
+        layer = self.find(inner)
+        return layer if layer is not None and layer.endswith(f".{inner}") else None
+
     def check(self, module: str, shape: tuple[int, int]) -> None:
         """Refuse a module that the base does not have, or has in another shape.
 
@@ -70,6 +78,11 @@ class BaseLayers:
         layer = self.find(module)
         if layer is None:
             raise AdapterRefused(f"{module} is no layer of the base model: it would have no effect")
+        if self.whole_name(module.removeprefix(PEFT_PREFIX)):
+            raise AdapterRefused(
+                f"{module} has no effect under this name: the base's layer is {layer}. "
+                "`switchboard adapters import` renames it"
+            )
         expected = self.shapes[layer]
         if expected is not None and expected != shape:
             raise AdapterRefused(

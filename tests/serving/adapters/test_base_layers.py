@@ -24,6 +24,13 @@ def test_a_layer_is_found_whatever_libraries_put_before_it(stored: str, named: s
     assert layers(stored).find(PREFIX + named + "x") is None
 
 
+def test_a_name_without_its_beginning_has_no_effect_and_is_refused() -> None:
+    """The engine looks for the whole name; the model's code may add to what is stored."""
+    layers("layers.0.q").check(f"{PREFIX}model.layers.0.q", (8, 4))
+    with pytest.raises(AdapterRefused, match=r"the base's layer is model\.layers\.0\.q"):
+        layers("model.layers.0.q").check(f"{PREFIX}layers.0.q", (8, 4))
+
+
 def test_a_quantized_layer_is_known_without_its_shape(tmp_path: Path) -> None:
     tensors = {
         "model.layers.0.q.qweight": np.zeros((2, 4), np.int32),
