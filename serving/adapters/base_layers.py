@@ -63,16 +63,8 @@ class BaseLayers:
         layer = self.find(inner)
         return layer if layer is not None and layer.endswith(f".{inner}") else None
 
-    def check(self, module: str, shape: tuple[int, int]) -> None:
-        """Refuse a module that the base does not have, or has in another shape.
-
-        Args:
-            module: Its name in the adapter.
-            shape: The shape that the base's weight must have.
-
-        Raises:
-            AdapterRefused: It does not fit.
-        """
+    def check_name(self, module: str) -> None:
+        """Refuse a module of an adapter that the base does not have; raises AdapterRefused."""
         if not self.shapes:
             return
         layer = self.find(module)
@@ -83,7 +75,19 @@ class BaseLayers:
                 f"{module} has no effect under this name: the base's layer is {layer}. "
                 "`switchboard adapters import` renames it"
             )
-        expected = self.shapes[layer]
+
+    def check_shape(self, module: str, shape: tuple[int, int]) -> None:
+        """Refuse a module that the base has in another shape, which the engine cannot load.
+
+        Args:
+            module: Its name in the adapter.
+            shape: The shape that the base's weight must have.
+
+        Raises:
+            AdapterRefused: It does not fit.
+        """
+        layer = self.find(module)
+        expected = self.shapes[layer] if layer is not None else None
         if expected is not None and expected != shape:
             raise AdapterRefused(
                 f"{module} is for a weight of {list(shape)}, but the base's is {list(expected)}"

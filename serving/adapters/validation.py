@@ -6,6 +6,7 @@ and answers with wrong weights, or with the base's own.
 """
 
 import json
+import logging
 import math
 import re
 from pathlib import Path
@@ -17,6 +18,8 @@ from serving.errors import AdapterRefused
 
 if TYPE_CHECKING:
     import numpy as np
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -49,7 +52,12 @@ def stamp(folder: Path, *, base_model: str, base_hash: str) -> None:
 
 
 def check_adapter(
-    folder: Path, *, base_hash: str, max_rank: int, base_folder: Path | None = None
+    folder: Path,
+    *,
+    base_hash: str,
+    max_rank: int,
+    base_folder: Path | None = None,
+    only_warn: bool = False,
 ) -> int:
     """Check that the engine can serve an adapter; reads all its weights once.
 
@@ -58,6 +66,8 @@ def check_adapter(
         base_hash: `artifacts.model_hash` of the base that serves.
         max_rank: The highest rank that the engine has room for.
         base_folder: The base's own files, if at hand, to compare the layers and their shapes with.
+        only_warn: Log, rather than refuse, that layers have no effect, are missing or belong to
+            the output layer: so an upgrade keeps serving what was registered before.
 
     Returns:
         Its rank.
@@ -74,7 +84,14 @@ def check_adapter(
     config = read_json(folder, CONFIG)
     rank = _check_config(config, max_rank)
     tensors, data = read_weights(folder / WEIGHTS)
-    _check_modules(config, tensors, rank, BaseLayers.read(base_folder) if base_folder else None)
+    base = BaseLayers.read(base_folder) if base_folder else None
+    modules = _check_modules(config, tensors, rank, base)
+    try:
+        _check_effect(config, modules, base)
+    except AdapterRefused as exc:
+        if not only_warn:
+            raise
+        logger.warning("%s would be refused if it came today: %s", folder, exc)
     _check_values(tensors, data)
     return rank
 
@@ -145,7 +162,7 @@ def _check_targets(config: dict[str, Any]) -> None:
 
 def _check_modules(
     config: dict[str, Any], tensors: dict[str, Tensor], rank: int, base: BaseLayers | None
-) -> None:
+) -> list[str]:
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
     embeddings = set()
     for name, tensor in tensors.items():
@@ -164,15 +181,22 @@ def _check_modules(
             raise AdapterRefused(
                 f"{module} has rank {rank_a} in A and {rank_b} in B, but {CONFIG} says {rank}"
             )
+        if base is not None:
+            # A linear layer is stored (outputs, inputs); an embedding or a Conv1D the other way.
+            turned = module in embeddings or bool(config.get("fan_in_fan_out"))
+            base.check_shape(module, (inputs, outputs) if turned else (outputs, inputs))
+    return list(modules)
+
+
+def _check_effect(config: dict[str, Any], modules: list[str], base: BaseLayers | None) -> None:
+    for module in modules:
         if module.rsplit(".", 1)[-1] in _HEADS:
             raise AdapterRefused(
                 f"{module}: the engine applies an adapter of the output layer to the wrong rows "
                 "where a request asks for prompt_logprobs. Train without it"
             )
         if base is not None:
-            # A linear layer is stored (outputs, inputs); an embedding or a Conv1D the other way.
-            turned = module in embeddings or bool(config.get("fan_in_fan_out"))
-            base.check(module, (inputs, outputs) if turned else (outputs, inputs))
+            base.check_name(module)
     if base is not None:
         base.check_all_there(config, modules)
 

@@ -26,9 +26,9 @@ def test_a_layer_is_found_whatever_libraries_put_before_it(stored: str, named: s
 
 def test_a_name_without_its_beginning_has_no_effect_and_is_refused() -> None:
     """The engine looks for the whole name; the model's code may add to what is stored."""
-    layers("layers.0.q").check(f"{PREFIX}model.layers.0.q", (8, 4))
+    layers("layers.0.q").check_name(f"{PREFIX}model.layers.0.q")
     with pytest.raises(AdapterRefused, match=r"the base's layer is model\.layers\.0\.q"):
-        layers("model.layers.0.q").check(f"{PREFIX}layers.0.q", (8, 4))
+        layers("model.layers.0.q").check_name(f"{PREFIX}layers.0.q")
 
 
 def test_a_quantized_layer_is_known_without_its_shape(tmp_path: Path) -> None:
@@ -45,14 +45,14 @@ def test_a_quantized_layer_is_known_without_its_shape(tmp_path: Path) -> None:
     names = {name.removeprefix("model.layers.0."): shape for name, shape in base.shapes.items()}
     assert names == {"q": None, "v": None, "o": (8, 4)}
     assert base.depth == 1
-    base.check(f"{PREFIX}model.layers.0.q", (1, 1))
+    base.check_shape(f"{PREFIX}model.layers.0.q", (1, 1))
     with pytest.raises(AdapterRefused, match="is no layer"):
-        base.check(f"{PREFIX}model.layers.0.norm", (16, 16))
+        base.check_name(f"{PREFIX}model.layers.0.norm")
 
 
 def test_what_is_not_known_refuses_nothing(tmp_path: Path) -> None:
     base = BaseLayers.read(tmp_path)
-    base.check("anything", (1, 1))
+    base.check_name("anything")
     base.check_all_there({"target_modules": ["q"]}, [])
 
 
