@@ -19,7 +19,7 @@ from rich.table import Table
 from serving import endpoints, private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
-from serving.startup import commands, keys
+from serving.startup import adapter_import, commands, keys
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -27,7 +27,7 @@ app = typer.Typer(
     help="A self-hosted inference server that learns from the people who use it.",
 )
 adapters_app = typer.Typer(
-    no_args_is_help=True, help="Adapter versions: list, promote, canary, roll back."
+    no_args_is_help=True, help="Adapter versions: import, list, promote, canary, roll back."
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(adapters_app, name="adapters")
@@ -43,6 +43,7 @@ _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restar
 
 app.command()(commands.init)
 app.command()(commands.serve)
+adapters_app.command("import")(adapter_import.import_)
 
 
 @app.command()

@@ -12,6 +12,7 @@ LINES_LIMIT = 300
 
 # A module without a test file of its own, and the tests that cover it.
 COVERED_BY = {
+    "serving/adapters/weights.py": "tests/serving/adapters/test_validation.py",
     "serving/admission/deadline.py": "tests/serving/gateway/test_cancellation.py",
     "serving/admission/key_rate.py": "tests/serving/api/test_app.py",
     "serving/admission/lines.py": "tests/serving/admission/test_fair_queue.py",

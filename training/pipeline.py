@@ -5,6 +5,7 @@ nothing exists that anyone could serve; after it the version is a candidate, whi
 name it can reach, until it is promoted.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -229,7 +230,15 @@ async def _train(
 
 
 async def _register(context: _Context, built: Dataset, trained: _Trained) -> AdapterVersion:
-    """From here the version exists, as a candidate."""
+    """From here the version exists, as a candidate; raises AdapterRefused."""
+    settings = context.settings
+    await asyncio.to_thread(
+        artifacts.check_adapter,
+        Path(trained.result.adapter),
+        base_hash=context.base_hash,
+        max_rank=settings.adapters.max_rank,
+        base_folder=artifacts.model_folder(settings.model),
+    )
     return await context.registry.register(
         context.lob,
         await context.registry.reserve(context.lob),

@@ -31,6 +31,7 @@ __all__ = [
     "filesystem_of",
     "manifest",
     "manifest_hash",
+    "model_folder",
     "model_hash",
     "publish",
     "stamp",
@@ -233,9 +234,7 @@ def model_hash(model: str | Path) -> str:
     Raises:
         ConfigError: There is no such model here.
     """
-    folder = Path(model)
-    if not folder.is_dir():
-        folder = _cached_model(str(model))
+    folder = model_folder(model)
     weights = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
     if not weights or not (folder / "config.json").is_file():
         raise ConfigError(f"{folder} holds no model: config.json or its weights are missing")
@@ -255,15 +254,18 @@ def model_hash(model: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _cached_model(name: str) -> Path:
+def model_folder(model: str | Path) -> Path:
+    """Return where a model's files are, a local folder or the Hub's cache; raises ConfigError."""
+    if Path(model).is_dir():
+        return Path(model)
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(name, local_files_only=True))
+        return Path(snapshot_download(str(model), local_files_only=True))
     except (OSError, ValueError) as exc:
         raise ConfigError(
-            f"the model {name!r} is neither a folder nor in the Hugging Face cache: "
-            f"run `hf download {name}` first",
+            f"the model {str(model)!r} is neither a folder nor in the Hugging Face cache: "
+            f"run `hf download {model}` first",
             param="model",
         ) from exc
 

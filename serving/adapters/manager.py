@@ -140,6 +140,7 @@ class AdapterManager:
             base_hash=self._base_hash,
             max_rank=self._max_rank,
             base_folder=self._base_folder,
+            only_warn=True,
         )
         return path
 

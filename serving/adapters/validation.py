@@ -1,27 +1,31 @@
 """Is this folder an adapter that the engine can serve on this base?
 
 The engine finds some of these faults only while it loads, when it may already be too late, and
-some never: it ignores `alpha_pattern`, for one, and answers with wrong weights.
+some never: it ignores `alpha_pattern`, for one, and tensors for layers that the base does not have,
+and answers with wrong weights, or with the base's own.
 """
 
 import json
+import logging
 import math
 import re
-from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from serving.adapters.base_layers import BaseLayers
+from serving.adapters.weights import TYPES, Tensor, read_weights
 from serving.errors import AdapterRefused
 
 if TYPE_CHECKING:
     import numpy as np
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
 STAMP = "switchboard.json"
 
 _TENSOR = re.compile(r"(.+)\.(?:lora_[AB]\.weight|lora_embedding_[AB])")
-_MAX_HEADER_BYTES = 64 << 20
 _UNSUPPORTED = {
     "use_dora": "DoRA",
     "use_qalora": "QA-LoRA",
@@ -37,28 +41,8 @@ _UNSUPPORTED = {
     "arrow_config": "Arrow routing",
     "kasa_config": "KaSA",
 }
+_HEADS = ("lm_head", "embed_out")
 _CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
-
-
-class _Type(NamedTuple):
-    bytes: int
-    view: str
-    exponent: int
-    """The bits that are all set in an infinity or a NaN, and in nothing else."""
-
-
-_TYPES = {
-    "F32": _Type(4, "<u4", 0x7F80_0000),
-    "F16": _Type(2, "<u2", 0x7C00),
-    "BF16": _Type(2, "<u2", 0x7F80),
-}
-
-
-class _Tensor(NamedTuple):
-    dtype: str
-    shape: tuple[int, ...]
-    begin: int
-    end: int
 
 
 def stamp(folder: Path, *, base_model: str, base_hash: str) -> None:
@@ -68,7 +52,12 @@ def stamp(folder: Path, *, base_model: str, base_hash: str) -> None:
 
 
 def check_adapter(
-    folder: Path, *, base_hash: str, max_rank: int, base_folder: Path | None = None
+    folder: Path,
+    *,
+    base_hash: str,
+    max_rank: int,
+    base_folder: Path | None = None,
+    only_warn: bool = False,
 ) -> int:
     """Check that the engine can serve an adapter; reads all its weights once.
 
@@ -76,7 +65,9 @@ def check_adapter(
         folder: A PEFT folder with our stamp.
         base_hash: `artifacts.model_hash` of the base that serves.
         max_rank: The highest rank that the engine has room for.
-        base_folder: The base's own files, if at hand, to compare the layers' shapes with.
+        base_folder: The base's own files, if at hand, to compare the layers and their shapes with.
+        only_warn: Log, rather than refuse, that layers have no effect, are missing or belong to
+            the output layer: so an upgrade keeps serving what was registered before.
 
     Returns:
         Its rank.
@@ -84,33 +75,29 @@ def check_adapter(
     Raises:
         AdapterRefused: It cannot be served; the message says why.
     """
-    origin = _read_json(folder, STAMP).get("base_hash")
+    origin = read_json(folder, STAMP).get("base_hash")
     if origin != base_hash:
         raise AdapterRefused(
             f"the adapter was trained on another base model ({str(origin)[:12]}) "
             f"than the one that serves ({base_hash[:12]})"
         )
-    rank = _check_config(_read_json(folder, CONFIG), max_rank)
-    tensors, data = _read_weights(folder / WEIGHTS)
-    _check_pairs(tensors, rank, base_shapes(base_folder) if base_folder else {})
-    for name, tensor in tensors.items():
-        kind = _TYPES[tensor.dtype]
-        values = data[tensor.begin : tensor.end].view(kind.view)
-        if ((values & kind.exponent) == kind.exponent).any():
-            raise AdapterRefused(f"{name} holds infinities or NaN")
+    config = read_json(folder, CONFIG)
+    rank = _check_config(config, max_rank)
+    tensors, data = read_weights(folder / WEIGHTS)
+    base = BaseLayers.read(base_folder) if base_folder else None
+    modules = _check_modules(config, tensors, rank, base)
+    try:
+        _check_effect(config, modules, base)
+    except AdapterRefused as exc:
+        if not only_warn:
+            raise
+        logger.warning("%s would be refused if it came today: %s", folder, exc)
+    _check_values(tensors, data)
     return rank
 
 
-def base_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
-    """Return the shape of each unquantized weight of a base model, by name."""
-    shapes: dict[str, tuple[int, ...]] = {}
-    for path in folder.glob("*.safetensors"):
-        tensors, _ = _read_header(path)
-        shapes |= {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype in _TYPES}
-    return shapes
-
-
-def _read_json(folder: Path, name: str) -> dict[str, Any]:
+def read_json(folder: Path, name: str) -> dict[str, Any]:
+    """Return the JSON object in a file of an adapter's folder; raises AdapterRefused."""
     try:
         value = json.loads((folder / name).read_bytes())
     except FileNotFoundError as exc:
@@ -138,6 +125,7 @@ def _check_config(config: dict[str, Any], max_rank: int) -> int:
         raise AdapterRefused(f"the rank r is {rank!r}: it must be a positive integer")
     if not isinstance(alpha, int | float) or isinstance(alpha, bool) or not 0 < alpha < math.inf:
         raise AdapterRefused(f"lora_alpha is {alpha!r}: it must be a positive number")
+    _check_targets(config)
     if rank > max_rank:
         raise AdapterRefused(
             f"the rank {rank} is over the server's {max_rank}: "
@@ -146,64 +134,45 @@ def _check_config(config: dict[str, Any], max_rank: int) -> int:
     return rank
 
 
-def _read_header(path: Path) -> tuple[dict[str, _Tensor], int]:
-    """Return the tensors of a safetensors file, and where its data begins."""
-    try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            begin = 8 + length
-            if size < 8 or length > _MAX_HEADER_BYTES or begin > size:
-                raise AdapterRefused(f"{path.name} is truncated or no safetensors file")
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        tensors = {
-            name: _Tensor(
-                str(entry["dtype"]),
-                tuple(map(index, entry["shape"])),
-                *map(index, entry["data_offsets"]),
-            )
-            for name, entry in header.items()
-        }
-        end = max((tensor.end for tensor in tensors.values()), default=0)
-    except FileNotFoundError as exc:
-        raise AdapterRefused(f"{path.name} is missing") from exc
-    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as exc:
-        raise AdapterRefused(f"{path.name} has a corrupt header: {exc}") from exc
-    if begin + end != size:
+def _check_targets(config: dict[str, Any]) -> None:
+    def texts(value: Any) -> bool:
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+
+    def numbers(value: Any) -> bool:
+        return isinstance(value, list) and all(type(item) is int for item in value)
+
+    targets, layers = config.get("target_modules"), config.get("layers_to_transform")
+    if not targets or not (isinstance(targets, str) or texts(targets)):
         raise AdapterRefused(
-            f"{path.name} is truncated or padded: {size} bytes where {begin + end} belong"
+            f"target_modules is {targets!r}: name the layers that the adapter is for"
         )
-    return tensors, begin
+    for key in ("exclude_modules", "layers_pattern"):
+        value = config.get(key)
+        if not (value is None or isinstance(value, str) or texts(value)):
+            raise AdapterRefused(f"{key} is {value!r}: it must be a text or a list of texts")
+    if not (layers is None or type(layers) is int or numbers(layers)):
+        raise AdapterRefused(f"layers_to_transform is {layers!r}: it must be a list of numbers")
+    for key in ("target_modules", "exclude_modules"):
+        if isinstance(config.get(key), str):
+            try:
+                re.compile(config[key])
+            except (re.error, OverflowError, RecursionError) as exc:
+                raise AdapterRefused(f"{key} is no regular expression: {exc}") from exc
 
 
-def _read_weights(path: Path) -> "tuple[dict[str, _Tensor], np.ndarray[Any, Any]]":
-    import numpy as np
-
-    tensors, begin = _read_header(path)
-    if not tensors:
-        raise AdapterRefused(f"{path.name} holds no tensors")
-    reached = 0
-    for name, tensor in sorted(tensors.items(), key=lambda item: item[1].begin):
-        kind = _TYPES.get(tensor.dtype)
-        if kind is None:
-            raise AdapterRefused(f"{name} is of type {tensor.dtype}: use {', '.join(_TYPES)}")
-        if len(tensor.shape) != 2 or not all(size > 0 for size in tensor.shape):
-            raise AdapterRefused(f"{name} has the shape {list(tensor.shape)}: it must be a matrix")
-        if tensor.begin != reached or tensor.end - reached != math.prod(tensor.shape) * kind.bytes:
-            raise AdapterRefused(f"{path.name} has a corrupt header: {name} lies elsewhere")
-        reached = tensor.end
-    return tensors, np.fromfile(path, np.uint8, offset=begin)
-
-
-def _check_pairs(tensors: dict[str, _Tensor], rank: int, base: dict[str, tuple[int, ...]]) -> None:
+def _check_modules(
+    config: dict[str, Any], tensors: dict[str, Tensor], rank: int, base: BaseLayers | None
+) -> list[str]:
     modules: dict[str, dict[str, tuple[int, ...]]] = {}
+    embeddings = set()
     for name, tensor in tensors.items():
         match = _TENSOR.fullmatch(name)
         if match is None:
             raise AdapterRefused(f"{name} is no LoRA weight")
         side = name.removesuffix(".weight")[-1]
         modules.setdefault(match[1], {})[side] = tensor.shape
+        if "lora_embedding" in name:
+            embeddings.add(match[1])
     for module, pair in modules.items():
         if pair.keys() != {"A", "B"}:
             raise AdapterRefused(f"{module} has only {next(iter(pair))}: A and B come in pairs")
@@ -212,8 +181,37 @@ def _check_pairs(tensors: dict[str, _Tensor], rank: int, base: dict[str, tuple[i
             raise AdapterRefused(
                 f"{module} has rank {rank_a} in A and {rank_b} in B, but {CONFIG} says {rank}"
             )
-        expected = base.get(module.removeprefix("base_model.model.") + ".weight")
-        if expected is not None and expected not in ((outputs, inputs), (inputs, outputs)):
+        if base is not None:
+            # A linear layer is stored (outputs, inputs); an embedding or a Conv1D the other way.
+            turned = module in embeddings or bool(config.get("fan_in_fan_out"))
+            base.check_shape(module, (inputs, outputs) if turned else (outputs, inputs))
+    return list(modules)
+
+
+def _check_effect(config: dict[str, Any], modules: list[str], base: BaseLayers | None) -> None:
+    for module in modules:
+        if module.rsplit(".", 1)[-1] in _HEADS:
             raise AdapterRefused(
-                f"{module} maps {inputs} to {outputs}, but the base's layer is {list(expected)}"
+                f"{module}: the engine applies an adapter of the output layer to the wrong rows "
+                "where a request asks for prompt_logprobs. Train without it"
             )
+        if base is not None:
+            base.check_name(module)
+    if base is not None:
+        base.check_all_there(config, modules)
+
+
+def _check_values(tensors: dict[str, Tensor], data: "np.ndarray[Any, Any]") -> None:
+    effect = False
+    for name, tensor in tensors.items():
+        kind = TYPES[tensor.dtype]
+        values = data[tensor.begin : tensor.end].view(kind.view)
+        if ((values & kind.exponent) == kind.exponent).any():
+            raise AdapterRefused(f"{name} holds infinities or NaN")
+        if name.removesuffix(".weight").endswith("B"):
+            # All bits but the sign: a negative zero is none either.
+            effect = effect or bool((values & ((1 << (8 * kind.bytes - 1)) - 1)).any())
+    if not effect:
+        raise AdapterRefused(
+            f"every B in {WEIGHTS} is zero: the adapter would change nothing, it was not trained"
+        )

@@ -90,7 +90,8 @@ def adapter(tmp_path: Path) -> Adapters:
                 f"{module}.lora_A.weight": np.full((rank, 16), 0.5, np.float32),
                 f"{module}.lora_B.weight": np.full((32, rank), 0.25, np.float16),
             }
-        settings = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "bias": "none"} | config
+        settings = {"peft_type": "LORA", "r": rank, "lora_alpha": 8, "bias": "none"}
+        settings |= {"target_modules": ["q_proj"]} | config
         (folder / "adapter_config.json").write_text(json.dumps(settings))
         save_file(tensors, folder / "adapter_model.safetensors")
         artifacts.stamp(folder, base_model="base", base_hash="base-hash")

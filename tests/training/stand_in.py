@@ -40,7 +40,8 @@ class StandIn(Worker):
             folder / "adapter_model.safetensors",
         )
         (folder / "adapter_config.json").write_text(
-            '{"peft_type": "LORA", "r": 4, "lora_alpha": 8}'
+            '{"peft_type": "LORA", "r": 4, "lora_alpha": 8, "target_modules": ["q_proj"],'
+            ' "layers_to_transform": [0]}'
         )
         (folder / "switchboard.json").write_text(json.dumps({"base_hash": job.base_hash}))
         return Result(str(folder), 16, 0, 500, 8, 1.0, "cpu", 256, 1 << 20, [(1, 2.0), (2, 1.0)])

@@ -21,6 +21,10 @@ def zeros(*shape: int) -> np.ndarray:
     return np.zeros(shape, np.float32)
 
 
+def ones(*shape: int) -> np.ndarray:
+    return np.ones(shape, np.float32)
+
+
 def test_a_good_adapter_passes_and_tells_its_rank(adapter) -> None:
     assert check(adapter(rank=4)) == 4
     assert check(adapter(rank=8)) == 8
@@ -28,7 +32,7 @@ def test_a_good_adapter_passes_and_tells_its_rank(adapter) -> None:
 
 def test_an_adapter_of_embeddings_passes(adapter) -> None:
     name = "base_model.model.model.embed_tokens.lora_embedding_"
-    assert check(adapter(tensors={f"{name}A": zeros(4, 99), f"{name}B": zeros(16, 4)})) == 4
+    assert check(adapter(tensors={f"{name}A": zeros(4, 99), f"{name}B": ones(16, 4)})) == 4
 
 
 @pytest.mark.filterwarnings("ignore::FutureWarning")  # transformers' own, as it saves
@@ -47,7 +51,8 @@ def test_what_peft_saves_passes(tmp_path: Path) -> None:
     )
     base = transformers.LlamaForCausalLM(config)
     base.save_pretrained(tmp_path / "base")
-    lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=["q_proj", "down_proj"])
+    targets = ["q_proj", "down_proj"]
+    lora = peft.LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False)
     peft.get_peft_model(base, lora).save_pretrained(tmp_path / "adapter")
     base_hash = model_hash(tmp_path / "base")
     stamp(tmp_path / "adapter", base_model="base", base_hash=base_hash)
@@ -147,6 +152,12 @@ def test_a_rank_over_the_servers_is_refused_with_the_fix(adapter) -> None:
         ({"r": "4"}, "positive integer"),
         ({"lora_alpha": None}, "lora_alpha"),
         ({"lora_alpha": 0}, "lora_alpha"),
+        ({"target_modules": None}, "target_modules is None"),
+        ({"target_modules": []}, "name the layers"),
+        ({"target_modules": [3]}, "name the layers"),
+        ({"target_modules": "("}, "no regular expression"),
+        ({"exclude_modules": 3}, "exclude_modules is 3"),
+        ({"layers_to_transform": ["1"]}, "list of numbers"),
     ],
 )
 def test_what_the_engine_does_not_serve_is_refused(adapter, config, reason: str) -> None:
@@ -183,7 +194,7 @@ def test_weights_that_are_not_finite_are_refused(adapter, value: float, dtype) -
         from safetensors.torch import save_file as save_torch
 
         folder = adapter()
-        wrong = torch.zeros(32, 4, dtype=torch.bfloat16)
+        wrong = torch.ones(32, 4, dtype=torch.bfloat16)
         save_torch({A: torch.zeros(4, 16), B: wrong}, folder / WEIGHTS)
         assert check(folder) == 4
         wrong[5, 2] = value
@@ -203,12 +214,73 @@ def test_the_largest_finite_weights_pass(adapter) -> None:
         assert check(adapter(tensors={A: zeros(4, 16), B: weights})) == 4
 
 
-def test_layers_that_do_not_fit_the_base_are_refused(adapter, tmp_path: Path) -> None:
-    base = tmp_path / "base"
-    base.mkdir()
-    layer = "model.layers.0.self_attn.q_proj.weight"
-    save_file({layer: zeros(32, 16)}, base / "model.safetensors")
-    assert check(adapter(), base_folder=base) == 4
-    save_file({layer: zeros(32, 17)}, base / "model.safetensors")
-    with pytest.raises(AdapterRefused, match=r"maps 16 to 32.*\[32, 17\]"):
-        check(adapter(), base_folder=base)
+@pytest.fixture
+def base(tmp_path: Path) -> Path:
+    """A base of two blocks, each with q_proj and v_proj, and an embedding."""
+    folder = tmp_path / "base"
+    folder.mkdir()
+    tensors = {"model.embed_tokens.weight": zeros(99, 16), "model.norm.weight": zeros(16)}
+    for block in range(2):
+        for name, outputs in (("q_proj", 32), ("v_proj", 8)):
+            tensors[f"model.layers.{block}.self_attn.{name}.weight"] = zeros(outputs, 16)
+    save_file(tensors, folder / "model.safetensors")
+    return folder
+
+
+def weights(*modules: str, outputs: int = 32, inputs: int = 16) -> dict[str, np.ndarray]:
+    return {
+        f"base_model.model.model.layers.{module}.lora_{side}.weight": ones(*shape)
+        for module in modules
+        for side, shape in (("A", (4, inputs)), ("B", (outputs, 4)))
+    }
+
+
+Q = "0.self_attn.q_proj", "1.self_attn.q_proj"
+
+
+def test_an_adapter_of_every_layer_that_it_names_passes(adapter, base: Path) -> None:
+    assert check(adapter(tensors=weights(*Q)), base_folder=base) == 4
+    assert check(adapter(tensors=weights(Q[1]), layers_to_transform=[1]), base_folder=base) == 4
+    regex = r"model\.layers\.0\..*q_proj"
+    assert check(adapter(tensors=weights(Q[0]), target_modules=regex), base_folder=base) == 4
+
+
+@pytest.mark.parametrize(
+    ("tensors", "config", "reason"),
+    [
+        (weights(*Q, inputs=17), {}, r"q_proj is for a weight of \[32, 17\].*\[32, 16\]"),
+        (weights(*Q, outputs=16, inputs=32), {}, r"for a weight of \[16, 32\].*\[32, 16\]"),
+        (weights(*Q, "2.self_attn.q_proj"), {}, r"layers\.2\.self_attn.q_proj is no layer"),
+        (weights(*Q, "0.attn.q_proj"), {}, r"0\.attn\.q_proj is no layer.*no effect"),
+        (weights(Q[0]), {}, r"covers 1 layers.*layers\.1\.self_attn\.q_proj"),
+        (weights(*Q), {"target_modules": ["q_proj", "v_proj"]}, "covers 2 layers.*v_proj"),
+        (weights(*Q), {"target_modules": "all-linear"}, "covers 2 layers.*v_proj"),
+        (weights(Q[0]), {"target_modules": r".*q_proj"}, "covers 1 layers"),
+    ],
+)
+def test_an_adapter_that_would_work_in_part_is_refused_by_name(
+    adapter, base: Path, tensors, config, reason: str
+) -> None:
+    with pytest.raises(AdapterRefused, match=reason):
+        check(adapter(tensors=tensors, **config), base_folder=base)
+
+
+def test_an_embedding_of_another_vocabulary_is_refused(adapter, base: Path) -> None:
+    name = "base_model.model.model.embed_tokens.lora_embedding_"
+    tensors = {f"{name}A": ones(4, 99), f"{name}B": ones(16, 4)}
+    options = {"target_modules": ["embed_tokens"]}
+    assert check(adapter(tensors=tensors, **options), base_folder=base) == 4
+    with pytest.raises(AdapterRefused, match=r"for a weight of \[98, 16\]"):
+        check(adapter(tensors=tensors | {f"{name}A": ones(4, 98)}, **options), base_folder=base)
+
+
+def test_an_adapter_that_was_not_trained_is_refused(adapter) -> None:
+    with pytest.raises(AdapterRefused, match=r"every B .* is zero"):
+        check(adapter(tensors={A: ones(4, 16), B: -zeros(32, 4)}))
+
+
+def test_an_adapter_of_the_output_layer_is_refused_with_the_reason(adapter) -> None:
+    head = "base_model.model.lm_head"
+    tensors = {f"{head}.lora_A.weight": ones(4, 16), f"{head}.lora_B.weight": ones(99, 4)}
+    with pytest.raises(AdapterRefused, match=r"lm_head: .*prompt_logprobs"):
+        check(adapter(tensors=tensors, target_modules=["lm_head"]))
