@@ -5,7 +5,6 @@ nothing exists that anyone could serve; after it the version is a candidate, whi
 name it can reach, until it is promoted.
 """
 
-import asyncio
 import logging
 import os
 import time
@@ -27,7 +26,7 @@ from training.errors import RecipeError
 from training.evaluation import checks, gate, generate, server
 from training.evaluation import scores as evaluation
 from training.evaluation.scores import Scores
-from training.execution import search
+from training.execution import search, trained_adapter
 from training.execution.executor import Trainer, make
 from training.execution.work_folder import work_folder
 from training.progress import each, progress
@@ -70,10 +69,9 @@ async def run(
         api_key: A key with the trainer role, or admin to promote; None takes it from the
             environment.
         promote: Whether to make the version live if it passes.
-        dataset_id: A dataset to learn from, or the beginning of its id; None builds one from all
-            feedback in the store.
+        dataset_id: A dataset's id, or the beginning of it; None builds one from all feedback.
         worker: A trainer to use; None starts the one that the recipe's `resources` name.
-        trials: How many recipes to try, the given one first; 0 trains that one only.
+        trials: Recipes to try, the given one first; 0 trains that one only.
         db: The store, if it is open already.
 
     Raises:
@@ -230,15 +228,8 @@ async def _train(
 
 
 async def _register(context: _Context, built: Dataset, trained: _Trained) -> AdapterVersion:
-    """From here the version exists, as a candidate; raises AdapterRefused."""
-    settings = context.settings
-    await asyncio.to_thread(
-        artifacts.check_adapter,
-        Path(trained.result.adapter),
-        base_hash=context.base_hash,
-        max_rank=settings.adapters.max_rank,
-        base_folder=artifacts.model_folder(settings.model),
-    )
+    """From here the version exists, as a candidate."""
+    await trained_adapter.check(trained.result, context.settings, context.base_hash)
     return await context.registry.register(
         context.lob,
         await context.registry.reserve(context.lob),
