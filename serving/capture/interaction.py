@@ -194,7 +194,7 @@ def _output(response: dict[str, Any]) -> tuple[str, str | None]:
     """The text of candidate 0 and why it ended."""
     if choices := response.get("choices"):
         # Of a cut stream the first may be missing; another's text is not its output.
-        first = next((c for c in choices if c.get("index", 0) == 0), {})
+        first: dict[str, Any] = next((c for c in choices if c.get("index", 0) == 0), {})
         message = first.get("message") or {}
         text = first.get("text", message.get("content"))
         return text or "", first.get("finish_reason")
