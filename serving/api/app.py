@@ -31,7 +31,7 @@ from serving.errors import (
 )
 from serving.observability import metrics
 from serving.rollout.result import RolloutResult
-from serving.store import feedback
+from serving.store import candidates, feedback
 from serving.store.database import Database
 from serving.store.records import AdapterVersion, FeedbackRecord, InteractionRecord
 
@@ -131,6 +131,8 @@ def build(
         _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
         interaction = await arrivals.get(body.id, key)
         _scope(key, interaction, body.lob)
+        if not candidates.has(interaction, body.index):
+            raise InvalidRequest(f"The response has no candidate {body.index}.", param="index")
         record = FeedbackRecord(
             interaction_id=body.id,
             client_key=body.key or body.id,
@@ -142,6 +144,7 @@ def build(
             used=body.used,
             rejected=body.rejected,
             comment=body.comment,
+            index=body.index,
         )
         stored, created = await feedback.add(
             db, record, has_key=body.key is not None, reviews=key.allows(Role.REVIEWER)

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StrictInt, model_validator
 
 
 class FeedbackBody(BaseModel):
@@ -11,6 +11,9 @@ class FeedbackBody(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     id: str = Field(min_length=1, max_length=128, description="The response's own id.")
+    index: StrictInt = Field(
+        0, ge=0, lt=2**31, description="Which of the response's `choices`, by its `index`."
+    )
     key: str | None = Field(
         None,
         min_length=1,

@@ -1,8 +1,9 @@
 """Feedback: what people thought of an interaction.
 
 What is stored is each post, as it came, so that a dataset can be made again from the posts it was
-made from. What is read is one record for each (interaction, API key): the posts of a key merged
-field by field, the latest word winning. A key's judgement is overruled by a reviewer only.
+made from. What is read is one record for each (interaction, candidate, API key): the posts of a
+key merged field by field, the latest word winning. A key's judgement is overruled by a reviewer
+only. Each candidate of a response is judged by itself.
 """
 
 from collections.abc import Iterable
@@ -17,10 +18,11 @@ from serving.store.records import FeedbackRecord
 from serving.store.tables import Feedback, Interaction
 
 POSTS_LIMIT = 20
-"""Of one key on one interaction; nobody changes their mind more often."""
+"""Of one key on one candidate; nobody changes their mind more often."""
 
 _JUDGEMENT = frozenset({"rating", "edit", "used", "rejected"})
 _SAID = (*sorted(_JUDGEMENT), "comment")
+_SAME = ("interaction_id", "index", *_SAID)
 
 
 async def add(
@@ -57,20 +59,23 @@ async def add(
         if (await connection.execute(exists.with_for_update())).first() is None:
             raise NotFound(f"there is no interaction {record.interaction_id!r}", param="id")
         found = (await connection.execute(of_all.order_by(Feedback.id))).mappings().all()
-        posts = [FeedbackRecord.model_validate(dict(one)) for one in found]
+        everything = [FeedbackRecord.model_validate(dict(one)) for one in found]
+        posts = [post for post in everything if post.index == record.index]
         mine = [post for post in posts if post.key_id == record.key_id]
         if not has_key:
             for so_far in merged(mine):
                 if all(getattr(so_far, name) == value for name, value in said.items()):
                     return so_far, False
-            row["client_key"] = f"{record.interaction_id}#{len(mine) + 1}"
+            # Of all candidates: the name is unique among everything that the key ever sent.
+            number = sum(post.key_id == record.key_id for post in everything) + 1
+            row["client_key"] = f"{record.interaction_id}#{number}"
         elif same := (await connection.execute(first)).mappings().one_or_none():
             return _the_same(FeedbackRecord.model_validate(dict(same)), row), False
         if not reviews:
             _check_judgement(said, [post for post in posts if post.key_id != record.key_id])
         if len(mine) >= POSTS_LIMIT:
             raise Conflict(
-                f"this key has given feedback on this interaction {POSTS_LIMIT} times", param="id"
+                f"this key has given feedback on this candidate {POSTS_LIMIT} times", param="id"
             )
         new = db.insert(Feedback).values(row).on_conflict_do_nothing().returning(Feedback.id)
         id_ = (await connection.execute(new)).scalar_one_or_none()
@@ -80,7 +85,7 @@ async def add(
 
 
 async def for_interaction(db: Database, id: str) -> list[FeedbackRecord]:  # noqa: A002
-    """Return each key's feedback on one interaction, who spoke first going first."""
+    """Return each key's feedback on each candidate, who spoke first going first."""
     statement = select(Feedback).where(Feedback.interaction_id == id).order_by(Feedback.id)
     async with db.reader() as connection:
         rows = (await connection.execute(statement)).mappings().all()
@@ -88,14 +93,14 @@ async def for_interaction(db: Database, id: str) -> list[FeedbackRecord]:  # noq
 
 
 def merged(posts: Iterable[FeedbackRecord]) -> list[FeedbackRecord]:
-    """Merge posts on one interaction, oldest first, to one record a key.
+    """Merge posts on one interaction, oldest first, to one record a key and candidate.
 
     A later "used" takes back an earlier "rejected", and the other way round; id, client key and
     time are the latest post's.
     """
-    records: dict[str, FeedbackRecord] = {}
+    records: dict[tuple[str, int], FeedbackRecord] = {}
     for post in posts:
-        before = records.get(post.key_id)
+        before = records.get((post.key_id, post.index))
         if before is not None:
             kept: dict[str, Any] = {
                 name: getattr(before, name) for name in _SAID if getattr(post, name) is None
@@ -104,12 +109,12 @@ def merged(posts: Iterable[FeedbackRecord]) -> list[FeedbackRecord]:
                 if getattr(post, one) and kept.get(other):
                     kept[other] = False
             post = post.model_copy(update=kept)
-        records[post.key_id] = post
+        records[post.key_id, post.index] = post
     return list(records.values())
 
 
 def _the_same(stored: FeedbackRecord, row: dict[str, Any]) -> FeedbackRecord:
-    if any(getattr(stored, name) != row[name] for name in ("interaction_id", *_SAID)):
+    if any(getattr(stored, name) != row[name] for name in _SAME):
         raise _conflict(row["client_key"])
     return stored
 
@@ -122,7 +127,7 @@ def _conflict(client_key: str) -> Conflict:
 
 
 def _check_judgement(said: dict[str, Any], others: list[FeedbackRecord]) -> None:
-    """Refuse to judge what another key has judged otherwise."""
+    """Refuse to judge what another key has judged otherwise; `others` are on one candidate."""
     judged: dict[str, Any] = {}
     for post in others:
         judged |= {n: getattr(post, n) for n in _JUDGEMENT if getattr(post, n) is not None}

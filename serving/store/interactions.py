@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, func, select
 
+from serving.store import candidates
 from serving.store.database import Database
 from serving.store.records import (
     UPSTREAM,
@@ -19,6 +20,8 @@ from serving.store.tables import Feedback, Interaction
 
 CHUNK = 32
 """Rows an INSERT: preparing more of them at once would hold up the event loop for longer."""
+
+_SERVED = [name for name in Served.model_fields if name not in {"feedback", "others"}]
 
 
 async def save(db: Database, records: Sequence[InteractionRecord]) -> int:
@@ -112,7 +115,7 @@ async def served(db: Database, *, lob: str, since: float) -> list[Served]:
         since: The earliest `created_at`, itself included.
     """
     wanted = Interaction.lob == lob, Interaction.created_at >= since
-    columns = [getattr(Interaction, name) for name in Served.model_fields if name != "feedback"]
+    columns = [getattr(Interaction, name) for name in _SERVED]
     answers = select(*columns).where(*wanted).order_by(Interaction.created_at, Interaction.id)
     comments = (
         select(Feedback)
@@ -120,12 +123,22 @@ async def served(db: Database, *, lob: str, since: float) -> list[Served]:
         .where(*wanted)
         .order_by(Feedback.id)
     )
+    several = select(Feedback.interaction_id).where(Feedback.index > 0)
+    whole = select(Interaction.id, Interaction.response).where(*wanted, Interaction.id.in_(several))
     feedback: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
     async with db.reader() as connection:
         for row in (await connection.execute(comments)).mappings():
             feedback[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
         rows = (await connection.execute(answers)).mappings().all()
-    return [Served(**row, feedback=tuple(feedback[row["id"]])) for row in rows]
+        responses = {row.id: candidates.of(row.response) for row in await connection.execute(whole)}
+    return [
+        Served(
+            **row,
+            feedback=tuple(feedback[row["id"]]),
+            others={k: one.output for k, one in responses.get(row["id"], {}).items() if k > 0},
+        )
+        for row in rows
+    ]
 
 
 async def count(db: Database, lob: str | None = None) -> int:

@@ -99,7 +99,8 @@ class InteractionRecord(Record):
 class FeedbackRecord(Record):
     """What one person thought of one interaction.
 
-    `key_id` is "" where API keys are off; `id` is None until the store has given it one.
+    `key_id` is "" where API keys are off; `id` is None until the store has given it one; `index`
+    is the candidate that it judges.
     """
 
     id: int | None = None
@@ -112,6 +113,7 @@ class FeedbackRecord(Record):
     used: bool | None = None
     rejected: bool | None = None
     comment: str | None = None
+    index: Annotated[int, Field(strict=True, ge=0, lt=2**31)] = 0
 
 
 class LabelledInteraction(Record):
@@ -122,7 +124,10 @@ class LabelledInteraction(Record):
 
 
 class Served(Record):
-    """What a comparison of versions needs of an interaction, with its feedback, oldest first."""
+    """What a comparison of versions needs of an interaction, with its feedback, oldest first.
+
+    `others` are the texts of further candidates, where feedback names one of them.
+    """
 
     id: str
     created_at: float
@@ -135,6 +140,7 @@ class Served(Record):
     task: Task | None = None
     turn_position: Count | None = None
     feedback: tuple[FeedbackRecord, ...] = ()
+    others: dict[int, str] = Field(default_factory=dict)
 
 
 class DatasetRecord(Record):

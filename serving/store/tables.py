@@ -98,6 +98,7 @@ class Feedback(Base):
     used: Mapped[bool | None]
     rejected: Mapped[bool | None]
     comment: Mapped[str | None]
+    index: Mapped[int] = mapped_column(server_default=text("0"))
 
 
 class Dataset(Base):

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from rapidfuzz.distance import Levenshtein
 
+from serving.store import candidates
 from serving.store.records import FeedbackRecord, Served, Status
 from training.canary.outcomes import KEPT
 from training.data.examples import verdict
@@ -110,7 +111,11 @@ def answers(served: Iterable[Served], lob: str) -> list[Answer]:
         served: A line's answers with their feedback.
         lob: The line of business.
     """
-    mine = [s for s in served if s.model_requested == lob and s.status == Status.COMPLETED]
+    mine = [
+        candidates.as_taken(one)
+        for one in served
+        if one.model_requested == lob and one.status == Status.COMPLETED
+    ]
     mine.sort(key=lambda s: (s.conversation_id or s.id, s.created_at, s.id))
     out = []
     for name, group in groupby(mine, key=lambda s: s.conversation_id or s.id):

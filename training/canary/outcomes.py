@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
+from serving.store import candidates
 from serving.store.records import Action, FeedbackRecord, Rollout, Route, Served, Status
 from training.data.examples import verdict
 from training.metrics.text import Metric, edit_similarity
@@ -158,9 +159,8 @@ def _outcomes(turns: Sequence[Served], end: float, rules: CanaryConfig) -> dict[
         judged["failures"].append(float(turn.status != Status.COMPLETED))
         if turn.status == Status.COMPLETED:
             judged["slow_answers"].append(float(turn.latency_ms > rules.slow_ms))
-        similarity, accepted = _judged(
-            turn.output, [f for f in turn.feedback if f.created_at < end]
-        )
+        taken = candidates.as_taken(turn, until=end)
+        similarity, accepted = _judged(taken.output, taken.feedback)
         if similarity is not None:
             judged["edit_similarity"].append(similarity)
         if accepted is not None:

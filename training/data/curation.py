@@ -20,10 +20,10 @@ from training.data.examples import (
     conversation,
     example,
     finished_or_edited,
+    judged,
     label,
     plain_messages,
     redacted,
-    verdict,
 )
 from training.data.splits import NOTHING, Mark, Past
 from training.errors import TooLittleData
@@ -107,7 +107,7 @@ def curate(
         TooLittleData: Fewer usable examples or conversations than the rules ask for.
     """
     counts = _Counts()
-    candidates = [(item.interaction, verdict(item.feedback)) for item in labelled]
+    candidates = [one for item in labelled for one in judged(item)]
     begins: dict[str, float] = {}
     for interaction, _ in candidates:
         begin = begins.get(conversation(interaction), interaction.created_at)

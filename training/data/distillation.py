@@ -27,9 +27,9 @@ from training.data.examples import (
     conversation,
     example,
     finished_or_edited,
+    judged,
     plain_messages,
     redacted,
-    verdict,
 )
 from training.data.splits import Mark
 from training.errors import DatasetError, RecipeError, TooLittleData
@@ -70,7 +70,9 @@ async def build(
         await teacher.close()
     curated = curate(lob, labelled, rules, student, held)
     ids = {one.interaction_id for one in curated.train}
-    taught = repository.sources(item for item in labelled if item.interaction.id in ids)
+    taught = repository.sources(
+        item for item in labelled if any(one.id in ids for one, _ in judged(item))
+    )
     source = {
         **student.model_dump(mode="json", exclude={"store"}),
         "held_out_of": held.id,
@@ -131,12 +133,13 @@ def curate(
         if (name := conversation(item.interaction)) not in judges and (begins[name], name) <= mark
     ]
     keep("in no conversation that judges", len(mine), len(open_))
+    candidates = [one for item in open_ for one in judged(item)]
     usable = [
-        (item.interaction, verdict(item.feedback))
-        for item in open_
-        if item.interaction.task in rules.tasks and plain_messages(item.interaction) is not None
+        (interaction, said)
+        for interaction, said in candidates
+        if interaction.task in rules.tasks and plain_messages(interaction) is not None
     ]
-    keep("task, plain text", len(open_), len(usable))
+    keep("task, plain text", len(candidates), len(usable))
     examples = [
         example(interaction, said, source)
         for interaction, said in usable

@@ -11,7 +11,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from serving.store.records import FeedbackRecord, InteractionRecord, Status
+from serving.store import candidates
+from serving.store.records import (
+    FeedbackRecord,
+    InteractionRecord,
+    LabelledInteraction,
+    Status,
+)
 from training.data.redaction import redact
 from training.recipe.curation import CurationConfig
 
@@ -35,7 +41,7 @@ class Example:
     """What the model saw, what it answered, and what the agent made of it.
 
     Args:
-        interaction_id: The response's id.
+        interaction_id: The response's id; of a candidate k other than the first, `id#k`.
         conversation_id: The conversation's id; the interaction's where it has none.
         created_at: Seconds since the epoch, UTC; of an imported row its line number.
         task: chat, response, suggestion or summary.
@@ -70,7 +76,7 @@ class Example:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What all feedback on one interaction says together."""
+    """What all feedback on one candidate says together."""
 
     rating: float | None = None
     edit: str | None = None
@@ -86,7 +92,7 @@ def verdict(feedback: Iterable[FeedbackRecord]) -> Verdict:
     and a later "used" takes back an earlier "rejected", as a later "rejected" does a "used".
 
     Args:
-        feedback: All feedback on one interaction, in any order.
+        feedback: All feedback on one candidate of an interaction, in any order.
     """
     merged = Verdict()
     for record in sorted(feedback, key=lambda f: (f.created_at, f.id or 0)):
@@ -104,6 +110,38 @@ def verdict(feedback: Iterable[FeedbackRecord]) -> Verdict:
             key_id=record.key_id or merged.key_id,
         )
     return merged
+
+
+def judged(item: LabelledInteraction) -> list[tuple[InteractionRecord, Verdict]]:
+    """Return each candidate that feedback names as an interaction of its own, with its verdict.
+
+    The first keeps the interaction's id; candidate k has `id#k`, in the same conversation.
+    """
+    by_index: dict[int, list[FeedbackRecord]] = {} if item.feedback else {0: []}
+    for record in item.feedback:
+        by_index.setdefault(record.index, []).append(record)
+    return [
+        (one, verdict(by_index[index]))
+        for index in sorted(by_index)
+        if (one := candidate(item.interaction, index)) is not None
+    ]
+
+
+def candidate(interaction: InteractionRecord, index: int) -> InteractionRecord | None:
+    """Return an interaction as if this candidate had been its only one; None: it has no such."""
+    if index == 0:
+        return interaction
+    found = candidates.of(interaction.response).get(index)
+    if found is None:
+        return None
+    return interaction.model_copy(
+        update={
+            "id": f"{interaction.id}#{index}",
+            "conversation_id": conversation(interaction),
+            "output": found.output,
+            "finish_reason": found.finish_reason,
+        }
+    )
 
 
 def label(said: Verdict, rules: CurationConfig) -> Source | None:

@@ -9,18 +9,18 @@ making something else than what was asked for.
 import hashlib
 import json
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from serving.store import datasets as dataset_rows
 from serving.store import interactions
 from serving.store.database import Database
-from serving.store.records import DatasetRecord, LabelledInteraction
+from serving.store.records import DatasetRecord, FeedbackRecord, LabelledInteraction
 from training.data import dataset, splits
 from training.data.curation import curate
 from training.data.dataset import Dataset, Manifest
-from training.data.examples import conversation, example, label, redacted, verdict
+from training.data.examples import candidate, conversation, example, judged, label, redacted
 from training.data.splits import Mark, Past
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
@@ -48,12 +48,13 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
     if past.golden is None and len(ids) >= rules.golden_conversations:
         mine = [item for item in labelled if conversation(item.interaction) in ids]
         used = {e.interaction_id for e in curated.golden}
+        named = (item.model_copy(update={"feedback": _on(item, used)}) for item in mine)
         frozen = dataset.write_golden(
             lob,
             curated.golden,
             rules,
             root,
-            sources(item for item in mine if item.interaction.id in used),
+            sources(item for item in named if item.feedback),
         )
         await note(db, lob, frozen)
         past = splits.Past(past.learned_until, golden=frozen.golden, golden_id=frozen.id)
@@ -127,6 +128,15 @@ async def golden(db: Database, lob: str, root: Path) -> Dataset | None:
     return await _golden(db, frozen[0][0], root) if frozen else None
 
 
+def _on(item: LabelledInteraction, examples: Container[str]) -> tuple[FeedbackRecord, ...]:
+    """Return the feedback on the candidates that these examples, by id, are made from."""
+    return tuple(
+        f
+        for f in item.feedback
+        if (one := candidate(item.interaction, f.index)) is not None and one.id in examples
+    )
+
+
 def sources(labelled: Iterable[LabelledInteraction]) -> dict[str, Any]:
     """Return each row's feedback ids and the hash of what curation reads of it, by row id."""
     return {
@@ -152,9 +162,19 @@ def _hash(item: LabelledInteraction) -> str:
     content = {
         "interaction": item.interaction.model_dump(mode="json", include=_INTERACTION),
         "request": {key: request[key] for key in _REQUEST if key in request},
-        "feedback": [f.model_dump(mode="json", include=_FEEDBACK) for f in item.feedback],
+        "feedback": [_said(f) for f in item.feedback],
     }
+    others = {f.index: candidate(item.interaction, f.index) for f in item.feedback if f.index}
+    if others:  # of the first alone, what was hashed before candidates had feedback
+        content["candidates"] = {
+            index: one and [one.output, one.finish_reason] for index, one in others.items()
+        }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _said(feedback: FeedbackRecord) -> dict[str, Any]:
+    said = feedback.model_dump(mode="json", include=_FEEDBACK)
+    return said | {"index": feedback.index} if feedback.index else said
 
 
 def _named(
@@ -237,7 +257,7 @@ def _again(
 ) -> Dataset:
     lob = manifest["lob"]
     if manifest["kind"] == "golden":
-        said = [(item.interaction, verdict(item.feedback)) for item in labelled]
+        said = [one for item in labelled for one in judged(item)]
         found = [example(i, v, source) for i, v in said if (source := label(v, rules)) is not None]
         found.sort(key=lambda e: (e.created_at, e.interaction_id))
         if rules.redact:

@@ -16,7 +16,7 @@ from serving.store.database import Database
 from serving.store.records import LabelledInteraction
 from training.data import preferences
 from training.data.curation import INTERACTION_FILTERS
-from training.data.examples import Example, example, label, redacted, verdict
+from training.data.examples import Example, example, judged, label, redacted
 from training.evaluation import checks, judge, judge_agreement, server
 from training.evaluation.judge_agreement import Agreement
 from training.recipe.curation import CurationConfig
@@ -78,10 +78,9 @@ async def run(
 def _examples(rows: Sequence[LabelledInteraction], rules: CurationConfig) -> list[Example]:
     """Return what feedback judges, redacted; what contradicts itself or another says nothing."""
     found = []
-    for row in rows:
-        said = verdict(row.feedback)
+    for interaction, said in (one for row in rows for one in judged(row)):
         source = label(said, rules)
-        kept = all(keep(row.interaction, said, rules) for _, keep in INTERACTION_FILTERS)
+        kept = all(keep(interaction, said, rules) for _, keep in INTERACTION_FILTERS)
         if kept and source is not None:
-            found.append(example(row.interaction, said, source))
+            found.append(example(interaction, said, source))
     return preferences.without_contradictions(redacted(found)[0])

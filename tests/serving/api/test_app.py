@@ -16,6 +16,7 @@ from serving.auth import ApiKey
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.observability.alarm import Alarm
+from serving.store import interactions
 from serving.store.database import Database
 
 Client = Callable[[Database], httpx.AsyncClient]
@@ -99,3 +100,21 @@ async def test_ready_is_degraded_but_200_while_the_store_is_down(
         answer = await http.get("/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
     assert answer.json()["store"]["state"] == "down"
+
+
+async def test_feedback_names_a_candidate_that_the_response_has(
+    client: Client, sqlite_db: Database, interaction: Callable[..., Any]
+) -> None:
+    choices = [{"index": i, "message": {"content": f"text {i}"}} for i in range(2)]
+    record = interaction(response={"choices": choices}, key_id=None)
+    await interactions.save(sqlite_db, [record])
+    async with client(sqlite_db) as http:
+        for index in (0, 1):
+            given = {"id": record.id, "index": index, "used": True}
+            assert (await http.post("/v1/feedback", json=given)).json()["created"]
+        for index in (2, -1, True, "1"):
+            given = {"id": record.id, "index": index, "used": True}
+            answer = await http.post("/v1/feedback", json=given)
+            assert (answer.status_code, answer.json()["error"]["param"]) == (400, "index")
+        stored = (await http.get(f"/v1/interactions/{record.id}")).json()["feedback"]
+    assert [one["index"] for one in stored] == [0, 1]

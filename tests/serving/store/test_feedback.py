@@ -133,3 +133,37 @@ async def test_the_same_feedback_at_once_is_stored_once(db: Database, saved: str
 def test_a_rating_lies_between_0_and_1(feedback, rating: float) -> None:
     with pytest.raises(ValueError, match="rating"):
         feedback("id", rating=rating)
+
+
+async def test_each_candidate_has_its_own_record(db: Database, saved: str, feedback) -> None:
+    for index, said in ((0, {"rejected": True}), (1, {"used": True}), (1, {"edit": "Better."})):
+        _, created = await feedbacks.add(db, feedback(saved, index=index, **said), has_key=False)
+        assert created
+    _, created = await feedbacks.add(db, feedback(saved, index=1, used=True), has_key=False)
+    assert not created
+    first, second = await feedbacks.for_interaction(db, saved)
+    assert (first.index, first.used, first.rejected, first.edit) == (0, None, True, None)
+    assert (second.index, second.used, second.rejected, second.edit) == (1, True, None, "Better.")
+
+
+async def test_keys_may_judge_different_candidates_differently(
+    db: Database, saved: str, feedback
+) -> None:
+    await feedbacks.add(db, feedback(saved, key_id="key_1", rejected=True))
+    await feedbacks.add(db, feedback(saved, key_id="key_2", index=1, edit="Mine."))
+    with pytest.raises(PermissionDenied, match="reviewer"):
+        await feedbacks.add(db, feedback(saved, key_id="key_1", index=1, edit="Not mine."))
+
+
+async def test_the_same_key_for_another_candidate_is_a_conflict(
+    db: Database, saved: str, feedback
+) -> None:
+    await feedbacks.add(db, feedback(saved, client_key="k", rating=1.0))
+    with pytest.raises(Conflict):
+        await feedbacks.add(db, feedback(saved, client_key="k", rating=1.0, index=1))
+
+
+@pytest.mark.parametrize("index", [-1, True, 1.0, "1", 2**31])
+def test_a_candidate_is_named_by_a_whole_number(feedback, index: object) -> None:
+    with pytest.raises(ValueError, match="index"):
+        feedback("id", rating=1.0, index=index)

@@ -163,3 +163,16 @@ def test_a_record_survives_the_journal(interaction, output: str, content: str) -
 def test_a_payload_that_is_no_record_is_a_value_error() -> None:
     with pytest.raises(ValueError, match="id"):
         InteractionRecord.model_validate_json(b'{"id": 3}')
+
+
+async def test_served_has_the_texts_of_other_candidates_that_feedback_names(
+    db: Database, interaction, feedback
+) -> None:
+    choices = [{"index": i, "message": {"content": text}} for i, text in enumerate("abc")]
+    records = [interaction(response={"choices": choices}, output="a") for _ in range(2)]
+    await interactions.save(db, records)
+    await feedbacks.add(db, feedback(records[0].id, used=True))
+    await feedbacks.add(db, feedback(records[1].id, used=True, index=1))
+    first, second = await interactions.served(db, lob="care", since=0.0)
+    assert (first.others, second.others) == ({}, {1: "b", 2: "c"})
+    assert [f.index for f in second.feedback] == [1]

@@ -83,6 +83,7 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
         for table in ("cycles", "flywheels", "leases"):
             await connection.execute(text(f"DROP TABLE {table}"))
         await connection.execute(text("ALTER TABLE interactions DROP COLUMN steps"))
+        await connection.execute(text('ALTER TABLE feedback DROP COLUMN "index"'))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         row = record.model_dump(exclude={"steps"})
         await connection.execute(insert(Interaction.__table__).values(row))

@@ -278,3 +278,24 @@ def test_one_key_gives_at_most_its_share_whatever_agents_it_names() -> None:
     assert dropped(curated)["a share of each key"] == 30
     free = curate("care", [*flood, *others], RULES.model_copy(update={"key_share": 1.0}))
     assert "a share of each key" not in dropped(free)
+
+
+def test_each_candidate_is_judged_by_its_own_text() -> None:
+    choices = [
+        {"index": i, "message": {"content": f"text {i}"}, "finish_reason": "stop"} for i in range(3)
+    ]
+    said = {"rejected": True}, {"index": 1, "edit": "mine"}, {"index": 2, "rating": 1.0}
+    item = labelled("a", *said, response={"choices": choices}, output="text 0")
+    curated = curate("care", [item, *FILLER], RULES)
+    chosen = {e.interaction_id: e for e in (*curated.train, *curated.holdout, *curated.labels)}
+    mine = {name: (e.shown, e.target, e.source) for name, e in chosen.items() if name[0] == "a"}
+    assert mine == {
+        "a": ("text 0", "text 0", "rejection"),
+        "a#1": ("text 1", "mine", "edit"),
+        "a#2": ("text 2", "text 2", "rating"),
+    }
+    assert {e.conversation_id for name, e in chosen.items() if name[0] == "a"} == {"c-a"}
+
+
+def test_a_candidate_that_the_response_has_not_teaches_nothing() -> None:
+    assert examples(labelled("a", {"index": 1, "edit": "mine"})) == {}

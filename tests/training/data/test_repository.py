@@ -187,3 +187,29 @@ async def test_the_manifest_in_the_store_is_the_one_on_disk(db: Database, tmp_pa
     assert record is not None
     assert record.manifest == built.manifest
     assert json.loads((built.folder / dataset.MANIFEST).read_text()) == built.manifest
+
+
+async def test_datasets_of_several_candidates_are_rebuilt(db: Database, tmp_path: Path) -> None:
+    choices = [{"index": i, "message": {"content": f"shown {i}"}} for i in range(3)]
+    said = {"edit": "first"}, {"index": 1, "rating": 1.0}, {"index": 2, "used": True}
+    rows = [
+        labelled(f"i{n}", *said, created_at=float(n), response={"choices": choices})
+        for n in range(40)
+    ]
+    await interactions.save(db, [row.interaction for row in rows])
+    for row in rows:
+        for one in row.feedback:
+            await feedback.add(db, one)
+    built = await build(db, tmp_path / "a")
+    assert {e.interaction_id.partition("#")[2] for e in built.golden} == {"", "1"}
+    golden = await repository.golden(db, "care", tmp_path / "a")
+    assert golden is not None
+    for one in (built, golden):
+        again = await repository.rebuild(db, one.manifest, tmp_path / "b")
+        assert content(again.folder) == content(one.folder)
+
+
+def test_the_hash_of_a_row_is_what_it_was_before_candidates() -> None:
+    row = labelled("a", {"edit": "final"}, response={"choices": [{"index": 1, "text": "x"}]})
+    hashed = repository.sources([row])["a"]["sha256"]
+    assert hashed == "5116544074160ca7541187895d288900f79a51dfa6e73d689a04dc5ccf3bdac0"

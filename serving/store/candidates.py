@@ -1,0 +1,49 @@
+"""The candidates of one response: what `choices` holds where a request asked for `n` of them.
+
+A record's `output` is candidate 0. Feedback names the candidate that it judges by `index`.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from serving.store.records import InteractionRecord, Served
+
+
+class Candidate(NamedTuple):
+    """One candidate's text, and why it ended."""
+
+    output: str
+    finish_reason: str | None
+
+
+def of(response: Mapping[str, Any]) -> dict[int, Candidate]:
+    """Return a stored response's candidates by their index; none where it has no `choices`."""
+    found: dict[int, Candidate] = {}
+    for choice in response.get("choices") or ():
+        index = choice.get("index", 0) if isinstance(choice, dict) else None
+        if isinstance(index, int):
+            message = choice.get("message") or {}
+            text = choice.get("text", message.get("content"))
+            found.setdefault(index, Candidate(text or "", choice.get("finish_reason")))
+    return found
+
+
+def has(interaction: InteractionRecord, index: int) -> bool:
+    """Whether an interaction has this candidate; it always has candidate 0, its output."""
+    return index == 0 or index in of(interaction.response)
+
+
+def as_taken(served: Served, until: float = float("inf")) -> Served:
+    """Return an answer as the candidate that was last used or edited, else as the first.
+
+    Args:
+        served: The answer with the feedback on all its candidates.
+        until: Later feedback is left out.
+    """
+    given = [f for f in served.feedback if f.created_at < until]
+    given.sort(key=lambda f: (f.created_at, f.id or 0))
+    known = {0: served.output} | served.others
+    taken = [f.index for f in given if (f.used or f.edit is not None) and f.index in known]
+    index = taken[-1] if taken else 0
+    mine = tuple(f for f in given if f.index == index)
+    return served.model_copy(update={"output": known[index], "feedback": mine})
