@@ -2,18 +2,23 @@
 
 On the hot path only bytes are kept: `Capture` collects the body chunks of a response and frames
 them for the journal, a few microseconds a request. Parsing the stream back into an answer happens
-later, in `to_record`, when the journal is drained to the store.
+later, in `to_record`, when the journal is drained to the store. An upstream may answer in any
+shape: what is no answer is left out, and never keeps the journal from being drained.
 """
 
+import json
 import time
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import orjson
 
+from serving.store import candidates
+from serving.store.candidates import plain
 from serving.store.records import InteractionRecord
 
 DONE = b"data: [DONE]\n\n"
+MAX_TOOL_CALLS = 128
 Status = Literal["completed", "aborted", "error"]
 
 
@@ -89,7 +94,10 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
     request = orjson.loads(raw["request"])
     text: str = raw["response"]
     response = _assemble(text) if raw["stream"] else _json_object(text)
-    usage = response.get("usage") or {}
+    if "\\ud" in text.lower():  # else orjson read it, and it holds no lone surrogate
+        response = _joined(response)
+    usage = response.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
     output, finish_reason = _output(response)
     prompt_name, prompt_hash = raw["prompt"] or (None, None)
     return InteractionRecord(
@@ -108,8 +116,8 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         response=response,
         output=output,
         finish_reason=finish_reason,
-        prompt_tokens=usage.get("prompt_tokens", usage.get("input_tokens")),
-        completion_tokens=usage.get("completion_tokens", usage.get("output_tokens")),
+        prompt_tokens=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
+        completion_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
         ttft_ms=raw["ttft_ms"],
         latency_ms=raw["latency_ms"],
         conversation_id=raw["conversation_id"],
@@ -125,18 +133,56 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
 def _json_object(text: str) -> dict[str, Any]:
     """The response body, or an empty object where the response was cut short."""
     try:
-        value = orjson.loads(text)
-    except orjson.JSONDecodeError:
+        value = _parsed(text)
+    except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def _parsed(text: str) -> Any:
+    """Parse JSON, that with an escaped lone surrogate too, which orjson refuses.
+
+    Raises:
+        ValueError: It is no JSON.
+    """
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        if "\\ud" not in text.lower():
+            raise
+    try:
+        return json.loads(text, parse_constant=_no_number)
+    except RecursionError as exc:
+        raise ValueError("JSON is nested too deep") from exc
+
+
+def _no_number(name: str) -> None:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _joined(value: Any) -> Any:
+    """Join surrogate pairs, which two deltas may have shared, and replace those left alone."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_joined(item) for item in value]
+    if isinstance(value, dict):
+        return {_joined(key): _joined(item) for key, item in value.items()}
+    return value
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int and 0 <= value < 2**31 else None
 
 
 def _messages(request: dict[str, Any]) -> list[dict[str, Any]]:
     """The chat messages that the model saw, whatever the endpoint calls them."""
     messages = request.get("messages", request.get("input", request.get("prompt")))
-    if isinstance(messages, list) and all(isinstance(m, dict) for m in messages):
-        return messages
-    return [{"role": "user", "content": messages}]
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        messages = [{"role": "user", "content": messages}]
+    if isinstance(instructions := request.get("instructions"), str):  # /v1/responses
+        return [{"role": "system", "content": instructions}, *messages]
+    return messages
 
 
 def _assemble(stream: str) -> dict[str, Any]:
@@ -145,20 +191,19 @@ def _assemble(stream: str) -> dict[str, Any]:
     choices: dict[int, dict[str, Any]] = {}
     # By newlines alone: a text may hold U+2028 or U+0085, which JSON leaves as they are.
     for line in stream.split("\n"):
-        if not line.startswith("data: {"):
+        if not line.startswith("data:"):
             continue
-        try:
-            event = orjson.loads(line[6:])
-        except orjson.JSONDecodeError:
-            continue
+        event = _json_object(line[5:])
         if isinstance(event.get("response"), dict):  # /v1/responses: the last event holds it all
             body = event["response"]
             continue
         for key, value in event.items():
             if key != "choices" and value is not None:
                 body[key] = value
-        for delta in event.get("choices", ()):
-            _fold(choices.setdefault(delta["index"], {"index": delta["index"]}), delta)
+        for delta in _dicts(event.get("choices")):
+            index = delta.get("index")
+            index = index if type(index) is int else 0
+            _fold(choices.setdefault(index, {"index": index}), delta)
     if choices:
         body["choices"] = [choices[i] for i in sorted(choices)]
         body["object"] = str(body.get("object", "")).removesuffix(".chunk")
@@ -170,39 +215,43 @@ def _fold(choice: dict[str, Any], delta: dict[str, Any]) -> None:
         if delta.get(key) is not None:
             choice[key] = delta[key]
     if "text" in delta:
-        choice["text"] = choice.get("text", "") + (delta["text"] or "")
-    piece = delta.get("delta") or {}
-    if not piece and "delta" not in delta:
+        choice["text"] = choice.get("text", "") + plain(delta["text"])
+    piece = delta.get("delta")
+    if "delta" not in delta:
         return
+    piece = piece if isinstance(piece, dict) else {}
     message = choice.setdefault("message", {"role": "assistant", "content": ""})
     for key in ("content", "reasoning", "reasoning_content", "refusal"):
-        if piece.get(key):
-            message[key] = (message.get(key) or "") + piece[key]
-    for call in piece.get("tool_calls") or ():
+        if text := plain(piece.get(key)):
+            message[key] = (message.get(key) or "") + text
+    for call in _dicts(piece.get("tool_calls")):
+        place = call.get("index", 0)
+        if type(place) is not int or not 0 <= place < MAX_TOOL_CALLS:
+            continue
         calls = message.setdefault("tool_calls", [])
-        while len(calls) <= call.get("index", 0):
+        while len(calls) <= place:
             calls.append({"type": "function", "function": {"name": "", "arguments": ""}})
-        slot = calls[call.get("index", 0)]
+        slot = calls[place]
         if call.get("id"):
             slot["id"] = call["id"]
-        function = call.get("function") or {}
-        slot["function"]["name"] += function.get("name") or ""
-        slot["function"]["arguments"] += function.get("arguments") or ""
+        function = call.get("function")
+        for key in ("name", "arguments") if isinstance(function, dict) else ():
+            slot["function"][key] += plain(function.get(key))
+
+
+def _dicts(value: object) -> list[dict[str, Any]]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def _output(response: dict[str, Any]) -> tuple[str, str | None]:
     """The text of candidate 0 and why it ended."""
-    if choices := response.get("choices"):
+    if response.get("choices"):
         # Of a cut stream the first may be missing; another's text is not its output.
-        first: dict[str, Any] = next((c for c in choices if c.get("index", 0) == 0), {})
-        message = first.get("message") or {}
-        text = first.get("text", message.get("content"))
-        return text or "", first.get("finish_reason")
+        return candidates.of(response).get(0, ("", None))
     parts = [
-        part.get("text") or ""
-        for item in response.get("output") or ()
-        if isinstance(item, dict)
-        for part in item.get("content") or ()
-        if isinstance(part, dict)
+        part for item in _dicts(response.get("output")) for part in _dicts(item.get("content"))
     ]
-    return "".join(parts), response.get("status")
+    status = response.get("status")
+    return "".join(plain(part.get("text")) for part in parts), (
+        status if isinstance(status, str) else None
+    )

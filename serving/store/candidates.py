@@ -19,13 +19,24 @@ class Candidate(NamedTuple):
 def of(response: Mapping[str, Any]) -> dict[int, Candidate]:
     """Return a stored response's candidates by their index; none where it has no `choices`."""
     found: dict[int, Candidate] = {}
-    for choice in response.get("choices") or ():
+    choices = response.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
         index = choice.get("index", 0) if isinstance(choice, dict) else None
-        if isinstance(index, int):
-            message = choice.get("message") or {}
-            text = choice.get("text", message.get("content"))
-            found.setdefault(index, Candidate(text or "", choice.get("finish_reason")))
+        if type(index) is int:
+            message = choice.get("message")
+            content = message.get("content") if isinstance(message, dict) else None
+            ended = choice.get("finish_reason")
+            output = plain(choice.get("text", content))
+            found.setdefault(index, Candidate(output, ended if isinstance(ended, str) else None))
     return found
+
+
+def plain(content: object) -> str:
+    """Return the text of a message's content, which may come in parts; "" where it has none."""
+    if isinstance(content, list):
+        texts = [part.get("text") for part in content if isinstance(part, dict)]
+        return "".join(text for text in texts if isinstance(text, str))
+    return content if isinstance(content, str) else ""
 
 
 def has(interaction: InteractionRecord, index: int) -> bool:

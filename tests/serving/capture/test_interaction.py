@@ -199,3 +199,80 @@ def test_the_text_of_another_candidate_is_not_the_output_of_the_first() -> None:
     record = to_record(capture(delta("x", 1)).payload("aborted"))
     assert record.output == ""
     assert record.response["choices"][0]["message"]["content"] == "x"
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                "index delta text message content finish_reason tool_calls function name arguments "
+                "id output status".split()
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    body=st.dictionaries(st.sampled_from(["choices", "usage", "output", "response"]), JSON),
+    stream=st.booleans(),
+)
+def test_an_answer_of_any_shape_becomes_a_record(body: dict[str, Any], stream: bool) -> None:
+    sent = f"data: {json.dumps(body)}\n\n" if stream else json.dumps(body)
+    assert to_record(capture(sent, stream=stream).payload("completed")).id == "chatcmpl-1"
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"choices": None}, {"choices": [{"delta": {"content": "Hi"}}]}),
+        ({"choices": [{"delta": {"content": "H"}}]}, {"choices": [{"delta": {"content": "i"}}]}),
+        (
+            {"choices": [{"index": 0, "delta": {"content": [{"type": "text", "text": "H"}]}}]},
+            {"choices": [{"index": 0, "delta": {"content": "i"}}]},
+        ),
+    ],
+)
+def test_what_an_upstream_leaves_out_or_sends_in_parts_is_read(
+    first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    record = to_record(capture(event(**first), event(**second)).payload("completed"))
+    assert record.output == "Hi"
+
+
+def test_events_without_a_space_and_with_carriage_returns_are_read() -> None:
+    chunk = delta("Hi").replace("data: ", "data:").replace("\n", "\r\n")
+    assert to_record(capture(chunk).payload("completed")).output == "Hi"
+
+
+@given(texts=TEXTS)
+def test_pairs_of_escapes_that_two_deltas_share_are_joined(texts: list[str]) -> None:
+    units = "".join(texts).encode("utf-16-le")
+    halves = [
+        units[i : i + 2].decode("utf-16-le", "surrogatepass") for i in range(0, len(units), 2)
+    ]
+    record = to_record(capture(*(delta(half) for half in [*halves, "."])).payload("completed"))
+    assert record.output == "".join(texts) + "."
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_a_lone_surrogate_is_replaced_and_the_rest_kept(stream: bool) -> None:
+    body = json.dumps({"choices": [{"index": 0, "message": {"content": "a\ud800b"}}]})
+    sent = delta("a\ud800b") if stream else body
+    record = to_record(capture(sent, stream=stream).payload("completed"))
+    assert record.output == "a\ufffdb"
+    record.model_dump_json()
+
+
+def test_instructions_are_what_the_model_saw_first() -> None:
+    made = capture("{}", stream=False, endpoint="/v1/responses")
+    made.request = b'{"model": "care", "instructions": "Be brief.", "input": "Hi"}'
+    assert to_record(made.payload("completed")).messages == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi"},
+    ]
