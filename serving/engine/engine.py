@@ -91,6 +91,8 @@ def flags(settings: Settings) -> list[str]:
         "disable_uvicorn_access_log": True,
         "scheduling_policy": "priority",  # equal priorities go first come, first served
         **({"allowed_media_domains": list(settings.media_hosts)} if settings.media_hosts else {}),
+        # One key for what are two flags: there is no use for a parser whose calls nobody may make.
+        **({"enable_auto_tool_choice": True} if settings.engine.get("tool_call_parser") else {}),
         **settings.engine,
     }
     outputs = values.get("structured_outputs_config") or {}

@@ -26,7 +26,15 @@ from serving.config.settings import Settings
 from serving.errors import InvalidRequest, PermissionDenied
 from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway import allowed_fields, cancellation, field_types, grammar_limits, media, tasks
+from serving.gateway import (
+    allowed_fields,
+    cancellation,
+    field_types,
+    grammar_limits,
+    media,
+    tasks,
+    tool_choice,
+)
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.response import ResponseWriter, ask_for_usage
@@ -117,6 +125,7 @@ class Inference:
             sampling_fields=self._sampling_fields,
         )
         exchange.lob = asked.lob or self._adapters.table.lob_of(asked.model)
+        tool_choice.check(sent, settings, exchange.lob)
         limits = settings.lobs[exchange.lob].limits if exchange.lob else settings.limits.base
         exchange.deadline = Deadline(limits.timeout_s, exchange.clock)
 
