@@ -111,18 +111,14 @@ def answers(served: Iterable[Served], lob: str) -> list[Answer]:
         served: A line's answers with their feedback.
         lob: The line of business.
     """
-    mine = [
-        candidates.as_taken(one)
-        for one in served
-        if one.model_requested == lob and one.status == Status.COMPLETED
-    ]
+    taken = map(candidates.as_taken, served)
+    mine = [s for s in taken if s.model_requested == lob and s.status == Status.COMPLETED]
     mine.sort(key=lambda s: (s.conversation_id or s.id, s.created_at, s.id))
     out = []
     for name, group in groupby(mine, key=lambda s: s.conversation_id or s.id):
         turns = list(group)
         places = [_place(one, order) for order, one in enumerate(turns)]
-        for one, place in zip(turns, places, strict=True):
-            out.append(_answer(one, name, place, max(places)))
+        out += [_answer(one, name, at, max(places)) for one, at in zip(turns, places, strict=True)]
     return out
 
 
