@@ -7,6 +7,7 @@ SUGGESTIONS = "/v1/suggestions"
 SUMMARIES = "/v1/summaries"
 
 FEEDBACK = "/v1/feedback"
+EVENTS = "/v1/events"
 INTERACTIONS = "/v1/interactions"
 MODELS = "/v1/models"
 ADAPTERS = "/v1/adapters"

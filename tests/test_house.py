@@ -16,6 +16,7 @@ COVERED_BY = {
     "serving/admission/deadline.py": "tests/serving/gateway/test_cancellation.py",
     "serving/admission/key_rate.py": "tests/serving/api/test_app.py",
     "serving/admission/lines.py": "tests/serving/admission/test_fair_queue.py",
+    "serving/api/access.py": "tests/serving/gateway/test_grants.py",
     "serving/api/arrival.py": "tests/serving/api/test_app.py",
     "serving/api/bodies.py": "tests/serving/api/test_app.py",
     "serving/api/openapi.py": "tests/e2e/test_bad_input.py",

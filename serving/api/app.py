@@ -1,4 +1,4 @@
-"""Our own endpoints: models, feedback, interactions, adapters, readiness.
+"""Our own endpoints: models, feedback, events, interactions, adapters, readiness.
 
 Thin handlers: each checks who asks, calls one function of the store, the registry or the
 coordinator, and shapes the answer. gateway/app.py has authenticated the caller and put the key in
@@ -17,6 +17,8 @@ from starlette.exceptions import HTTPException
 from serving import endpoints, errors
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
+from serving.api import events
+from serving.api.access import need, scope
 from serving.api.arrival import Arrivals
 from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBody
 from serving.auth import ApiKey, Role
@@ -33,7 +35,7 @@ from serving.observability import metrics
 from serving.rollout.result import RolloutResult
 from serving.store import candidates, feedback
 from serving.store.database import Database
-from serving.store.records import AdapterVersion, FeedbackRecord, InteractionRecord
+from serving.store.records import AdapterVersion, FeedbackRecord
 
 Rollouts = Callable[[str, dict[str, Any]], Awaitable[RolloutResult]]
 """Runs `promote`, `canary` or `rollback` on the cluster's coordinator."""
@@ -65,6 +67,7 @@ def build(
     )
     started = int(time.time())
     arrivals = Arrivals(db, health)
+    app.include_router(events.router(db, arrivals))
 
     @app.exception_handler(SwitchboardError)
     async def _ours(_: Request, exc: Exception) -> JSONResponse:
@@ -128,9 +131,9 @@ def build(
     @app.post(endpoints.FEEDBACK)
     async def _feedback(request: Request, body: FeedbackBody) -> dict[str, Any]:
         key: ApiKey = request.state.key
-        _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
+        need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
         interaction = await arrivals.get(body.id, key)
-        _scope(key, interaction, body.lob)
+        scope(key, interaction, body.lob)
         if not candidates.has(interaction, body.index):
             raise InvalidRequest(f"The response has no candidate {body.index}.", param="index")
         record = FeedbackRecord(
@@ -161,9 +164,9 @@ def build(
     @app.get(endpoints.INTERACTIONS + "/{id}")
     async def _get_interaction(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
         key: ApiKey = request.state.key
-        _need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
+        need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
         interaction = await arrivals.get(id, key)
-        _scope(key, interaction, None)
+        scope(key, interaction)
         given = await feedback.for_interaction(db, id)
         return {
             "object": "interaction",
@@ -176,7 +179,7 @@ def build(
         request: Request, lob: Annotated[str | None, Query()] = None
     ) -> dict[str, Any]:
         key: ApiKey = request.state.key
-        _need(key, Role.TRAINER)
+        need(key, Role.TRAINER)
         data = [_adapter(v) for v in await registry.list(lob) if key.allows_lob(v.lob)]
         return {"object": "list", "data": data}
 
@@ -202,7 +205,7 @@ def build(
         request: Request, action: str, name: str, options: dict[str, Any]
     ) -> dict[str, Any]:
         key: ApiKey = request.state.key
-        _need(key, Role.ADMIN)
+        need(key, Role.ADMIN)
         lob = name.partition("@")[0]
         if lob not in adapters.table.lobs:
             raise NotFound(f"There is no line of business {lob[:64]}.", param="lob")
@@ -222,26 +225,6 @@ def build(
         }
 
     return app
-
-
-def _need(key: ApiKey, *roles: Role) -> None:
-    if not any(key.allows(role) for role in roles):
-        names = " or ".join(roles)
-        raise PermissionDenied(f"This needs a key with the role {names}.")
-
-
-def _scope(key: ApiKey, interaction: InteractionRecord, lob: str | None) -> None:
-    if interaction.lob is None:
-        mine = interaction.key_id == (key.id or None)
-        if not mine and not (key.allows_base and key.allows(Role.REVIEWER)):
-            raise PermissionDenied("This interaction with the base model belongs to another key.")
-    elif not key.allows_lob(interaction.lob):
-        raise PermissionDenied("This key does not cover the interaction's line of business.")
-    if lob is not None and lob != interaction.lob:
-        raise PermissionDenied(
-            f"The interaction belongs to {interaction.lob or 'no line of business'}, not {lob}.",
-            param="lob",
-        )
 
 
 def _model(id_: str, parent: str | None, created: int) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 Ray starts HAProxy through a program of ours, a few lines of shell, which
 
 - lets HAProxy ask another replica where one died, or could not answer, before its answer began,
-  but only for requests that may be asked twice: inference, and feedback, which is stored once.
-  Ray's own setting would also repeat a rollback, which goes one step further each time;
+  but only for requests that may be asked twice: inference, feedback and events, which
+  are stored once. Ray's own setting would also repeat a rollback, which goes one step further each time;
 - lets HAProxy listen where the configuration says, with TLS if it says so, while all else of Serve
   is on loopback; its statistics and its admin socket are files that only we may open;
 - answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);
@@ -22,7 +22,7 @@ from serving import endpoints, errors
 from serving.config.sections import Tls
 from serving.errors import ConfigError, Unavailable
 
-REPEATABLE = (*endpoints.INFERENCE, endpoints.FEEDBACK)
+REPEATABLE = (*endpoints.INFERENCE, endpoints.FEEDBACK, endpoints.EVENTS)
 RETRY_ON = "conn-failure empty-response 503"
 """HAProxy's `retry-on`: a replica that refuses, hangs up before it says anything, or cannot answer
 now: its engine has died, or it is stopping."""

@@ -101,6 +101,26 @@ class Feedback(Base):
     index: Mapped[int] = mapped_column(server_default=text("0"))
 
 
+class Event(Base):
+    """What one person did with one interaction, at one time."""
+
+    __tablename__ = "events"
+    __table_args__ = (UniqueConstraint("key_id", "event_id"),)
+
+    id: Mapped[int] = mapped_column(BigKey, primary_key=True)
+    event_id: Mapped[str]
+    key_id: Mapped[str]
+    interaction_id: Mapped[str] = mapped_column(
+        ForeignKey(Interaction.id, ondelete="CASCADE"), index=True
+    )
+    index: Mapped[int]
+    kind: Mapped[str]
+    at: Mapped[float]
+    received_at: Mapped[float]
+    text: Mapped[str | None]
+    detail: Mapped[dict[str, Any]]
+
+
 class Dataset(Base):
     """A training set; its id is the sha256 of its content."""
 

@@ -12,6 +12,7 @@ from tests.serving.gateway.conftest import PLACES, Site
 
 TURNS = [{"role": "customer", "text": "hi"}]
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
+OPENED = {"event_id": "e", "at": 1.0, "type": "summary.opened"}
 INFERENCE = {Role.SERVICE, Role.AGENT, Role.TRAINER, Role.ADMIN}
 PEOPLE = {Role.SERVICE, Role.AGENT, Role.REVIEWER, Role.ADMIN}
 ANY = set(Role)
@@ -35,6 +36,14 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, set[Role], str]] = [
     ("GET", "/v1/interactions/of-care", None, PEOPLE, "care"),
     ("GET", "/v1/interactions/of-base", None, {Role.REVIEWER, Role.ADMIN}, "base"),
     ("POST", "/v1/feedback", {"id": "of-base", "rating": 1}, {Role.REVIEWER, Role.ADMIN}, "base"),
+    ("POST", "/v1/events", {"events": [OPENED | {"id": "of-care"}]}, PEOPLE, "care"),
+    (
+        "POST",
+        "/v1/events",
+        {"events": [OPENED | {"event_id": "f", "id": "of-base"}]},
+        {Role.REVIEWER, Role.ADMIN},
+        "base",
+    ),
     ("GET", "/v1/models", None, ANY, ""),
     ("GET", "/v1/adapters", None, {Role.TRAINER, Role.ADMIN}, ""),
     ("POST", "/v1/adapters/care@2/promote", {}, {Role.ADMIN}, "care"),

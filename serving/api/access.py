@@ -1,0 +1,35 @@
+"""Who may ask our own endpoints for what."""
+
+from serving.auth import ApiKey, Role
+from serving.errors import PermissionDenied
+from serving.store.records import InteractionRecord
+
+
+def need(key: ApiKey, *roles: Role) -> None:
+    """Refuse a key that has none of these roles.
+
+    Raises:
+        PermissionDenied: It has none.
+    """
+    if not any(key.allows(role) for role in roles):
+        names = " or ".join(roles)
+        raise PermissionDenied(f"This needs a key with the role {names}.")
+
+
+def scope(key: ApiKey, interaction: InteractionRecord, lob: str | None = None) -> None:
+    """Refuse an interaction that a key does not cover, or that is not of the line named.
+
+    Raises:
+        PermissionDenied: It is another's.
+    """
+    if interaction.lob is None:
+        mine = interaction.key_id == (key.id or None)
+        if not mine and not (key.allows_base and key.allows(Role.REVIEWER)):
+            raise PermissionDenied("This interaction with the base model belongs to another key.")
+    elif not key.allows_lob(interaction.lob):
+        raise PermissionDenied("This key does not cover the interaction's line of business.")
+    if lob is not None and lob != interaction.lob:
+        raise PermissionDenied(
+            f"The interaction belongs to {interaction.lob or 'no line of business'}, not {lob}.",
+            param="lob",
+        )
