@@ -234,9 +234,9 @@ def _fold(choice: dict[str, Any], delta: dict[str, Any]) -> None:
         slot = calls[place]
         if call.get("id"):
             slot["id"] = call["id"]
-        function = call.get("function")
-        for key in ("name", "arguments") if isinstance(function, dict) else ():
-            slot["function"][key] += plain(function.get(key))
+        for function in _dicts([call.get("function")]):
+            for key in ("name", "arguments"):
+                slot["function"][key] += plain(function.get(key))
 
 
 def _dicts(value: object) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ Ray starts HAProxy through a program of ours, a few lines of shell, which
 
 - lets HAProxy ask another replica where one died, or could not answer, before its answer began,
   but only for requests that may be asked twice: inference, feedback and events, which
-  are stored once. Ray's own setting would also repeat a rollback, which goes one step further each time;
+  are stored once. Ray's own setting would also repeat a rollback, which goes one step further
+  each time;
 - lets HAProxy listen where the configuration says, with TLS if it says so, while all else of Serve
   is on loopback; its statistics and its admin socket are files that only we may open;
 - answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);

@@ -62,10 +62,11 @@ async def add(db: Database, events: Sequence[EventRecord]) -> int:
     Raises:
         Conflict: An event's id came before with other content.
     """
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for event in events:
         row = _row(event)
-        if any(rows.setdefault(event.event_id, row)[name] != row[name] for name in _SAME):
+        first = rows.setdefault(row["event_id"], row)
+        if any(first[name] != row[name] for name in _SAME):
             raise _conflict(event.event_id)
     known = select(Event).where(
         Event.key_id.in_({row["key_id"] for row in rows.values()}), Event.event_id.in_(rows)

@@ -159,7 +159,7 @@ _FEEDBACK = {"id", "created_at", "key_id", "rating", "edit", "used", "rejected"}
 def _hash(item: LabelledInteraction) -> str:
     """Hash what curation reads, so that a new column changes no manifest."""
     request = item.interaction.request
-    content = {
+    content: dict[str, Any] = {
         "interaction": item.interaction.model_dump(mode="json", include=_INTERACTION),
         "request": {key: request[key] for key in _REQUEST if key in request},
         "feedback": [_said(f) for f in item.feedback],
@@ -167,7 +167,7 @@ def _hash(item: LabelledInteraction) -> str:
     others = {f.index: candidate(item.interaction, f.index) for f in item.feedback if f.index}
     if others:  # of the first alone, what was hashed before candidates had feedback
         content["candidates"] = {
-            index: one and [one.output, one.finish_reason] for index, one in others.items()
+            str(index): one and [one.output, one.finish_reason] for index, one in others.items()
         }
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 

@@ -30,7 +30,7 @@ async def test_events_come_back_as_sent_by_the_clients_clock(db: Database, saved
 
 
 async def test_a_batch_that_comes_again_changes_nothing(db: Database, saved: str) -> None:
-    batch = [event(saved, "e1", text="nul \0"), event(saved, "e2")]
+    batch = [event(saved, "e1\0", text="nul \0"), event(saved, "e2")]
     assert await events.add(db, batch[:1]) == 1
     again = [one.model_copy(update={"received_at": 1.0}) for one in batch]
     assert await events.add(db, [*again, again[1]]) == 1
