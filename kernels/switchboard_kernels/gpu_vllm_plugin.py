@@ -6,6 +6,8 @@ fully sharded adapters, logits, embeddings, mixtures of experts.
 
 vLLM traces its layers with torch.compile, so the launch is a custom op: the work list and the flag
 for "no adapter in this step" reach it as tensors, never as Python values frozen at trace time.
+
+Tested with the versions in ``plugin.TESTED_VLLM``, in Triton's interpreter; not yet on a GPU.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Is this folder an adapter that the engine can serve on this base?
 
 The engine finds some of these faults only while it loads, when it may already be too late, and
-some never: it ignores `alpha_pattern`, for one, and tensors for layers that the base does not have,
+some never: it ignores `arrow_config`, for one, and tensors for layers that the base does not have,
 and answers with wrong weights, or with the base's own.
 """
 
@@ -114,7 +114,7 @@ def _check_config(config: dict[str, Any], max_rank: int) -> int:
         raise AdapterRefused(f"peft_type is {config.get('peft_type')!r}: only LORA can be served")
     for key, feature in _UNSUPPORTED.items():
         if config.get(key):
-            raise AdapterRefused(f"{key} is set: the engine does not serve {feature}")
+            raise AdapterRefused(f"{key} is set: adapters with {feature} are not served")
     if config.get("bias", "none") != "none":
         raise AdapterRefused(f"bias is {config['bias']!r}: the engine serves no trained biases")
     start = str(config.get("init_lora_weights", True)).lower()

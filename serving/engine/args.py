@@ -41,7 +41,7 @@ def names() -> frozenset[str]:
     for file, classes in _SOURCES.items():
         path = Path(spec.origin).parent / file
         if not path.is_file():
-            raise ConfigError(f"vLLM has no {file}: versions 0.29.x are supported.")
+            raise ConfigError(f"vLLM has no {file}: versions 0.32.x are supported.")
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and node.name in classes:
                 found |= {

@@ -69,6 +69,7 @@ SAMPLING = [
     *("truncate_prompt_tokens", "chat_template_kwargs", "mm_processor_kwargs", "messages"),
     *("allowed_token_ids", "echo", "add_generation_prompt", "continue_final_message", "model"),
     *("documents", "request_id", "cache_salt", "kv_transfer_params", "vllm_xargs", "lob"),
+    *("watermarking", "mm_payload", "media_io_kwargs"),
 ]
 
 

@@ -2,7 +2,7 @@
 
 vLLM indexes the stacked weights with -1 for rows on the base model, and -1 means the last slot to
 torch: such rows got the last adapter. Here they are left out when the batch is sorted, once per
-step, in ``update_metadata``.
+step, in ``update_metadata``. Tested with the versions in ``plugin.TESTED_VLLM``.
 """
 
 from __future__ import annotations
