@@ -265,6 +265,25 @@ def test_an_adapter_that_would_work_in_part_is_refused_by_name(
         check(adapter(tensors=tensors, **config), base_folder=base)
 
 
+def test_an_adapter_that_was_registered_before_works_in_part_with_a_warning(
+    adapter, base: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def load(tensors: dict[str, np.ndarray]) -> int:
+        return check_adapter(
+            adapter(tensors=tensors),
+            base_hash="base-hash",
+            max_rank=8,
+            base_folder=base,
+            only_warn=True,
+        )
+
+    assert load(weights(Q[0])) == 4
+    (record,) = caplog.records
+    assert "would be refused if it came today: target_modules covers 1 layers" in record.message
+    with pytest.raises(AdapterRefused, match="is for a weight of"):
+        load(weights(*Q, inputs=17))
+
+
 def test_an_embedding_of_another_vocabulary_is_refused(adapter, base: Path) -> None:
     name = "base_model.model.model.embed_tokens.lora_embedding_"
     tensors = {f"{name}A": ones(4, 99), f"{name}B": ones(16, 4)}
