@@ -18,11 +18,11 @@ from tests.conftest import pytest_runtestloop, pytest_terminal_summary
 census.is_ray = lambda command: command.startswith("pretended ray")
 """
 TEST = """
-import atexit, subprocess
+import atexit, shutil, subprocess
 
 def test_starts():
-    for _ in range({number}):
-        started = subprocess.Popen(["bash", "-c", "exec -a 'pretended ray' sleep 600"])
+    for _ in range({number}):  # Popen returns when the child has its new name
+        started = subprocess.Popen(["pretended ray", "600"], executable=shutil.which("sleep"))
         atexit.register(started.kill)
 """
 

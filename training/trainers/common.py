@@ -200,7 +200,10 @@ def finish(trainer: Any, setting: StageContext, given: Rows) -> Result:
         trainer.add_callback(callback)
     show_progress(trainer, f"{job.lob}: {setting.stage}")
     parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
-    trainer.train(resume_from_checkpoint=last_checkpoint(checkpoints))
+    checkpoint = last_checkpoint(checkpoints)
+    if checkpoint is not None:
+        _restore_policy(trainer, Path(checkpoint))
+    trainer.train(resume_from_checkpoint=checkpoint)
 
     losses = _logged(trainer, "loss")
     if not losses or not all(math.isfinite(loss) for _, loss in losses):
@@ -229,6 +232,22 @@ def finish(trainer: Any, setting: StageContext, given: Rows) -> Result:
         validation_losses=watched,
         margins=[m for m in _logged(trainer, "rewards/margins") if math.isfinite(m[1])],
     )
+
+
+def _restore_policy(trainer: Any, checkpoint: Path) -> None:
+    """Have a resumed run begin with the checkpoint's policy, where there is a reference beside it.
+
+    transformers before 5.23 then reads the reference only (`Trainer._load_from_checkpoint`) and
+    begins with the policy as it was at the stage's start.
+    """
+    from transformers import TrainerCallback
+
+    class Restore(TrainerCallback):  # type: ignore[misc]
+        def on_train_begin(self, *_: Any, model: Any, **__: Any) -> None:
+            lora.load(trainer.accelerator.unwrap_model(model), checkpoint)
+
+    if any((folder / lora.WEIGHTS).exists() for folder in checkpoint.iterdir() if folder.is_dir()):
+        trainer.add_callback(Restore())
 
 
 def last_checkpoint(folder: Path) -> str | None:

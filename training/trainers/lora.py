@@ -58,7 +58,7 @@ def policy(
     if start is None:
         return {"model": model, "peft_config": lora_config(lora)}
     model = get_peft_model(model, lora_config(lora))
-    _load(model, start)
+    load(model, start)
     return {"model": model}
 
 
@@ -155,8 +155,12 @@ def _quantized(base_model: str, device: str, gradient_checkpointing: bool) -> An
     return prepare_model_for_kbit_training(model, use_gradient_checkpointing=gradient_checkpointing)
 
 
-def _load(model: Any, folder: Path) -> None:
-    """Put an adapter's weights into a model's fresh adapter, which must have the same layers."""
+def load(model: Any, folder: Path) -> None:
+    """Put an adapter's weights into a model's adapter, which must have the same layers.
+
+    Raises:
+        FineTuneFailed: It has other layers or sizes.
+    """
     from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
