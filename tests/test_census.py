@@ -1,5 +1,7 @@
 """Engines and Rays that a run starts are counted, and too many fail it."""
 
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +60,25 @@ def test_a_process_is_counted_once_and_still_when_it_has_ended(
     process.kill()
     process.wait()
     assert seen() == [process.pid]
+
+
+def test_a_child_that_an_engine_forks_is_not_another_engine(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(census, "is_engine", lambda command: command.startswith("pretended engine"))
+    fork = "import os, time; print(os.fork(), flush=True); time.sleep(600)"
+    with subprocess.Popen(
+        ["bash", "-c", f"exec -a 'pretended engine' {sys.executable} -c '{fork}'"],
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        child = max(int(process.stdout.readline()) for _ in range(2))
+        found = Census()
+        found.count()
+        os.kill(child, signal.SIGKILL)
+        process.kill()
+    assert [pid for pid, _ in found.engines] == [process.pid]
 
 
 def test_more_than_the_bounds_are_too_many() -> None:
