@@ -5,11 +5,11 @@ conversations its canary), or a pinned version such as ``care@7``. The table is 
 one assignment, so a request sees either the old one or the new one.
 """
 
-import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from serving.draws import in_canary
 from serving.errors import NotFound
 from serving.names import parse_version
 from serving.store.records import Route
@@ -48,8 +48,8 @@ class Table:
 
         Args:
             model: What the client asked for.
-            conversation_id: Keeps a conversation on one side of a canary; the request's own id
-                where the client named no conversation.
+            conversation_id: Keeps a conversation on one side of a canary; "" where the client
+                named none: then the live version answers.
 
         Raises:
             NotFound: The name is neither the base, a line of business, nor shaped as a version.
@@ -83,7 +83,7 @@ class Table:
         route = self.routes.get(lob)
         if route is None:
             return self.base
-        if route.canary and bucket(lob, conversation_id) < route.canary_share:
+        if route.canary and in_canary(route.canary, route.canary_share, conversation_id):
             return route.canary
         return route.live or self.base
 
@@ -99,9 +99,3 @@ class Table:
             if known is None or route.epoch >= known.epoch:
                 merged[route.lob] = route
         return Table(self.base, self.lobs, merged)
-
-
-def bucket(lob: str, conversation_id: str) -> float:
-    """A stable number in [0, 1) for a conversation, uniform and independent between LOBs."""
-    digest = hashlib.blake2b(f"{lob}\0{conversation_id}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest) / 2**64

@@ -47,11 +47,6 @@ class Exchange:
     target: Target = field(init=False)
 
     @property
-    def unit(self) -> str:
-        """What a canary's share is drawn by: the conversation, or the request without one."""
-        return self.request.conversation_id or self.id
-
-    @property
     def response_id(self) -> str:
         """The response's own id, and the interaction's."""
         return f"{self.request.id_prefix}{self.id}"

@@ -181,7 +181,8 @@ class Inference:
 
     def _route(self, exchange: Exchange) -> None:
         """Choose the version, which must be of the line that was authorized, or the base."""
-        target = self._adapters.table.resolve(exchange.request.model, exchange.unit)
+        asked = exchange.request
+        target = self._adapters.table.resolve(asked.model, asked.conversation_id or "")
         answers = target.version.partition("@")[0] if "@" in target.version else None
         if {target.lob, answers} - {None, exchange.lob}:
             raise PermissionDenied(f"{target.version} is not of {exchange.lob}.", param="model")

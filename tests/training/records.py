@@ -2,12 +2,19 @@
 
 from typing import Any
 
+from serving.draws import in_canary
 from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInteraction
 
 
 def feedback(interaction: str = "i", at: float = 1.0, **content: Any) -> FeedbackRecord:
     key = f"{interaction}-{at}-{sorted(content)}"
     return FeedbackRecord(interaction_id=interaction, client_key=key, created_at=at, **content)
+
+
+def of_arm(version: str, canary: bool, number: int, share: float = 0.5) -> str:
+    """Return a conversation's id that the hash gives to a canary, or to its control."""
+    names = (f"{number}-{chance}" for chance in range(10_000))
+    return next(name for name in names if in_canary(version, share, name) == canary)
 
 
 def labelled(

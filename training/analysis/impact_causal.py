@@ -25,6 +25,10 @@ RESAMPLES = 2000
 LEAST = 5
 """Conversations of each arm without which nothing is compared."""
 
+AS_DRAWN = 0.5
+"""Least share of turns that their arm's version answered: of canaries that an older version of this
+server drew by another hash, the arms are not known."""
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -104,7 +108,7 @@ def compare(
     during = [one for one in served if one.created_at < end]
     counted = arms.conversations(trial, during, CanaryConfig(window_s=window_s), end)
     sizes = sum(c.canary for c in counted), sum(not c.canary for c in counted)
-    if min(sizes) < LEAST:
+    if min(sizes) < LEAST or np.mean([c.answered_by_arm for c in counted]) < AS_DRAWN:
         return None
     mine: defaultdict[str, list[Answer]] = defaultdict(list)
     for answer in found:

@@ -8,6 +8,8 @@ its margin, so the decision may be taken as often as one likes:
 - *superiority* and *non-inferiority* on all metrics named promote. As all must be shown, each is
   tested at `false_promotion` whole (Berger, "Multiparameter hypothesis testing and acceptance
   sampling", Technometrics 24, 1982: intersection-union tests).
+- Nothing is promoted before each arm has `min_conversations`; and arms of other sizes than the
+  shares say (`sample_ratio.py`) roll back, since then no figure may be believed.
 - Else the share moves to the next step, or to where Thompson sampling puts it, when enough
   conversations were counted since it last moved; and time or number ends what nothing else does.
 """
@@ -19,7 +21,7 @@ from typing import Any, Literal
 from training.canary.outcomes import METRICS, Conversation
 from training.evaluation.gate import Reason
 from training.recipe.canary import CanaryConfig
-from training.stats import confidence_sequence, thompson
+from training.stats import confidence_sequence, sample_ratio, thompson
 
 Step = Literal["continue", "share", "promote", "roll_back"]
 LEAST_MOVE = 0.05
@@ -58,6 +60,8 @@ class Progress:
         since_change: Canary conversations counted that began since its share last moved.
         conversations: Counted in all, both arms.
         hours: Since it began.
+        smaller_arm: Conversations of the arm that has fewer.
+        mismatched: Whether the arms' sizes are shown not to be what the shares say.
         wanted: Where Thompson sampling would have its share; None in the mode `steps`.
     """
 
@@ -65,6 +69,8 @@ class Progress:
     since_change: int
     conversations: int
     hours: float
+    smaller_arm: int
+    mismatched: bool = False
     wanted: float | None = None
 
 
@@ -127,11 +133,16 @@ def progress(
                 rewards[one.canary].append(one.outcomes[rules.reward])
         arms = {str(arm): thompson.Normal.of(values) for arm, values in rewards.items()}
         wanted = thompson.shares(arms, floor=rules.floor)[str(True)]
+    canaries = [one.canary for one in conversations]
     return Progress(
         share,
         sum(one.canary and one.started >= changed for one in conversations),
         len(conversations),
         (now - began) / 3600,
+        min(sum(canaries), len(canaries) - sum(canaries)),
+        sample_ratio.mismatched(
+            canaries, [one.share for one in conversations], rules.sample_ratio_alpha
+        ),
         wanted,
     )
 
@@ -157,17 +168,25 @@ def decide(rules: CanaryConfig, evidence: Mapping[str, Evidence], at: Progress) 
     def decision(action: Step, why: str, share: float = at.share) -> CanaryDecision:
         return CanaryDecision(action, share, why, (*harm, *earned), evidence, at)
 
+    if at.mismatched:
+        why = "conversations are not split between the arms as its share says: some are lost"
+        return decision("roll_back", why, 0.0)
     if not all(reason.passed for reason in harm):
         worse = ", ".join(METRICS[reason.metric].title for reason in harm if not reason.passed)
         return decision("roll_back", f"it is shown to be worse: {worse}", 0.0)
-    if all(reason.passed for reason in earned):
+    enough = at.smaller_arm >= rules.min_conversations
+    if enough and all(reason.passed for reason in earned):
         return decision("promote", "all that a promotion asks is shown", 1.0)
     if at.conversations >= rules.max_conversations or at.hours >= rules.max_hours:
         why = (
             f"it is over: {at.conversations} conversations in {at.hours:.1f} h, neither harm nor "
             "all that a promotion asks shown"
         )
-        return decision(rules.at_end, why, 1.0 if rules.at_end == "promote" else 0.0)
+        if rules.at_end == "promote" and enough:
+            return decision("promote", why, 1.0)
+        if not enough:
+            why += f"; an arm has {at.smaller_arm} of the {rules.min_conversations} it needs"
+        return decision("roll_back", why, 0.0)
     if at.since_change < rules.step_conversations:
         return decision(
             "continue",

@@ -1,15 +1,23 @@
 """The two arms of a canary: from stored answers to one outcome a conversation.
 
-Pure. The conversation is the unit, because its turns resemble each other and all have one arm. It
-is counted once, `window_s` after its first turn, with what had happened until then: so the order in
+Pure, and by intention to treat: a conversation's arm is the one that the hash gave it, whoever
+answered. A canary that fails and is covered by a fallback so counts its own failures, and cannot
+look well by answering only what is easy (Montori and Guyatt, "Intention-to-treat principle", CMAJ
+165, 2001).
+
+The conversation is the unit, because its turns resemble each other and all have one arm. It is
+counted once, `window_s` after its first turn, with what had happened until then: so the order in
 which conversations are counted, and when, does not depend on the arm, and looking again later only
-adds conversations at the end.
+adds conversations at the end. Of a conversation that a change of the share overtakes only the turns
+before count, in both arms alike.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from math import inf
 
+from serving.draws import in_canary
 from serving.store import candidates
 from serving.store.records import Action, FeedbackRecord, Rollout, Route, Served, Status
 from training.data.examples import verdict
@@ -19,6 +27,8 @@ from training.recipe.canary import CanaryConfig
 METRICS = {
     "edit_similarity": Metric("Edit similarity", "higher"),
     "acceptance": Metric("Acceptance", "higher"),
+    "usage": Metric("Usage", "higher"),
+    "judged": Metric("Judged answers", "higher"),
     "slow_answers": Metric("Slow answers", "lower"),
     "failures": Metric("Failures", "lower"),
 }
@@ -68,11 +78,12 @@ class Conversation:
     """A conversation that is counted.
 
     Args:
-        id: Its id; the answer's where the client named no conversation.
+        id: Its id.
         started: Time of its first answer.
-        canary: Whether the canary answered.
-        share: Probability that the canary would.
+        canary: Whether the hash gave it to the canary, whoever answered.
+        share: Probability that it would.
         outcomes: Metric name to the mean over its turns, in [0, 1]; only what was judged.
+        answered_by_arm: Share of its turns that its arm's version answered.
     """
 
     id: str
@@ -80,6 +91,7 @@ class Conversation:
     canary: bool
     share: float
     outcomes: dict[str, float]
+    answered_by_arm: float = 1.0
 
 
 def trial(route: Route | None, rollouts: Sequence[Rollout], base: str) -> CanaryTrial | None:
@@ -108,11 +120,9 @@ def conversations(
 ) -> list[Conversation]:
     """Return the conversations to count, in their order.
 
-    Left out are answers to pinned versions, which no hash chose; conversations that began while a
-    change of the share was on its way to the replicas; and those that saw both arms, which a
-    change moved. The last must not bias what stays: a conversation that spans shares from s to S
-    stays with the canary if its hash is below s and with the control if it is S or above, so its
-    probability of the canary, given that it stays, is s / (s + 1 - S).
+    Left out are answers to pinned versions, which no hash chose; answers outside conversations,
+    which the live version always gets; and conversations that began while a change of the share
+    was on its way to the replicas.
 
     Args:
         running: The canary.
@@ -120,47 +130,48 @@ def conversations(
         rules: Window and bounds.
         now: Seconds since the epoch.
     """
-    mine = [s for s in served if s.model_requested == running.lob and s.created_at >= running.began]
-    mine.sort(key=lambda s: (s.conversation_id or s.id, s.created_at, s.id))
+    mine = [s for s in served if s.model_requested == running.lob and s.conversation_id]
+    mine = [s for s in mine if s.created_at >= running.began]
+    mine.sort(key=lambda s: (s.conversation_id or "", s.created_at, s.id))
     counted = []
-    for name, group in groupby(mine, key=lambda s: s.conversation_id or s.id):
+    for name, group in groupby(mine, key=lambda s: s.conversation_id or ""):
         turns = list(group)
         started = turns[0].created_at
         end = started + rules.window_s
         if end > now or any(c.at <= started < c.settled for c in running.changes):
             continue
-        turns = [turn for turn in turns if turn.created_at < end]
-        versions = {turn.version for turn in turns}
-        if len(versions) > 1 or not versions <= {running.canary, running.control}:
-            continue
-        least, most = _shares(running.changes, started, turns[-1].created_at)
-        counted.append(
-            Conversation(
-                name,
-                started,
-                versions == {running.canary},
-                least / (least + 1 - most),
-                _outcomes(turns, end, rules),
-            )
-        )
+        share, until = _share(running.changes, started)
+        turns = [turn for turn in turns if turn.created_at < min(end, until)]
+        canary = in_canary(running.canary, share, name)
+        arm = running.canary if canary else running.control
+        own = sum(turn.version == arm for turn in turns) / len(turns)
+        outcomes = _outcomes(turns, arm, end, rules)
+        counted.append(Conversation(name, started, canary, share, outcomes, own))
     return sorted(counted, key=lambda c: (c.started, c.id))
 
 
-def _shares(changes: Sequence[Change], first: float, last: float) -> tuple[float, float]:
-    """Return the least and the largest share in effect between two times."""
-    before = [change.share for change in changes if change.at <= first][-1:]
-    shares = before + [change.share for change in changes if first < change.at <= last]
-    return min(shares), max(shares)
+def _share(changes: Sequence[Change], at: float) -> tuple[float, float]:
+    """Return the share in effect at a time, and until when it was."""
+    share = [change.share for change in changes if change.at <= at][-1]
+    return share, min((change.at for change in changes if change.at > at), default=inf)
 
 
-def _outcomes(turns: Sequence[Served], end: float, rules: CanaryConfig) -> dict[str, float]:
+def _outcomes(
+    turns: Sequence[Served], arm: str, end: float, rules: CanaryConfig
+) -> dict[str, float]:
     judged: dict[str, list[float]] = {name: [] for name in METRICS}
     for turn in turns:
-        judged["failures"].append(float(turn.status != Status.COMPLETED))
+        other = turn.version != arm
+        judged["failures"].append(float(other or turn.status != Status.COMPLETED))
         if turn.status == Status.COMPLETED:
             judged["slow_answers"].append(float(turn.latency_ms > rules.slow_ms))
         taken = candidates.as_taken(turn, until=end)
         similarity, accepted = _judged(taken.output, taken.feedback)
+        if other:  # what another version answered is not this arm's merit
+            similarity = None if similarity is None else 0.0
+            accepted = None if accepted is None else 0.0
+        judged["usage"].append(accepted or 0.0)
+        judged["judged"].append(float(similarity is not None))
         if similarity is not None:
             judged["edit_similarity"].append(similarity)
         if accepted is not None:

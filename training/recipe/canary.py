@@ -6,7 +6,9 @@ from pydantic import Field, model_validator
 
 from training.recipe.base import RecipeSection
 
-CANARY_METRICS = Literal["edit_similarity", "acceptance", "slow_answers", "failures"]
+CANARY_METRICS = Literal[
+    "edit_similarity", "acceptance", "usage", "judged", "slow_answers", "failures"
+]
 
 
 class CanaryRule(RecipeSection):
@@ -30,6 +32,8 @@ class CanaryConfig(RecipeSection):
         (
             CanaryRule(metric="edit_similarity"),
             CanaryRule(metric="acceptance"),
+            CanaryRule(metric="usage"),
+            CanaryRule(metric="judged"),
             CanaryRule(metric="slow_answers"),
             CanaryRule(metric="failures"),
         ),
@@ -43,6 +47,7 @@ class CanaryConfig(RecipeSection):
         (
             CanaryRule(metric="edit_similarity", margin=0.02),
             CanaryRule(metric="acceptance", margin=0.05),
+            CanaryRule(metric="usage", margin=0.05),
             CanaryRule(metric="slow_answers", margin=0.05),
             CanaryRule(metric="failures", margin=0.02),
         ),
@@ -78,6 +83,16 @@ class CanaryConfig(RecipeSection):
     )
     reward: Literal["edit_similarity", "acceptance"] = Field(
         "edit_similarity", description="thompson: the metric on which the better arm is chosen."
+    )
+    min_conversations: int = Field(
+        50, ge=1, description="Conversations in each arm without which nothing is promoted."
+    )
+    sample_ratio_alpha: float = Field(
+        0.001,
+        gt=0,
+        lt=0.5,
+        description="Probability at most that a canary whose conversations split as its share says "
+        "is ever rolled back because they seem not to.",
     )
     max_conversations: int = Field(
         20_000, ge=1, description="Conversations, both arms together, after which a canary ends."

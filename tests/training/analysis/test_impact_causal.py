@@ -5,6 +5,7 @@ import pytest
 
 from serving.store.records import Action, Rollout, Served
 from tests.training.analysis.test_impact import served
+from tests.training.records import of_arm
 from training.analysis.impact import answers
 from training.analysis.impact_causal import Comparison, compare, trials
 
@@ -43,13 +44,16 @@ def test_each_canary_has_its_control_its_shares_and_its_end() -> None:
     assert trials("care", [], "base") == []
 
 
-def conversation(n: int, canary: bool, used: bool, handling_s: float, at: float) -> Served:
+def conversation(
+    n: int, canary: bool, used: bool, handling_s: float, at: float, share: float = 0.5
+) -> Served:
     said = {"used": True} if used else {"rejected": True}
     return served(
         f"i{n}",
         {**said, "at": at + 1 + handling_s},
         created_at=at,
         version="care@2" if canary else "care@1",
+        conversation_id=of_arm("care@2", canary, n, share),
     )
 
 
@@ -88,7 +92,7 @@ def test_a_growing_share_does_not_compare_the_afternoon_with_the_morning() -> No
         used = chance.random() < (0.9 if morning else 0.3)
         plain[canary].append(used)
         at = 1000.0 + n if morning else 60_000.0 + n
-        rows.append(conversation(n, canary, used, 10, at))
+        rows.append(conversation(n, canary, used, 10, at, 0.1 if morning else 0.9))
     naive = sum(plain[True]) / len(plain[True]) - sum(plain[False]) / len(plain[False])
     found = compared(rows, history)
     assert found is not None
@@ -101,6 +105,16 @@ def test_a_growing_share_does_not_compare_the_afternoon_with_the_morning() -> No
 def test_too_few_conversations_of_an_arm_compare_nothing() -> None:
     rows = [conversation(n, n < 4, True, 8, 1000.0 + n) for n in range(40)]
     assert compared(rows, HISTORY) is None
+
+
+def test_arms_that_an_older_server_drew_by_another_hash_are_not_compared() -> None:
+    rows = [conversation(n, n % 2 == 0, True, 8, 1000.0 + n) for n in range(40)]
+    other = [
+        row.model_copy(update={"version": "care@1" if row.version == "care@2" else "care@2"})
+        for row in rows
+    ]
+    assert compared(rows, HISTORY) is not None
+    assert compared(other, HISTORY) is None
 
 
 def test_what_was_answered_after_the_end_does_not_count() -> None:

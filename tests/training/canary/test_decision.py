@@ -12,8 +12,8 @@ from training.canary.outcomes import METRICS, Conversation
 from training.recipe.canary import CanaryConfig, CanaryRule
 
 RULES = CanaryConfig()
-EARLY = Progress(share=0.05, since_change=10, conversations=300, hours=2)
-DUE = Progress(share=0.05, since_change=50, conversations=1000, hours=9)
+EARLY = Progress(share=0.05, since_change=10, conversations=300, hours=2, smaller_arm=60)
+DUE = Progress(share=0.05, since_change=50, conversations=1000, hours=9, smaller_arm=60)
 
 
 def evidence(low: float = -0.3, high: float = 0.3, **others: tuple[float, float]) -> dict:
@@ -34,6 +34,7 @@ def made(
     for number in range(count):
         canary = bool(rng.random() < share)
         outcomes = {"failures": 0.0, "slow_answers": float(rng.random() < 0.1)}
+        outcomes |= {"usage": float(rng.random() < 0.6), "judged": 1.0}
         if rng.random() < judged:
             similarity = float(np.clip(rng.normal(0.7 - worse * canary, 0.15), 0, 1))
             outcomes |= {"edit_similarity": similarity, "acceptance": float(similarity > 0.5)}
@@ -63,7 +64,7 @@ def test_harm_within_the_margin_is_borne() -> None:
 def test_non_inferiority_on_all_promotes() -> None:
     good = evidence(low=-0.01, high=0.1)
     assert decide(RULES, good, EARLY).action == "promote"
-    for name in METRICS:
+    for name in (rule.metric for rule in RULES.non_inferiority):
         one_short = evidence(low=-0.01, high=0.1, **{name: (-0.06, 0.1)})
         assert decide(RULES, one_short, EARLY).action == "continue", name
 
@@ -73,6 +74,26 @@ def test_superiority_must_exceed_its_margin() -> None:
     for low, action in ((0.02, "continue"), (0.04, "promote")):
         found = evidence(low=-0.01, high=0.1, edit_similarity=(low, 0.2))
         assert decide(rules, found, EARLY).action == action
+
+
+def test_nothing_is_promoted_before_each_arm_has_its_conversations() -> None:
+    good, few = evidence(low=-0.01, high=0.1), dataclasses.replace(EARLY, smaller_arm=49)
+    assert decide(RULES, good, few).action == "continue"
+    lenient = CanaryConfig(at_end="promote")
+    over = decide(lenient, good, dataclasses.replace(few, hours=168.0))
+    assert over.action == "roll_back"
+    assert "an arm has 49 of the 50 it needs" in over.why
+
+
+def test_arms_of_other_sizes_than_their_share_says_roll_back() -> None:
+    whole = made(2000, 0.5)
+    lost = [c for number, c in enumerate(whole) if not c.canary or number % 3]
+    for conversations, mismatched in ((whole, False), (lost, True)):
+        at = progress(conversations, RULES, share=0.5, began=0, changed=0, now=3600)
+        assert at.mismatched == mismatched
+        decision = decide(RULES, evidence(low=-0.01, high=0.1), at)
+        assert decision.action == ("roll_back" if mismatched else "promote")
+    assert "some are lost" in decision.why
 
 
 def test_harm_beats_promotion() -> None:

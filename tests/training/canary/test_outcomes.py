@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from serving.routing import bucket
+from serving.draws import in_canary
 from serving.store.records import Action, FeedbackRecord, Rollout, Route, Served
 from training.canary.outcomes import CanaryTrial, Change, Conversation, conversations, trial
 from training.recipe.canary import CanaryConfig
@@ -10,9 +10,12 @@ from training.recipe.canary import CanaryConfig
 RULES = CanaryConfig(window_s=100, slow_ms=1000)
 TRIAL = CanaryTrial("care", "care@2", "care@1", (Change(1000, 1002, 0.2), Change(2000, 2003, 0.5)))
 LATE = 1e6
+NAMES = [f"c{number}" for number in range(4000)]
+OURS = next(name for name in NAMES if in_canary("care@2", 0.2, name))
+THEIRS = next(name for name in NAMES if not in_canary("care@2", 0.5, name))
 
 
-def answer(at: float, version: str = "care@1", name: str | None = "c", **more: Any) -> Served:
+def answer(at: float, version: str = "care@1", name: str | None = THEIRS, **more: Any) -> Served:
     content: dict[str, Any] = {
         "id": f"i{at}-{version}",
         "created_at": at,
@@ -87,8 +90,10 @@ def test_a_conversation_is_one_outcome_the_mean_over_its_turns() -> None:
         "acceptance": 0.5,
         "slow_answers": 1 / 3,
         "failures": 1 / 4,
+        "usage": 1 / 4,
+        "judged": 1 / 2,
     }
-    assert (found.canary, found.share, found.id) == (False, 0.2, "c")
+    assert (found.canary, found.share, found.id) == (False, 0.2, THEIRS)
 
 
 @pytest.mark.parametrize(
@@ -133,12 +138,8 @@ def test_looking_later_only_adds_conversations_at_the_end() -> None:
     assert len(before) == 40
 
 
-def test_pinned_answers_and_other_versions_are_left_out() -> None:
-    served = [
-        answer(1010, "care@2", "a", model_requested="care@2"),
-        answer(1010, "care@7", "b"),
-        answer(900, name="c"),
-    ]
+def test_pinned_answers_and_earlier_ones_are_left_out() -> None:
+    served = [answer(1010, "care@2", "a", model_requested="care@2"), answer(900, name="c")]
     assert conversations(TRIAL, served, RULES, LATE) == []
 
 
@@ -147,21 +148,49 @@ def test_conversations_that_began_while_replicas_changed_are_left_out() -> None:
     assert [c.id for c in conversations(TRIAL, served, RULES, LATE)] == ["c"]
 
 
-def test_without_a_conversation_id_each_answer_is_one() -> None:
-    served = [answer(1010, name=None), answer(1011, name=None)]
-    assert [c.id for c in conversations(TRIAL, served, RULES, LATE)] == [s.id for s in served]
+def test_answers_outside_conversations_are_not_compared() -> None:
+    assert conversations(TRIAL, [answer(1010, name=None)], RULES, LATE) == []
 
 
-def test_a_conversation_that_saw_both_arms_is_left_out_and_biases_nothing() -> None:
-    """All conversations span the growth; the share given must be the one among those that stay."""
-    served = []
-    for number in range(4000):
-        name = f"c{number}"
-        hashed = bucket("care", name)
-        for at, share in ((1950, 0.2), (2010, 0.5)):
-            version = "care@2" if hashed < share else "care@1"
-            served.append(answer(at, version, name, id=f"{name}-{at}"))
+def test_of_a_conversation_that_a_change_overtakes_the_turns_before_count() -> None:
+    used = {"used": True}
+    served = [
+        answer(1950, name=THEIRS, said=[(2010, used)]),
+        answer(2010, "care@2", THEIRS, said=[(2011, {"rejected": True})]),
+    ]
+    found = only(*served)
+    assert (found.canary, found.share, found.outcomes["usage"]) == (False, 0.2, 1)
+
+
+@pytest.mark.parametrize("by", ["care@1", "base", "upstream:cloud"])
+def test_a_canary_that_a_fallback_covers_has_failed_though_agents_liked_the_answer(by: str) -> None:
+    found = only(answer(1010, by, OURS, said=[(1011, {"used": True, "rating": 1.0})]))
+    assert (found.canary, found.answered_by_arm) == (True, 0)
+    assert found.outcomes == {
+        "failures": 1,
+        "slow_answers": 0,
+        "usage": 0,
+        "judged": 1,
+        "edit_similarity": 0,
+        "acceptance": 0,
+    }
+
+
+def test_silence_is_no_use_and_no_judgement() -> None:
+    outcomes = only(answer(1010)).outcomes
+    assert (outcomes["usage"], outcomes["judged"]) == (0, 0)
+    assert "acceptance" not in outcomes
+
+
+def test_the_arms_have_the_share_of_the_time_when_their_conversations_began() -> None:
+    served = [
+        answer(at, "care@2" if in_canary("care@2", share, name) else "care@1", name, id=name)
+        for at, share, names in ((1950, 0.2, NAMES[:2000]), (2010, 0.5, NAMES[2000:]))
+        for name in names
+    ]
     kept = conversations(TRIAL, served, RULES, LATE)
-    assert 0.6 < len(kept) / 4000 < 0.8  # 0.2 stay with the canary, 0.5 with the control
-    assert {c.share for c in kept} == {0.2 / 0.7}
-    assert sum(c.canary for c in kept) / len(kept) == pytest.approx(0.2 / 0.7, abs=0.03)
+    for share in (0.2, 0.5):
+        mine = [c.canary for c in kept if c.share == share]
+        assert len(mine) == 2000
+        assert sum(mine) / len(mine) == pytest.approx(share, abs=0.035)
+    assert {c.answered_by_arm for c in kept} == {1}

@@ -12,7 +12,7 @@ from serving.store import adapter_versions as versions
 from serving.store import audit, feedback, interactions, routes
 from serving.store.database import Database
 from serving.store.tables import RolloutRow
-from tests.training.records import labelled
+from tests.training.records import labelled, of_arm
 from tests.training.stub_server import Stub, serving
 from training.canary import watcher
 from training.canary.decision import CanaryDecision
@@ -24,6 +24,7 @@ RULES = CanaryConfig(
     window_s=100,
     steps=(0.25, 0.5),
     step_conversations=5,
+    min_conversations=20,
     non_inferiority=(CanaryRule(metric="acceptance", margin=0.3),),
 )
 
@@ -57,13 +58,17 @@ async def begin(db: Database, version: str = "care@2", share: float = 0.5) -> No
         await connection.execute(update(RolloutRow).values(created_at=time.time() - AGO_S))
 
 
-async def converse(db: Database, count: int, *, rejected: str) -> None:
+async def converse(
+    db: Database, count: int, *, rejected: str, share: float = 0.5, first: int = 0
+) -> None:
     """Store conversations in which agents reject one version's answers and use the other's."""
-    for number in range(count):
+    for number in range(first, first + count):
         version = f"care@{1 + number % 2}"
         at = time.time() - AGO_S + 10 + number
         said = {"rejected": True} if version == rejected else {"used": True}
-        row = labelled(f"i{number}", said, version=version, model_requested="care", created_at=at)
+        name = of_arm("care@2", version == "care@2", number, share)
+        answered = {"version": version, "model_requested": "care", "conversation_id": name}
+        row = labelled(f"i{number}", said, **answered, created_at=at)
         await interactions.save(db, [row.interaction])
         await feedback.add(db, row.feedback[0].model_copy(update={"created_at": at + 1}))
 
@@ -109,11 +114,11 @@ async def test_the_share_grows_after_enough_conversations(
     settings: Settings, store: Database, stub: Stub
 ) -> None:
     await begin(store, share=0.25)
-    await converse(store, 8, rejected="none")
+    await converse(store, 8, rejected="none", share=0.25)
     assert (await once(settings, stub)).action == "continue"
     assert stub.rollouts == []
     assert await audit.about(store, "care@2", watcher.ACTION) == []
-    await converse(store, 12, rejected="none")
+    await converse(store, 12, rejected="none", share=0.25, first=8)
     assert (await once(settings, stub)).share == 0.5
     assert stub.rollouts == [("care@2/canary", {"share": 0.5})]
 

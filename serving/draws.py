@@ -1,0 +1,36 @@
+"""Draws by a stable hash: the same conversation always falls on the same side, with no I/O.
+
+Each draw has a salt of its own, so that draws are independent of one another: the conversations of
+one canary are no more often in the next one, nor in the sample that judges.
+"""
+
+import hashlib
+
+
+def draw(salt: str, conversation_id: str) -> float:
+    """Return a conversation's number in [0, 1), uniform, and independent between salts."""
+    digest = hashlib.blake2b(f"{salt}\0{conversation_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest) / 2**64
+
+
+def in_canary(version: str, share: float, conversation_id: str) -> bool:
+    """Whether a conversation is the canary's; without an id it never is.
+
+    Args:
+        version: The canary; salts the draw.
+        share: Its share of the conversations. As it grows, no conversation moves back.
+        conversation_id: "" where the client named none: such requests cannot be held on one side.
+    """
+    return bool(conversation_id) and draw(f"canary {version}", conversation_id) < share
+
+
+def judges(lob: str, share: float, conversation_id: str, salt: str = "") -> bool:
+    """Whether a conversation only judges and is never learned from.
+
+    Args:
+        lob: The line of business.
+        share: The share of conversations that judge.
+        conversation_id: The conversation's.
+        salt: The operator's own; with it nobody can choose ids that judge, or that do not.
+    """
+    return draw(f"judge {lob} {salt}", conversation_id) < share

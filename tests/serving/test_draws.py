@@ -1,0 +1,42 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serving.draws import draw, in_canary, judges
+
+IDS = [f"c{number}" for number in range(20_000)]
+
+
+@pytest.mark.parametrize("share", [0.05, 0.5])
+def test_a_share_of_the_conversations_is_the_canary_s(share: float) -> None:
+    found = sum(in_canary("care@2", share, name) for name in IDS) / len(IDS)
+    assert found == pytest.approx(share, abs=0.012)
+
+
+def test_one_canary_s_conversations_are_no_more_often_the_next_one_s_nor_judges() -> None:
+    first = [name for name in IDS if in_canary("care@2", 0.5, name)]
+    for again in (
+        sum(in_canary("care@3", 0.5, name) for name in first),
+        sum(in_canary("sales@2", 0.5, name) for name in first),
+        sum(judges("care", 0.5, name) for name in first),
+    ):
+        assert again / len(first) == pytest.approx(0.5, abs=0.02)
+
+
+@given(st.text(min_size=1), st.floats(0, 1), st.floats(0, 1))
+def test_growing_a_canary_moves_no_conversation_back(name: str, small: float, large: float) -> None:
+    small, large = sorted((small, large))
+    assert not in_canary("care@2", small, name) or in_canary("care@2", large, name)
+
+
+def test_without_a_conversation_nothing_is_the_canary_s() -> None:
+    assert not in_canary("care@2", 1.0, "")
+    assert in_canary("care@2", 1.0, "c")
+
+
+def test_who_judges_depends_on_the_salt_and_is_the_same_for_ever() -> None:
+    assert [judges("care", 0.5, name, "a") for name in IDS] != [
+        judges("care", 0.5, name, "b") for name in IDS
+    ]
+    assert draw("judge care ", "c1") == draw("judge care ", "c1")
+    assert draw("s", "c1") == pytest.approx(0.129579200649861)
