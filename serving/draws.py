@@ -24,13 +24,12 @@ def in_canary(version: str, share: float, conversation_id: str) -> bool:
     return bool(conversation_id) and draw(f"canary {version}", conversation_id) < share
 
 
-def judges(lob: str, share: float, conversation_id: str, salt: str = "") -> bool:
-    """Whether a conversation only judges and is never learned from.
+def judge_draw(lob: str, conversation_id: str, salt: str) -> float:
+    """Return a conversation's number in the draw of those that only judge, never teach.
 
     Args:
         lob: The line of business.
-        share: The share of conversations that judge.
         conversation_id: The conversation's.
         salt: The operator's own; with it nobody can choose ids that judge, or that do not.
     """
-    return draw(f"judge {lob} {salt}", conversation_id) < share
+    return draw(f"judge {lob} {salt}", conversation_id)

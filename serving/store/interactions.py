@@ -14,6 +14,7 @@ from serving.store.records import (
     InteractionRecord,
     LabelledInteraction,
     Served,
+    Status,
     Task,
 )
 from serving.store.tables import Feedback, Interaction
@@ -139,6 +140,38 @@ async def served(db: Database, *, lob: str, since: float) -> list[Served]:
         )
         for row in rows
     ]
+
+
+async def shown(
+    db: Database, *, lob: str, since: float, tasks: Collection[Task | str]
+) -> list[tuple[str, float, int]]:
+    """Return each conversation's id, begin and number of complete answers, judged or not.
+
+    Answers of upstreams, and those outside conversations, are left out, as in `labelled`.
+
+    Args:
+        db: The store.
+        lob: The line of business.
+        since: The earliest begin, itself included.
+        tasks: The tasks to count.
+    """
+    wanted = (
+        Interaction.lob == lob,
+        Interaction.conversation_id.is_not(None),
+        Interaction.conversation_id != "",
+        Interaction.status == Status.COMPLETED,
+        Interaction.task.in_([str(task) for task in tasks]),
+        func.coalesce(Interaction.version, "").not_like(f"{UPSTREAM}%"),
+    )
+    begin = func.min(Interaction.created_at)
+    statement = (
+        select(Interaction.conversation_id, begin, func.count())
+        .where(*wanted)
+        .group_by(Interaction.conversation_id)
+        .having(begin >= since)
+    )
+    async with db.reader() as connection:
+        return [(row[0] or "", row[1], row[2]) for row in await connection.execute(statement)]
 
 
 async def count(db: Database, lob: str | None = None) -> int:

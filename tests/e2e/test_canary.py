@@ -18,6 +18,7 @@ canary:
   window_s: {WINDOW_S}
   slow_ms: 600000
   steps: [0.5]
+  min_conversations: 15
   non_inferiority:
     - {{metric: edit_similarity, margin: 0.3}}
     - {{metric: acceptance, margin: 0.3}}

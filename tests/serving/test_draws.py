@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.draws import draw, in_canary, judges
+from serving.draws import draw, in_canary, judge_draw
 
 IDS = [f"c{number}" for number in range(20_000)]
 
@@ -18,7 +18,7 @@ def test_one_canary_s_conversations_are_no_more_often_the_next_one_s_nor_judges(
     for again in (
         sum(in_canary("care@3", 0.5, name) for name in first),
         sum(in_canary("sales@2", 0.5, name) for name in first),
-        sum(judges("care", 0.5, name) for name in first),
+        sum(judge_draw("care", name, "") < 0.5 for name in first),
     ):
         assert again / len(first) == pytest.approx(0.5, abs=0.02)
 
@@ -35,8 +35,6 @@ def test_without_a_conversation_nothing_is_the_canary_s() -> None:
 
 
 def test_who_judges_depends_on_the_salt_and_is_the_same_for_ever() -> None:
-    assert [judges("care", 0.5, name, "a") for name in IDS] != [
-        judges("care", 0.5, name, "b") for name in IDS
-    ]
+    assert judge_draw("care", "c1", "a") != judge_draw("care", "c1", "b")
     assert draw("judge care ", "c1") == draw("judge care ", "c1")
     assert draw("s", "c1") == pytest.approx(0.129579200649861)

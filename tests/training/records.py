@@ -4,6 +4,8 @@ from typing import Any
 
 from serving.draws import in_canary
 from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInteraction
+from training.data.splits import is_drawn
+from training.recipe.curation import CurationConfig
 
 
 def feedback(interaction: str = "i", at: float = 1.0, **content: Any) -> FeedbackRecord:
@@ -15,6 +17,13 @@ def of_arm(version: str, canary: bool, number: int, share: float = 0.5) -> str:
     """Return a conversation's id that the hash gives to a canary, or to its control."""
     names = (f"{number}-{chance}" for chance in range(10_000))
     return next(name for name in names if in_canary(version, share, name) == canary)
+
+
+def drawn(judges: bool, number: int, rules: CurationConfig | None = None, lob: str = "care") -> str:
+    """Return a conversation's id that the hash draws to judge, or does not."""
+    rules = rules or CurationConfig()
+    names = (f"{number:03}-{chance}" for chance in range(10_000))
+    return next(name for name in names if is_drawn(lob, name, 0.0, rules) == judges)
 
 
 def labelled(

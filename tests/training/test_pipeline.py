@@ -17,8 +17,8 @@ from serving.errors import AdapterRefused, Conflict, NotFound
 from serving.store import datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import State
+from tests.training.records import drawn, labelled
 from tests.training.records import feedback as said
-from tests.training.records import labelled
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
 from tests.waiting import until_async
@@ -54,7 +54,12 @@ async def store(settings: Settings) -> AsyncIterator[Database]:
     db = Database(settings.store.url)
     await db.open()
     rows = [
-        labelled(f"i{n}", {"edit": wanted(f"conversation i{n}")}, created_at=float(n))
+        labelled(
+            f"i{n}",
+            {"edit": wanted(f"conversation i{n}")},
+            created_at=float(n),
+            conversation_id=drawn(n >= CONVERSATIONS - 5, n),
+        )
         for n in range(CONVERSATIONS)
     ]
     await interactions.save(db, [row.interaction for row in rows])
@@ -65,7 +70,7 @@ async def store(settings: Settings) -> AsyncIterator[Database]:
 
 
 def recipe(**curation: int) -> Recipe:
-    rules = {"min_examples": 10, "min_conversations": 8, **curation}
+    rules = {"min_examples": 10, "min_conversations": 8, "golden_share": 0, **curation}
     return Recipe.model_validate({"curation": rules, "lora": {"rank": 4}, "sft": {"device": "cpu"}})
 
 
@@ -156,7 +161,7 @@ async def test_a_dataset_that_cannot_be_judged_is_refused(
     settings: Settings, store: Database, good: Stub, tmp_path: Path
 ) -> None:
     rules = recipe(golden_conversations=1).curation
-    rules = rules.model_copy(update={"golden_share": 0.2})
+    rules = rules.model_copy(update={"golden_share": 0.2, "min_holdout": 2})
     built = await repository.build(store, "care", rules, tmp_path / "runs")
     golden = built.manifest["splits"]["golden"]
     with pytest.raises(DatasetError, match="has 0 examples to learn from and"):

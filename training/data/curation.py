@@ -2,8 +2,9 @@
 
 Curation is a list of small filters, each pure, in a fixed order; each leaves its counts of kept
 and dropped in the manifest. First those that ask whether an interaction says anything
-(`INTERACTION_FILTERS`), then, after redaction, those that compare examples with one another, then
-the split, and last those that only concern what is learned from: what judges stays as it came.
+(`INTERACTION_FILTERS`); then, after redaction, the split; and last those that only concern what is
+learned from. What judges stays as it came, duplicates included, up to a number: it stands for what
+agents meet.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -25,16 +26,17 @@ from training.data.examples import (
     plain_messages,
     redacted,
 )
-from training.data.splits import NOTHING, Mark, Past
+from training.data.splits import NOTHING, Past
 from training.errors import TooLittleData
 from training.recipe.curation import CurationConfig
 
-VERSION = 3
+VERSION = 4
 """Raised with every change that makes other examples from the same feedback and rules."""
 
 Keep = Callable[[InteractionRecord, Verdict, CurationConfig], bool]
 
 INTERACTION_FILTERS: tuple[tuple[str, Keep], ...] = (
+    ("in a conversation", lambda i, _, __: bool(i.conversation_id)),
     ("task", lambda i, _, rules: i.task in rules.tasks),
     ("finished or edited", lambda i, said, _: finished_or_edited(i, said)),
     ("plain text", lambda i, _, __: plain_messages(i) is not None),
@@ -61,11 +63,14 @@ class Curated:
     Args:
         train: To imitate.
         labels: Of the same conversations: no targets, but known to be good or bad (for KTO).
-        rolling: Of the newest conversations, only to judge.
+        rolling: Of the conversations drawn to judge.
         golden: Of the golden set, frozen or not, only to judge.
         filters: Counts of each filter, in order.
         redactions: Values replaced, by kind.
-        learned_until: The newest conversation learned from.
+        seen_until: The newest conversation's begin.
+        rates: By what shares earlier datasets drew who judges.
+        judged: Answers in the rolling hold-out's conversations whose final text is known, before
+            their number was capped.
     """
 
     train: tuple[Example, ...]
@@ -74,7 +79,9 @@ class Curated:
     golden: tuple[Example, ...]
     filters: tuple[FilterCount, ...]
     redactions: dict[str, int]
-    learned_until: Mark
+    seen_until: float
+    rates: tuple[splits.Rate, ...] = ()
+    judged: int = 0
 
     @property
     def holdout(self) -> tuple[Example, ...]:
@@ -134,6 +141,8 @@ def choose(
     rules: CurationConfig,
     past: Past = NOTHING,
     counts: Sequence[FilterCount] = (),
+    *,
+    complete: bool = False,
 ) -> Curated:
     """Redact examples, drop what repeats or contradicts, split, and balance what is learned.
 
@@ -144,6 +153,8 @@ def choose(
         rules: The recipe's section.
         past: What earlier datasets decided.
         counts: Counts of the filters that ran before.
+        complete: No conversations are to come, as in a file: exactly as many are drawn to judge as
+            the rules ask for.
 
     Raises:
         TooLittleData: Fewer usable examples or conversations than the rules ask for.
@@ -158,46 +169,44 @@ def choose(
     known = past.golden or ()
     fresh = [e for e in examples if e.conversation_id not in frozen]
     examples = counts.filter("not in the frozen golden set", examples, fresh)
-    agreed = preferences.without_contradictions(examples)
-    examples = counts.filter("not contradicted", examples, agreed)
-    examples = counts.filter("distinct", examples, _distinct(examples, known))
-    new = dedup.first_of_each(examples, known, rules.near_duplicate_similarity)
-    examples = counts.filter("no near-duplicate", examples, new)
     targets = [e for e in examples if e.source in TARGETS]
-    name = f"edited or rated {rules.rating_at_least:g} or higher"
-    counts.filter(f"{name}; others are for KTO", examples, targets)
     _enough(lob, targets, rules)
 
-    parts = splits.split(
-        {e.conversation_id: begins[e.conversation_id] for e in targets}, rules, past
+    mine = {e.conversation_id: begins[e.conversation_id] for e in examples}
+    if complete and len(mine) > 1:
+        share = splits.share_for(lob, mine, rules)
+        rules = rules.model_copy(update={"holdout_share": share})
+    parts = splits.split(lob, mine, rules, past)
+    golden = tuple(e for e in targets if e.conversation_id in parts.golden)
+    judging = [e for e in targets if e.conversation_id in parts.rolling]
+    _judges(lob, judging, parts, rules)
+    learned = counts.filter(
+        "not drawn to judge", examples, [e for e in examples if e.conversation_id in parts.train]
     )
-    mark = parts.learned_until
-    if mark is None or not parts.rolling:
-        raise TooLittleData(
-            f"{lob}: there are no conversations newer than those that earlier datasets learned "
-            "from, so none may judge. Wait for feedback on new ones."
-        )
-    held = parts.rolling | parts.golden
-    learned = [
-        e
-        for e in examples
-        if e.conversation_id not in held and (begins[e.conversation_id], e.conversation_id) <= mark
-    ]
+    agreed = preferences.without_contradictions(learned)
+    learned = counts.filter("not contradicted", learned, agreed)
+    learned = counts.filter("distinct", learned, _distinct(learned, known))
+    new = dedup.first_of_each(learned, known, rules.near_duplicate_similarity)
+    learned = counts.filter("no near-duplicate", learned, new)
+    targets = [e for e in learned if e.source in TARGETS]
+    name = f"edited, used or rated {rules.rating_at_least:g} or higher"
+    counts.filter(f"{name}; others are for KTO", learned, targets)
     balanced = sampling.fewer_greetings(learned, rules.greeting_share)
     learned = counts.filter("a share of greetings and closings", learned, balanced)
     balanced = sampling.capped(learned, rules.agent_share, rules.min_examples)
     learned = counts.filter("a share of each agent", learned, balanced)
     balanced = sampling.with_replay(learned, rules)
     learned = counts.filter("recent, or a share of older ones", learned, balanced)
-    golden = [e for e in targets if e.conversation_id in parts.golden]
     return Curated(
         train=tuple(e for e in learned if e.source in TARGETS),
         labels=tuple(e for e in learned if e.source not in TARGETS),
-        rolling=tuple(e for e in targets if e.conversation_id in parts.rolling),
-        golden=past.golden if past.golden is not None else tuple(golden),
+        rolling=tuple(sampling.stratified(judging, rules.max_holdout)),
+        golden=past.golden if past.golden is not None else golden,
         filters=tuple(counts),
         redactions=redactions,
-        learned_until=mark,
+        seen_until=parts.seen_until,
+        rates=past.rates,
+        judged=len({e.interaction_id.partition("#")[0] for e in judging}),
     )
 
 
@@ -210,6 +219,18 @@ def _distinct(examples: Sequence[Example], known: Sequence[Example]) -> list[Exa
             seen.add((one.messages, one.target))
             out.append(one)
     return out
+
+
+def _judges(
+    lob: str, judging: Sequence[Example], parts: splits.Splits, rules: CurationConfig
+) -> None:
+    have = len({e.conversation_id for e in judging})
+    if have < rules.min_holdout or not parts.train:
+        raise TooLittleData(
+            f"{lob}: {have} conversations with known final texts were drawn to judge, and "
+            f"{len(parts.train)} to learn from; {rules.min_holdout} must judge. Wait for more "
+            f"conversations: {rules.holdout_share:.0%} of the new ones are drawn (holdout_share)."
+        )
 
 
 def _enough(lob: str, examples: Sequence[Example], rules: CurationConfig) -> None:
@@ -228,5 +249,5 @@ def _enough(lob: str, examples: Sequence[Example], rules: CurationConfig) -> Non
             f"{lob}: {len(examples)} usable examples from {conversations} conversations; "
             f"{rules.min_examples} from {rules.min_conversations} are needed: "
             f"{' and '.join(missing)} {'is' if single else 'are'} missing. An example is an "
-            f"edited output, or one rated {rules.rating_at_least:g} or higher."
+            f"output that was edited, used, or rated {rules.rating_at_least:g} or higher."
         )

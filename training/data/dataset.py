@@ -46,7 +46,7 @@ class Dataset:
         manifest: What is in them and how it was chosen.
         train: Examples to learn from.
         labels: Examples that are no targets, only known to be good or bad.
-        rolling: Examples of the newest conversations, to be judged on.
+        rolling: Examples of the conversations drawn to judge.
         golden: Examples of the golden set, to be judged on.
     """
 
@@ -69,10 +69,11 @@ def write(
     curated: Curated,
     rules: CurationConfig,
     root: Path,
+    sources: Mapping[str, Any] | None = None,
     *,
     kind: Kind = "feedback",
-    sources: Mapping[str, Any] | None = None,
     golden_id: str | None = None,
+    coverage: Mapping[str, int] | None = None,
 ) -> Dataset:
     """Write a dataset, whole or not at all; one that exists is left as it is.
 
@@ -81,9 +82,11 @@ def write(
         curated: The examples.
         rules: The rules that chose them, kept in the manifest.
         root: Folder of all datasets; this one becomes `root/<lob>-<first 16 digits of the id>`.
-        kind: Where it comes from.
         sources: Each row that was considered, with its hash.
+        kind: Where it comes from.
         golden_id: The id of the frozen golden set, if there is one.
+        coverage: Of the answers `shown` in the conversations that judge, how many are `judged`:
+            their final text is known. None: not known, as of imported rows.
     """
     files = {
         TRAIN: _rows(curated.train),
@@ -97,8 +100,12 @@ def write(
         **_head(kind, lob, rules),
         "redaction": {"replaced": curated.redactions},
         "filters": [asdict(count) for count in curated.filters],
+        "coverage": None if coverage is None else dict(coverage),
         "splits": {
-            "learned_until": list(curated.learned_until),
+            "learned_until": curated.seen_until,
+            "share": rules.holdout_share,
+            "salt": rules.holdout_salt,
+            "rates": [list(rate) for rate in curated.rates],
             "golden": golden_id,
             "golden_conversations": sorted({e.conversation_id for e in curated.golden}),
         },

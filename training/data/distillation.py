@@ -17,7 +17,7 @@ from serving.store import datasets as dataset_rows
 from serving.store import interactions
 from serving.store.database import Database
 from serving.store.records import LabelledInteraction
-from training.data import dataset, dedup, repository, sampling
+from training.data import dataset, dedup, repository, sampling, splits
 from training.data.curation import Curated, FilterCount
 from training.data.dataset import Dataset
 from training.data.examples import (
@@ -31,7 +31,6 @@ from training.data.examples import (
     plain_messages,
     redacted,
 )
-from training.data.splits import Mark
 from training.errors import DatasetError, RecipeError, TooLittleData
 from training.metrics.text import edit_similarity
 from training.recipe.curation import CurationConfig
@@ -120,8 +119,8 @@ def curate(
     for item in labelled:
         name, at = conversation(item.interaction), item.interaction.created_at
         begins[name] = min(begins.get(name, at), at)
-    at, last = held.manifest["splits"]["learned_until"]
-    mark: Mark = (float(at), str(last))
+    drawn = CurationConfig.model_validate(held.manifest["rules"])
+    past = splits.Past(rates=splits.rates([held.manifest["splits"]], drawn))
     judges = {e.conversation_id for e in held.holdout}
     judges |= set(held.manifest["splits"]["golden_conversations"])
 
@@ -130,7 +129,8 @@ def curate(
     open_ = [
         item
         for item in mine
-        if (name := conversation(item.interaction)) not in judges and (begins[name], name) <= mark
+        if (name := conversation(item.interaction)) not in judges
+        and not splits.is_drawn(lob, name, begins[name], drawn, past)
     ]
     keep("in no conversation that judges", len(mine), len(open_))
     candidates = [one for item in open_ for one in judged(item)]
@@ -165,7 +165,9 @@ def curate(
             f"{conversations} conversations; {rules.min_examples} in {rules.min_conversations} are "
             "needed"
         )
-    return Curated(tuple(learned), (), held.holdout, (), tuple(counts), redactions, mark)
+    return Curated(
+        tuple(learned), (), held.holdout, (), tuple(counts), redactions, max(begins.values())
+    )
 
 
 def well_rated(

@@ -1,9 +1,9 @@
 """An example: what a model saw and answered, and what the agent made of it.
 
 Pure functions from an interaction with its feedback to one `Example`. What the feedback says is
-merged first (`verdict`), then read as one label (`label`): an edit is a target, a highly rated
-output is its own target, an output that was only used or was rejected is no target but still
-tells good from bad.
+merged first (`verdict`), then read as one label (`label`): an edit is a target, an output that was
+used or highly rated is its own target, one that was rejected is no target but still tells good from
+bad.
 """
 
 import hashlib
@@ -22,7 +22,7 @@ from training.data.redaction import redact
 from training.recipe.curation import CurationConfig
 
 Source = Literal["edit", "rating", "used", "rejection"]
-TARGETS: tuple[Source, ...] = ("edit", "rating")
+TARGETS: tuple[Source, ...] = ("edit", "rating", "used")
 """Sources whose text is worth imitating."""
 
 _AGENT_DIGITS = 12
@@ -48,8 +48,8 @@ class Example:
         turn_position: Turns before this one, if known.
         version: What answered: an adapter version or the base's name.
         source: What the feedback says: the target is an edit; the output was highly rated; it was
-            used as it was; it was rejected or badly rated. The last two are no targets: their
-            `target` is the output.
+            used as it was; it was rejected or badly rated. The last is no target: its `target`
+            is the output.
         messages: The rendered chat, without the answer.
         shown: The model's answer.
         target: The agent's final text.
@@ -150,11 +150,11 @@ def label(said: Verdict, rules: CurationConfig) -> Source | None:
         return "edit"
     if said.rejected:
         return "rejection"
-    if said.rating is None:
-        return "used" if said.used else None
-    if said.rating >= rules.rating_at_least:
+    if said.rating is not None and said.rating >= rules.rating_at_least:
         return "rating"
-    return "rejection" if said.rating <= rules.rating_at_most else None
+    if said.rating is not None and said.rating <= rules.rating_at_most:
+        return "rejection"
+    return "used" if said.used else None
 
 
 def contradicts_itself(said: Verdict, rules: CurationConfig) -> bool:

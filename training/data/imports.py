@@ -6,7 +6,7 @@ whose last one is the completion) to imitate; the same with `label`, true or fal
 `input` and `output`. Prompts and answers are texts or lists of messages. `system` goes before a
 prompt. `conversation_id` keeps rows on one side of the split. Keys that only describe a row
 (`DESCRIBES`) are ignored, any other is refused: it might change what is meant to be learned. The
-file's order stands for time: its last conversations are held out.
+file's order stands for time. A hash draws the conversations that are held out.
 """
 
 import hashlib
@@ -84,7 +84,8 @@ def read(lob: str, file: Path, rules: CurationConfig, past: Past) -> tuple[Curat
     begins: dict[str, float] = {}
     for example in examples:
         begins.setdefault(example.conversation_id, example.created_at)
-    return choose(lob, examples, begins, rules, past), {"file": {"sha256": digest}}
+    curated = choose(lob, examples, begins, rules, past, complete=True)
+    return curated, {"file": {"sha256": digest}}
 
 
 class _Fault(ValueError):

@@ -85,8 +85,7 @@ def _is_pair(example: Example) -> bool:
 
 def _judged(example: Example) -> list[tuple[str, bool]]:
     """Return the texts that an example judges, with whether each is desirable."""
-    desirable = example.source in TARGETS or example.source == "used"
-    judged = [(example.target, desirable)]
+    judged = [(example.target, example.source in TARGETS)]
     if _is_pair(example):
         judged.append((example.shown, False))
     return judged

@@ -18,10 +18,10 @@ from serving.store import interactions
 from serving.store.database import Database
 from serving.store.records import DatasetRecord, FeedbackRecord, LabelledInteraction
 from training.data import dataset, splits
-from training.data.curation import curate
+from training.data.curation import Curated, curate
 from training.data.dataset import Dataset, Manifest
 from training.data.examples import candidate, conversation, example, judged, label, redacted
-from training.data.splits import Mark, Past
+from training.data.splits import Past
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
 
@@ -42,7 +42,7 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
         DatasetError: The golden set's files are gone and cannot be made again.
     """
     labelled = await interactions.labelled(db, lob=lob)
-    past = await _past(db, lob, root)
+    past = await _past(db, lob, rules, root)
     curated = curate(lob, labelled, rules, past)
     ids = {e.conversation_id for e in curated.golden}
     if past.golden is None and len(ids) >= rules.golden_conversations:
@@ -57,10 +57,11 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
             sources(item for item in named if item.feedback),
         )
         await note(db, lob, frozen)
-        past = splits.Past(past.learned_until, golden=frozen.golden, golden_id=frozen.id)
+        past = splits.Past(past.rates, past.seen_until, golden=frozen.golden, golden_id=frozen.id)
         curated = curate(lob, labelled, rules, past)
+    coverage = await _coverage(db, lob, curated, rules, past)
     built = dataset.write(
-        lob, curated, rules, root, sources=sources(labelled), golden_id=past.golden_id
+        lob, curated, rules, root, sources(labelled), golden_id=past.golden_id, coverage=coverage
     )
     await note(db, lob, built)
     return built
@@ -86,6 +87,11 @@ async def rebuild(db: Database, manifest: Manifest, root: Path) -> Dataset:
         raise DatasetError("an imported dataset is rebuilt by importing its file again")
     if kind == "student":
         raise DatasetError("a student's dataset is rebuilt from its teacher's store: train again")
+    if kind == "feedback" and "rates" not in manifest["splits"]:
+        raise DatasetError(
+            "the manifest is of a version that held out the newest conversations; only datasets "
+            "made since can be rebuilt"
+        )
     rules = CurationConfig.model_validate(manifest["rules"])
     labelled = _named(await interactions.labelled(db, lob=lob), manifest["sources"])
     past = await _past_of(db, manifest, root)
@@ -207,12 +213,30 @@ def _named(
     return rows
 
 
-async def _past(db: Database, lob: str, root: Path) -> Past:
+async def _coverage(
+    db: Database, lob: str, curated: Curated, rules: CurationConfig, past: Past
+) -> dict[str, int]:
+    """Return how many answers were shown in the conversations that judge, and how many judge."""
+    since, frozen = splits.judged_since(curated.seen_until, rules), splits.frozen_ids(past)
+    golden = frozen | {e.conversation_id for e in curated.golden}
+    answered = await interactions.shown(db, lob=lob, since=since, tasks=rules.tasks)
+    shown = sum(
+        answers
+        for name, begin, answers in answered
+        if begin <= curated.seen_until
+        and name not in golden
+        and splits.is_drawn(lob, name, begin, rules, past)
+    )
+    return {"shown": max(shown, curated.judged), "judged": curated.judged}
+
+
+async def _past(db: Database, lob: str, rules: CurationConfig, root: Path) -> Past:
     """Return what earlier datasets of a line of business decided."""
     decided = [content for _, content in await dataset_rows.parts(db, lob, "feedback", "splits")]
     frozen = await golden(db, lob, root)
     return Past(
-        learned_until=splits.newest([_mark(part) for part in decided]),
+        rates=splits.rates(decided, rules),
+        seen_until=splits.seen_until(decided),
         golden_ids=frozenset(c for part in decided for c in part["golden_conversations"]),
         golden=frozen.golden if frozen else None,
         golden_id=frozen.id if frozen else None,
@@ -226,17 +250,12 @@ async def _past_of(db: Database, manifest: Manifest, root: Path) -> Past:
     part = manifest["splits"]
     frozen = await _golden(db, part["golden"], root) if part["golden"] else None
     return Past(
-        learned_until=_mark(part),
+        rates=tuple((float(until), float(share)) for until, share in part["rates"]),
         golden_ids=frozenset(part["golden_conversations"]),
         golden=frozen.golden if frozen else None,
         golden_id=part["golden"],
         exact=True,
     )
-
-
-def _mark(part: Mapping[str, Any]) -> Mark:
-    at, conversation_id = part["learned_until"]
-    return float(at), str(conversation_id)
 
 
 async def _golden(db: Database, id_: str, root: Path) -> Dataset:
@@ -264,8 +283,10 @@ def _again(
             found, _ = redacted(found)
         return dataset.write_golden(lob, found, rules, root, sources(labelled))
     curated = curate(lob, labelled, rules, past)
-    rows = sources(labelled)
-    return dataset.write(lob, curated, rules, root, sources=rows, golden_id=past.golden_id)
+    rows, coverage = sources(labelled), manifest["coverage"]
+    return dataset.write(
+        lob, curated, rules, root, rows, golden_id=past.golden_id, coverage=coverage
+    )
 
 
 def _other_versions(manifest: Manifest) -> str:

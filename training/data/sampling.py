@@ -1,4 +1,4 @@
-"""How much of what the model learns: greetings, single agents, older data.
+"""How much of what the model learns: greetings, single agents, older data; and of what judges.
 
 TRL's trainers know no weight for an example. A weight below one is therefore a share: of the
 examples that count for less, that share stays, chosen by a hash of the interaction's id. SFT,
@@ -19,6 +19,8 @@ from training.recipe.curation import CurationConfig
 DAY_S = 86_400.0
 Judged = tuple[InteractionRecord, Verdict]
 LONGEST_FORMULA_WORDS = 14
+_LATE_TURN = 10
+"""Turns from this one on are one stratum."""
 
 _FORMULA = re.compile(
     r"\W*(?:"
@@ -124,7 +126,7 @@ def with_replay(examples: Sequence[Example], rules: CurationConfig) -> list[Exam
     newest = max((e.created_at for e in examples), default=0.0)
     begin = newest - rules.recent_days * DAY_S
     older = [e for e in examples if e.created_at < begin]
-    base = [e for e in older if e.source == "rating" and "@" not in (e.version or "")]
+    base = [e for e in older if e.source in ("rating", "used") and "@" not in (e.version or "")]
     mine = {e.interaction_id for e in base}
     edited = [e for e in older if e.interaction_id not in mine]
     recent = len(examples) - len(older)
@@ -139,6 +141,38 @@ def _without(examples: Sequence[Example], some: Sequence[Example], keep: int) ->
     ranked = sorted(some, key=lambda e: (rank(e.interaction_id), e.interaction_id))
     dropped = {e.interaction_id for e in ranked[max(0, keep) :]}
     return [e for e in examples if e.interaction_id not in dropped]
+
+
+def stratified(examples: Sequence[Example], most: int) -> list[Example]:
+    """Return at most so many examples, each agent, task and position with its share of them.
+
+    Systematic sampling along the strata, in the order of a hash within each (Cochran, "Sampling
+    Techniques", 3rd edition 1977, chapter 8): proportional, so means over what is kept are those
+    over all, only with less noise than a simple draw's.
+
+    Args:
+        examples: In any order, which is kept.
+        most: How many at most.
+    """
+    if len(examples) <= most:
+        return list(examples)
+    by_stratum = sorted(
+        examples,
+        key=lambda e: (
+            e.agent or "",
+            e.task,
+            -1 if e.turn_position is None else min(e.turn_position, _LATE_TURN),
+            rank(e.interaction_id),
+            e.interaction_id,
+        ),
+    )
+    count = len(examples)
+    kept = {
+        one.interaction_id
+        for n, one in enumerate(by_stratum)
+        if (n + 1) * most // count > n * most // count
+    }
+    return [e for e in examples if e.interaction_id in kept]
 
 
 def rank(identity: str) -> float:

@@ -1,24 +1,31 @@
 """Which conversations are learned from, and which only judge.
 
-Three splits, and a conversation is in one of them, whole. The golden set is chosen by a hash of
-the conversation's id until it is large enough, then frozen: the same questions for every version
-that will ever be compared. The rolling hold-out is the newest conversations, so that the
-evaluation asks about the future. The rest is learned from.
+Three splits, and a conversation is in one of them, whole. Who judges is drawn by a salted hash of
+the conversation's id, so it is settled before anything happens in the conversation: nothing that
+agents, customers or models do can choose what judges (Kohavi, Tang and Xu, "Trustworthy Online
+Controlled Experiments", 2020, chapter 14, on assignment by hash). What is drawn never trains, and
+judges for `recent_days`. The golden set is drawn likewise until it is large, then frozen: the
+same questions for every version that will ever be compared. All else is learned from at once, the
+newest included.
 
-It holds over time too: what was ever learned from never judges later. An earlier dataset leaves a
-mark, the newest conversation that it learned from; only conversations after the mark are held out.
-What was held out and is no longer among the newest is learned from, except the golden set.
+It holds over time too: what was ever learned from never judges later. Earlier datasets leave the
+share that they drew by and the newest conversation that they saw; of conversations up to that one,
+only those judge that were drawn by that share too.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
+from typing import Any
 
+from serving.draws import judge_draw
 from training.data.examples import Example
-from training.data.sampling import rank
+from training.data.sampling import DAY_S, rank
 from training.recipe.curation import CurationConfig
 
-Mark = tuple[float, str]
-"""When a conversation began (seconds since the epoch, UTC) and its id."""
+Rate = tuple[float, float]
+"""A begin (seconds since the epoch, UTC), and the share by which conversations up to it were
+drawn."""
 
 _SALT = "golden "
 
@@ -28,14 +35,16 @@ class Past:
     """What earlier datasets of a line of business decided.
 
     Args:
-        learned_until: The newest conversation learned from, if any was.
+        rates: The shares that they drew by, where lower than the present one.
+        seen_until: The begin of the newest conversation that any of them saw.
         golden_ids: Conversations set aside for the golden set so far.
         golden: The frozen golden set's examples; None until it is frozen.
         golden_id: The frozen golden set's dataset id.
-        exact: Split just as the mark and the ids say, as when a dataset is rebuilt.
+        exact: The golden set is just as the ids say, as when a dataset is rebuilt.
     """
 
-    learned_until: Mark | None = None
+    rates: tuple[Rate, ...] = ()
+    seen_until: float = -inf
     golden_ids: frozenset[str] = frozenset()
     golden: tuple[Example, ...] | None = None
     golden_id: str | None = None
@@ -47,12 +56,19 @@ NOTHING = Past()
 
 @dataclass(frozen=True)
 class Splits:
-    """Conversation ids by split, and the mark that this dataset leaves."""
+    """Conversation ids by split; those that judged once and are too old now are in none.
+
+    Args:
+        train: To learn from.
+        rolling: To judge, drawn by the hash.
+        golden: To judge, of a golden set that is not frozen yet.
+        seen_until: The newest conversation's begin.
+    """
 
     train: frozenset[str]
     rolling: frozenset[str]
     golden: frozenset[str]
-    learned_until: Mark | None
+    seen_until: float
 
 
 def frozen_ids(past: Past) -> frozenset[str]:
@@ -60,29 +76,80 @@ def frozen_ids(past: Past) -> frozenset[str]:
     return frozenset(e.conversation_id for e in past.golden or ())
 
 
-def split(begins: Mapping[str, float], rules: CurationConfig, past: Past) -> Splits:
+def split(lob: str, begins: Mapping[str, float], rules: CurationConfig, past: Past) -> Splits:
     """Assign conversations to splits; nothing but the arguments matters.
 
     Args:
-        begins: When each conversation began. Those of a frozen golden set are not among them.
-        rules: Shares and least counts.
+        lob: The line of business; salts the draw.
+        begins: When each conversation began; at least one. Those of a frozen golden set are not
+            among them.
+        rules: Shares, the draw's salt, and days.
         past: What earlier datasets decided.
-
-    Returns:
-        The splits; train or rolling is empty if there is nothing that may be in it.
     """
+    seen_until = max(begins.values())
     golden = frozenset(c for c in begins if _is_golden(c, begins[c], rules, past))
-    ordered = sorted((c for c in begins if c not in golden), key=lambda c: (begins[c], c))
-    eligible = [c for c in ordered if _after((begins[c], c), past.learned_until)]
-    if past.exact:
-        held = eligible
-    else:
-        wanted = max(rules.min_holdout, round(len(ordered) * rules.holdout_share))
-        count = max(0, min(wanted, len(ordered) - 1, len(eligible)))
-        held = eligible[len(eligible) - count :]
-    train = frozenset(ordered) - frozenset(held)
-    mark = max(((begins[c], c) for c in train), default=None)
-    return Splits(train, frozenset(held), golden, mark)
+    drawn = frozenset(
+        c for c, begin in begins.items() if c not in golden and is_drawn(lob, c, begin, rules, past)
+    )
+    rolling = frozenset(c for c in drawn if begins[c] >= judged_since(seen_until, rules))
+    return Splits(frozenset(begins) - golden - drawn, rolling, golden, seen_until)
+
+
+def is_drawn(
+    lob: str, conversation: str, begin: float, rules: CurationConfig, past: Past = NOTHING
+) -> bool:
+    """Return whether a conversation was drawn to judge, and so is never learned from."""
+    earlier = (share for until, share in past.rates if begin <= until)
+    share = min((rules.holdout_share, *earlier))
+    return judge_draw(lob, conversation, rules.holdout_salt) < share
+
+
+def judged_since(seen_until: float, rules: CurationConfig) -> float:
+    """Return the begin from which on a drawn conversation judges."""
+    return seen_until - rules.recent_days * DAY_S
+
+
+def rates(parts: Iterable[Mapping[str, Any]], rules: CurationConfig) -> tuple[Rate, ...]:
+    """Return by what shares conversations were drawn, as far as that still matters.
+
+    Args:
+        parts: The `splits` of earlier manifests. Another salt drew other conversations, and before
+            there was a draw none were, so for these the share is 0.
+        rules: The present share and salt.
+    """
+    found = []
+    for part in parts:
+        same = part.get("salt") == rules.holdout_salt
+        drew = [(seen_until([part]), part.get("share", 0.0)), *part.get("rates", ())]
+        found += [(float(until), float(share) if same else 0.0) for until, share in drew]
+    kept: list[Rate] = []
+    for until, share in sorted(found, key=lambda rate: (-rate[0], rate[1])):
+        if share < (kept[-1][1] if kept else rules.holdout_share):
+            kept.append((until, share))
+    return tuple(kept)
+
+
+def seen_until(parts: Iterable[Mapping[str, Any]]) -> float:
+    """Return the newest conversation's begin that the datasets of these `splits` saw."""
+    found = (part["learned_until"] for part in parts)  # of older versions a begin and an id
+    return max((float(one[0] if isinstance(one, list) else one) for one in found), default=-inf)
+
+
+def share_for(lob: str, conversations: Collection[str], rules: CurationConfig) -> float:
+    """Return the share by which exactly as many are drawn as the rules ask for.
+
+    For conversations that are all known beforehand and end with this dataset, as in a file; where
+    more are to come, the rules' own share draws.
+
+    Args:
+        lob: The line of business.
+        conversations: All of them; at least two.
+        rules: Share, salt and least number.
+    """
+    draws = sorted(judge_draw(lob, c, rules.holdout_salt) for c in conversations)
+    wanted = max(rules.min_holdout, round(len(draws) * rules.holdout_share))
+    count = min(wanted, len(draws) - 1)
+    return (draws[count - 1] + draws[count]) / 2
 
 
 def _is_golden(conversation: str, begin: float, rules: CurationConfig, past: Past) -> bool:
@@ -91,14 +158,4 @@ def _is_golden(conversation: str, begin: float, rules: CurationConfig, past: Pas
         return False
     if past.exact or conversation in past.golden_ids:
         return conversation in past.golden_ids
-    chosen = rank(_SALT + conversation) < rules.golden_share
-    return chosen and _after((begin, conversation), past.learned_until)
-
-
-def _after(mark: Mark, learned_until: Mark | None) -> bool:
-    return learned_until is None or mark > learned_until
-
-
-def newest(marks: Sequence[Mark | None]) -> Mark | None:
-    """Return the newest of several datasets' marks."""
-    return max((mark for mark in marks if mark is not None), default=None)
+    return rank(_SALT + conversation) < rules.golden_share and begin > past.seen_until

@@ -7,7 +7,7 @@ small and made here; everything else is what production runs.
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +22,7 @@ from serving import auth, endpoints, ports
 from serving.config import settings as server_settings
 from serving.store.database import Database
 from training import pipeline
+from training.data import splits
 from training.data.examples import Example
 from training.demo import interrupt
 from training.demo import recipe as demo_recipe
@@ -114,7 +115,7 @@ def _conversations(path: Path | None) -> dict[str, list[Dialog]]:
 async def _loop(conversations: dict[str, list[Dialog]], out: Path, *, own: bool) -> Findings:
     findings = Findings()
     console.print("[bold]2. The server: Ray Serve, HAProxy and the vLLM engine")
-    config, settings, recipe = _write_config(out, list(conversations), own)
+    config, settings, recipe = _write_config(out, conversations, own)
     async with AsyncExitStack() as stack:
         secrets = await _create_keys(settings)
         server = await stack.enter_async_context(
@@ -187,7 +188,7 @@ def _make_base() -> None:
 
 
 def _write_config(
-    out: Path, lobs: Sequence[str], own: bool
+    out: Path, lobs: Mapping[str, Sequence[Dialog]], own: bool
 ) -> tuple[Path, server_settings.Settings, dict[str, Recipe]]:
     """Derive the demo's configuration from configs/demo.yaml, with its state under `out`."""
     state = out / "state"
@@ -207,12 +208,19 @@ def _write_config(
     config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
     recipe = {lob: recipes.load(recipes.find(lob, CONFIG)) for lob in lobs}
     if own:  # a sample may be tiny: it must run, though it proves little
-        few = {"min_examples": 2, "min_conversations": FEWEST, "min_holdout": FEWEST - 1}
-        recipe = {
-            lob: r.model_copy(update={"curation": r.curation.model_copy(update=few)})
-            for lob, r in recipe.items()
-        }
+        recipe = {lob: _for_few(lob, recipe[lob], its) for lob, its in lobs.items()}
     return config, server_settings.load(config), recipe
+
+
+def _for_few(lob: str, rules: Recipe, dialogs: Sequence[Dialog]) -> Recipe:
+    """Return a recipe for conversations that are few, and all known: some of them must judge."""
+    few = {"min_examples": 2, "min_conversations": FEWEST, "min_holdout": FEWEST - 1}
+    few |= {"golden_share": 0}
+    curation = rules.curation.model_copy(update=few)
+    names = {dialog.conversation_id for dialog in dialogs}
+    share = splits.share_for(lob, names, curation)
+    curation = curation.model_copy(update={"holdout_share": share})
+    return rules.model_copy(update={"curation": curation})
 
 
 async def _create_keys(settings: server_settings.Settings) -> dict[str, str]:

@@ -56,7 +56,7 @@ class CurationConfig(RecipeSection):
     recent_days: float = Field(
         90,
         gt=0,
-        description="Examples this much older than the newest one are older data.",
+        description="Examples this much older than the newest are older data, and judge no more.",
     )
     replay_share: float = Field(
         0.3,
@@ -91,12 +91,22 @@ class CurationConfig(RecipeSection):
         0.2,
         gt=0,
         lt=1,
-        description="Share of the conversations, the newest ones, that only the evaluation sees.",
+        description="Share of the conversations, drawn by a hash of their ids, that only judge.",
+    )
+    holdout_salt: str = Field(
+        "",
+        description="Part of that hash. With a secret of yours nobody can choose ids that judge; "
+        "another salt draws anew, from conversations that begin later.",
+    )
+    max_holdout: int = Field(
+        1000,
+        ge=2,
+        description="Answers that judge at most; each agent, task and position has its share.",
     )
     min_holdout: int = Field(
         5,
         ge=2,
-        description="Conversations to hold out at least; an interval from fewer says little.",
+        description="Conversations that must judge; an interval from fewer says little.",
     )
     redact: bool = Field(
         True,

@@ -10,7 +10,7 @@ from typer.testing import CliRunner, Result
 from serving.errors import NotFound, SwitchboardError
 from serving.store import feedback, interactions
 from serving.store.database import Database
-from tests.training.records import labelled
+from tests.training.records import drawn, labelled
 from training.cli.dataset import app
 from training.errors import DatasetError
 
@@ -20,7 +20,7 @@ def config(tmp_path: Path, tiny_base: Path) -> Path:
     (tmp_path / "prompts").mkdir()
     (tmp_path / "training").mkdir()
     (tmp_path / "training" / "default.yaml").write_text(
-        "curation: {min_examples: 2, min_conversations: 8}\n"
+        "curation: {min_examples: 2, min_conversations: 8, golden_share: 0}\n"
     )
     file = tmp_path / "s.yaml"
     file.write_text(
@@ -31,7 +31,15 @@ def config(tmp_path: Path, tiny_base: Path) -> Path:
     async def fill() -> None:
         db = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
         await db.open()
-        rows = [labelled(f"i{n}", {"edit": f"final {n}"}, created_at=float(n)) for n in range(20)]
+        rows = [
+            labelled(
+                f"i{n}",
+                {"edit": f"final {n}"},
+                created_at=float(n),
+                conversation_id=drawn(n >= 15, n),
+            )
+            for n in range(20)
+        ]
         await interactions.save(db, [row.interaction for row in rows])
         for row in rows:
             await feedback.add(db, row.feedback[0])

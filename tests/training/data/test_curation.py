@@ -3,17 +3,32 @@ from typing import Any
 import pytest
 
 from serving.store.records import LabelledInteraction
-from tests.training.records import feedback, labelled
+from tests.training.records import drawn, feedback, labelled
 from training.data.curation import Curated, curate
 from training.data.examples import Example, Message, Verdict, verdict
+from training.data.splits import is_drawn
 from training.errors import TooLittleData
 from training.recipe.curation import CurationConfig
 
 RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golden_share=0)
-TARGETS_ONLY = "edited or rated 0.8 or higher; others are for KTO"
+TARGETS_ONLY = "edited, used or rated 0.8 or higher; others are for KTO"
+LEARNED, JUDGED = drawn(False, 0), drawn(True, 0)
 FILLER = [
-    labelled(f"filler{n}", {"edit": f"final {n}"}, created_at=10.0 * n + 5000) for n in range(4)
+    labelled(
+        f"filler{n}",
+        {"edit": f"final {n}"},
+        created_at=10.0 * n + 5000,
+        conversation_id=drawn(n >= 2, 900 + n),
+    )
+    for n in range(4)
 ]
+"""Two to learn from, and two that judge."""
+
+
+def item(name: str, *said: dict[str, Any], judges: bool = False, **fields: Any) -> Any:
+    """Return a labelled interaction in a conversation of its own."""
+    number = sum(name.encode()) + 7 * len(name)
+    return labelled(name, *said, **({"conversation_id": drawn(judges, number)} | fields))
 
 
 def examples(*given: LabelledInteraction, rules: CurationConfig = RULES) -> dict[str, Example]:
@@ -27,18 +42,18 @@ def dropped(curated: Curated) -> dict[str, int]:
 
 
 def test_an_edit_is_the_target() -> None:
-    example = examples(labelled("a", {"edit": "what I sent"}))["a"]
+    example = examples(item("a", {"edit": "what I sent"}))["a"]
     assert (example.shown, example.target, example.source) == ("shown a", "what I sent", "edit")
     assert example.messages == (Message("user", "conversation a"),)
 
 
 def test_a_highly_rated_output_is_its_own_target() -> None:
-    example = examples(labelled("a", {"rating": 0.8}))["a"]
+    example = examples(item("a", {"rating": 0.8}))["a"]
     assert (example.target, example.source) == ("shown a", "rating")
 
 
 def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
-    assert examples(labelled("a", {"rating": 0.0, "edit": "better"}))["a"].target == "better"
+    assert examples(item("a", {"rating": 0.0, "edit": "better"}))["a"].target == "better"
 
 
 @pytest.mark.parametrize(
@@ -46,7 +61,8 @@ def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
     [
         ({"rating": 0.7}, {}, "judged good or bad"),
         ({"comment": "hm"}, {}, "judged good or bad"),
-        ({"used": True}, {}, TARGETS_ONLY),
+        ({"edit": "x"}, {"conversation_id": None}, "in a conversation"),
+        ({"edit": "x"}, {"conversation_id": ""}, "in a conversation"),
         ({"rejected": True}, {}, TARGETS_ONLY),
         ({"rating": 0.2}, {}, TARGETS_ONLY),
         ({"rejected": True, "rating": 1.0}, {}, "not judged both"),
@@ -73,23 +89,23 @@ def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
 def test_what_teaches_nothing_is_dropped_and_counted(
     said: dict[str, Any], fields: dict[str, Any], name: str
 ) -> None:
-    curated = curate("care", [labelled("a", said, **fields), *FILLER], RULES)
-    assert dropped(curated) == {name: 1}
+    curated = curate("care", [item("a", said, **fields), *FILLER], RULES)
+    assert dropped(curated) == {name: 1, "not drawn to judge": 2}
 
 
 def test_an_edit_of_a_cut_off_output_teaches() -> None:
-    assert "a" in examples(labelled("a", {"edit": "whole"}, finish_reason="length"))
+    assert "a" in examples(item("a", {"edit": "whole"}, finish_reason="length"))
 
 
 def test_text_in_parts_is_joined() -> None:
     parts = [{"type": "text", "text": "one"}, {"type": "text", "text": "two"}]
-    found = examples(labelled("a", {"edit": "x"}, messages=[{"role": "user", "content": parts}]))
+    found = examples(item("a", {"edit": "x"}, messages=[{"role": "user", "content": parts}]))
     assert found["a"].messages[0].content == "one\ntwo"
 
 
 def test_the_requests_constraint_and_limit_are_kept() -> None:
     request = {"response_format": {"type": "json_object"}, "max_tokens": 9}
-    example = examples(labelled("a", {"edit": "{}"}, request=request))["a"]
+    example = examples(item("a", {"edit": "{}"}, request=request))["a"]
     assert (example.response_format, example.max_tokens) == ({"type": "json_object"}, 9)
 
 
@@ -113,38 +129,63 @@ def test_the_latest_word_on_each_question_wins(
 
 
 def test_exact_duplicates_are_dropped_and_the_oldest_is_kept() -> None:
-    twins = [
-        labelled(f"a{n}", {"edit": "same"}, prompt="same", created_at=100.0 + n) for n in range(3)
-    ]
+    twins = [item(f"a{n}", {"edit": "same"}, prompt="same", created_at=100.0 + n) for n in range(3)]
     curated = curate("care", [*twins, *FILLER], RULES)
-    assert dropped(curated) == {"distinct": 2}
+    assert dropped(curated) == {"distinct": 2, "not drawn to judge": 2}
     assert [e.interaction_id for e in curated.train] == ["a0", "filler0", "filler1"]
 
 
 def test_prompt_shown_and_target_are_redacted_alike() -> None:
-    found = examples(
-        labelled("a", {"edit": "Order 3348917502 ships."}, prompt="Order ID: 3348917502")
-    )
+    found = examples(item("a", {"edit": "Order 3348917502 ships."}, prompt="Order ID: 3348917502"))
     assert found["a"].messages[0].content == "Order ID: [ORDER]"
     assert found["a"].target == "Order [ORDER] ships."
 
 
 def test_redaction_can_be_turned_off() -> None:
     rules = RULES.model_copy(update={"redact": False})
-    assert examples(labelled("a", {"edit": "a@b.co"}), rules=rules)["a"].target == "a@b.co"
+    assert examples(item("a", {"edit": "a@b.co"}), rules=rules)["a"].target == "a@b.co"
 
 
-def test_the_newest_conversations_are_held_out_whole() -> None:
+def test_conversations_are_held_out_whole_whenever_they_began() -> None:
     items = [
         labelled(f"i{n}", {"edit": f"e{n}"}, conversation_id=f"c{n // 2}", created_at=float(n))
-        for n in range(20)
+        for n in range(80)
     ]
-    curated = curate("care", items, RULES.model_copy(update={"holdout_share": 0.3}))
-    assert [e.conversation_id for e in curated.holdout] == ["c7", "c7", "c8", "c8", "c9", "c9"]
+    curated = curate("care", items, RULES)
+    judge, learned = (
+        {e.conversation_id for e in part} for part in (curated.rolling, curated.train)
+    )
+    assert judge == {c for n in range(40) if is_drawn("care", c := f"c{n}", 0.0, RULES)}
+    assert judge | learned == {f"c{n}" for n in range(40)}
+    assert len(curated.rolling) == 2 * len(judge)
+    assert "c38" in learned or "c39" in learned
 
 
-def test_an_interaction_without_conversation_is_its_own() -> None:
-    assert examples(labelled("a", {"edit": "x"}, conversation_id=None))["a"].conversation_id == "a"
+def test_an_output_that_was_used_is_a_target_and_judges() -> None:
+    given = [item("a", {"used": True}), item("b", {"used": True}, judges=True)]
+    curated = curate("care", [*given, *FILLER], RULES)
+    assert ("shown a", "used") in {(e.target, e.source) for e in curated.train}
+    assert ("shown b", "used") in {(e.target, e.source) for e in curated.rolling}
+
+
+def test_what_judges_stays_as_it_came_and_is_counted() -> None:
+    same = {"prompt": "same", "output": "same"}
+    twins = [
+        item(f"t{n}", {"used": True}, judges=True, conversation_id=drawn(True, n), **same)
+        for n in range(5)
+    ]
+    curated = curate("care", [*twins, *FILLER], RULES)
+    assert len(curated.rolling) == 7
+    assert curated.judged == 7
+    capped = curate("care", [*twins, *FILLER], RULES.model_copy(update={"max_holdout": 4}))
+    assert (len(capped.rolling), capped.judged) == (4, 7)
+
+
+def test_too_few_that_judge_are_said() -> None:
+    with pytest.raises(TooLittleData) as caught:
+        curate("care", [*FILLER[:3], item("a", {"edit": "x"})], RULES)
+    assert "1 conversations with known final texts were drawn to judge" in caught.value.message
+    assert "20% of the new ones are drawn (holdout_share)" in caught.value.message
 
 
 @pytest.mark.parametrize(
@@ -157,7 +198,7 @@ def test_an_interaction_without_conversation_is_its_own() -> None:
 )
 def test_too_little_data_names_what_is_missing(count: int, turns: int, tail: str) -> None:
     items = [
-        labelled(f"i{n}", {"edit": f"e{n}"}, conversation_id=f"c{n // turns}") for n in range(count)
+        item(f"i{n}", {"edit": f"e{n}"}, conversation_id=f"c{n // turns}") for n in range(count)
     ]
     with pytest.raises(TooLittleData) as caught:
         curate("care", items, CurationConfig())
@@ -168,39 +209,37 @@ def test_too_little_data_names_what_is_missing(count: int, turns: int, tail: str
 
 def test_what_is_no_target_still_says_good_or_bad() -> None:
     given = [
-        labelled("used", {"used": True}),
-        labelled("bad", {"rating": 0.0}),
-        labelled("no", {"rejected": True}),
+        item("bad", {"rating": 0.0}),
+        item("no", {"rejected": True}),
     ]
     curated = curate("care", [*given, *FILLER], RULES)
     assert {e.interaction_id: e.source for e in curated.labels} == {
-        "used": "used",
         "bad": "rejection",
         "no": "rejection",
     }
 
 
-def test_labels_of_conversations_newer_than_the_hold_out_are_not_learned_from() -> None:
-    late = labelled("late", {"rejected": True}, created_at=1e6)
-    assert curate("care", [late, *FILLER], RULES).labels == ()
+def test_labels_of_conversations_that_judge_are_not_learned_from() -> None:
+    label = item("label", {"rejected": True}, judges=True)
+    assert curate("care", [label, *FILLER], RULES).labels == ()
 
 
 def test_contradictory_labels_of_the_same_answer_are_both_dropped() -> None:
     same = {"prompt": "same", "output": "same"}
-    given = [labelled("a", {"rating": 1.0}, **same), labelled("b", {"rejected": True}, **same)]
+    given = [item("a", {"rating": 1.0}, **same), item("b", {"rejected": True}, **same)]
     curated = curate("care", [*given, *FILLER], RULES)
-    assert dropped(curated) == {"not contradicted": 2}
+    assert dropped(curated) == {"not contradicted": 2, "not drawn to judge": 2}
 
 
 def test_near_duplicates_are_dropped_and_the_oldest_is_kept() -> None:
     words = " ".join(f"word{n}" for n in range(60))
     given = [
-        labelled("a", {"edit": words}, prompt=words, created_at=1.0),
-        labelled("b", {"edit": words}, prompt=words + " end", created_at=2.0),
-        labelled("c", {"edit": "another answer"}, prompt=words + " end", created_at=3.0),
+        item("a", {"edit": words}, prompt=words, created_at=1.0),
+        item("b", {"edit": words}, prompt=words + " end", created_at=2.0),
+        item("c", {"edit": "another answer"}, prompt=words + " end", created_at=3.0),
     ]
     curated = curate("care", [*given, *FILLER], RULES)
-    assert dropped(curated) == {"no near-duplicate": 1}
+    assert dropped(curated) == {"no near-duplicate": 1, "not drawn to judge": 2}
     assert [e.interaction_id for e in curated.train[:2]] == ["a", "c"]
 
 
@@ -208,6 +247,7 @@ def test_the_filters_and_their_order() -> None:
     """The order that docs/training.md gives."""
     names = [f.name for f in curate("care", FILLER, RULES).filters]
     assert names == [
+        "in a conversation",
         "task",
         "finished or edited",
         "plain text",
@@ -216,6 +256,7 @@ def test_the_filters_and_their_order() -> None:
         "not empty",
         "a share of each key",
         "not in the frozen golden set",
+        "not drawn to judge",
         "not contradicted",
         "distinct",
         "no near-duplicate",
@@ -228,26 +269,27 @@ def test_the_filters_and_their_order() -> None:
 
 def test_only_what_is_learned_from_is_balanced() -> None:
     hello = [
-        labelled(
+        item(
             f"h{n}",
             {"edit": f"Hello, {name}! How can I help you?"},
             task="suggestion",
             created_at=float(n),
+            conversation_id=drawn(n >= 4, n),
         )
         for n, name in enumerate(("Ann", "Bob", "Cid", "Dan", "Eve", "Fay", "Gus", "Hal"))
     ]
-    rules = RULES.model_copy(update={"greeting_share": 0.5, "holdout_share": 0.5})
+    rules = RULES.model_copy(update={"greeting_share": 0.5})
     curated = curate("care", hello, rules)
     assert (len(curated.train), len(curated.rolling)) == (2, 4)
-    assert dropped(curated) == {"a share of greetings and closings": 2}
+    assert dropped(curated) == {"a share of greetings and closings": 2, "not drawn to judge": 4}
 
 
 def test_the_agent_is_the_requests_user_or_the_key_and_only_its_hash_is_kept() -> None:
     found = examples(
-        labelled("a", {"edit": "x", "key_id": "key_1"}),
-        labelled("b", {"edit": "y", "key_id": "key_1"}, request={"user": "dana@example.com"}),
-        labelled("c", {"edit": "z", "key_id": "key_1"}),
-        labelled("d", {"edit": "v"}),
+        item("a", {"edit": "x", "key_id": "key_1"}),
+        item("b", {"edit": "y", "key_id": "key_1"}, request={"user": "dana@example.com"}),
+        item("c", {"edit": "z", "key_id": "key_1"}),
+        item("d", {"edit": "v"}),
     )
     assert found["a"].agent == found["c"].agent != found["b"].agent
     assert found["d"].agent is None
@@ -257,26 +299,28 @@ def test_the_agent_is_the_requests_user_or_the_key_and_only_its_hash_is_kept() -
 def test_a_key_names_its_own_agents_and_never_another_s() -> None:
     mine = {"request": {"user": "dana"}, "key_id": "key_1"}
     found = examples(
-        labelled("a", {"edit": "x", "key_id": "key_1"}, **mine),
-        labelled("b", {"edit": "y", "key_id": "key_1"}, **mine),
-        labelled("c", {"edit": "z", "key_id": "key_2"}, **(mine | {"key_id": "key_2"})),
+        item("a", {"edit": "x", "key_id": "key_1"}, **mine),
+        item("b", {"edit": "y", "key_id": "key_1"}, **mine),
+        item("c", {"edit": "z", "key_id": "key_2"}, **(mine | {"key_id": "key_2"})),
     )
     assert found["a"].agent == found["b"].agent != found["c"].agent
 
 
 def test_one_key_gives_at_most_its_share_whatever_agents_it_names() -> None:
     flood = [
-        labelled(f"f{n}", {"edit": f"poison {n}", "key_id": "k1"}, request={"user": f"u{n}"})
+        item(f"f{n}", {"edit": f"poison {n}", "key_id": "k1"}, request={"user": f"u{n}"})
         for n in range(40)
     ]
     others = [
-        labelled(f"o{k}{n}", {"edit": f"good {k} {n}", "key_id": f"k{k}"})
+        item(f"o{k}{n}", {"edit": f"good {k} {n}", "key_id": f"k{k}"})
         for k in (2, 3)
         for n in range(5)
     ]
-    curated = curate("care", [*flood, *others], RULES)
-    assert dropped(curated)["a share of each key"] == 30
-    free = curate("care", [*flood, *others], RULES.model_copy(update={"key_share": 1.0}))
+    curated = curate("care", [*flood, *others, *FILLER[2:]], RULES)
+    assert dropped(curated)["a share of each key"] == 28
+    free = curate(
+        "care", [*flood, *others, *FILLER[2:]], RULES.model_copy(update={"key_share": 1.0})
+    )
     assert "a share of each key" not in dropped(free)
 
 
@@ -285,8 +329,8 @@ def test_each_candidate_is_judged_by_its_own_text() -> None:
         {"index": i, "message": {"content": f"text {i}"}, "finish_reason": "stop"} for i in range(3)
     ]
     said = {"rejected": True}, {"index": 1, "edit": "mine"}, {"index": 2, "rating": 1.0}
-    item = labelled("a", *said, response={"choices": choices}, output="text 0")
-    curated = curate("care", [item, *FILLER], RULES)
+    given = item("a", *said, response={"choices": choices}, output="text 0")
+    curated = curate("care", [given, *FILLER], RULES)
     chosen = {e.interaction_id: e for e in (*curated.train, *curated.holdout, *curated.labels)}
     mine = {name: (e.shown, e.target, e.source) for name, e in chosen.items() if name[0] == "a"}
     assert mine == {
@@ -294,8 +338,9 @@ def test_each_candidate_is_judged_by_its_own_text() -> None:
         "a#1": ("text 1", "mine", "edit"),
         "a#2": ("text 2", "text 2", "rating"),
     }
-    assert {e.conversation_id for name, e in chosen.items() if name[0] == "a"} == {"c-a"}
+    conversations = {e.conversation_id for name, e in chosen.items() if name[0] == "a"}
+    assert conversations == {given.interaction.conversation_id}
 
 
 def test_a_candidate_that_the_response_has_not_teaches_nothing() -> None:
-    assert examples(labelled("a", {"index": 1, "edit": "mine"})) == {}
+    assert examples(item("a", {"index": 1, "edit": "mine"})) == {}

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.records import labelled
+from tests.training.records import drawn, labelled
 from training.data import dataset
 from training.data.curation import Curated, curate
 from training.errors import DatasetError
@@ -15,7 +15,15 @@ RULES = CurationConfig(min_examples=2, min_conversations=3, min_holdout=2, golde
 
 @pytest.fixture
 def curated() -> Curated:
-    items = [labelled(f"i{n}", {"edit": f"é {n}"}, created_at=float(n)) for n in range(6)]
+    items = [
+        labelled(
+            f"i{n}",
+            {"edit": f"é {n}"},
+            created_at=float(n),
+            conversation_id=drawn(n >= 4, n),
+        )
+        for n in range(6)
+    ]
     return curate("care", [*items, labelled("bad", {"rating": 0.5})], RULES)
 
 
@@ -52,7 +60,7 @@ def test_the_manifest_has_hashes_rows_and_counts_by_filter(
     for name, file in manifest["files"].items():
         assert hashlib.sha256((built.folder / name).read_bytes()).hexdigest() == file["sha256"]
     assert manifest["files"]["rolling.jsonl"]["rows"] == ["i4", "i5"]
-    assert {"name": "distinct", "kept": 6, "dropped": 0} in manifest["filters"]
+    assert {"name": "distinct", "kept": 4, "dropped": 0} in manifest["filters"]
     assert {"name": "judged good or bad", "kept": 6, "dropped": 1} in manifest["filters"]
 
 

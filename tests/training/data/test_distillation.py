@@ -10,7 +10,7 @@ from serving.store import adapter_versions as versions
 from serving.store import datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import LabelledInteraction
-from tests.training.records import labelled
+from tests.training.records import drawn, labelled
 from tests.training.stand_in import StandIn
 from tests.training.stub_server import Stub, serving
 from training import pipeline
@@ -58,16 +58,16 @@ def row(number: int, *said: dict[str, Any], **fields: Any) -> LabelledInteractio
         prompt=f"question {number} on subject {number * 7}",
         output=f"Answer {number}: the thing {number * 7} is on its way to you.",
         created_at=float(number),
-        conversation_id=f"c{number:02}",
+        conversation_id=drawn(15 <= number < 20, number),
         **fields,
     )
 
 
 def held_of(rows: list[LabelledInteraction], tmp_path: Path) -> Dataset:
-    """Return the teacher's own dataset: it learns c00 to c14 and holds out c15 to c19."""
+    """Return the teacher's own dataset: it learns from i0 to i14 and holds out i15 to i19."""
     curated = curate("care", rows, RULES)
     built = dataset.write("care", curated, RULES, tmp_path, sources=repository.sources(rows))
-    assert built.manifest["splits"]["learned_until"][1] == "c14"
+    assert learned(built.holdout) == [f"i{n}" for n in range(15, 20)]
     return built
 
 
@@ -76,17 +76,16 @@ def teacher_rows() -> list[LabelledInteraction]:
 
 
 def learned(examples: tuple[Example, ...]) -> list[str]:
-    return [one.conversation_id for one in examples]
+    return [one.interaction_id for one in examples]
 
 
 def test_nothing_that_judges_is_learned_and_the_teacher_s_hold_out_judges(tmp_path: Path) -> None:
     rows = teacher_rows()
     held = held_of(rows, tmp_path)
-    newer = [row(n, {"used": True}, version="care@7") for n in (15, 30)]
-    found = distillation.curate("care", [*rows, *newer[1:]], RULES, STUDENT, held)
-    assert learned(found.train) == [f"c{n:02}" for n in range(15)]
+    newer = labelled("new", {"used": True}, version="care@7", conversation_id=drawn(True, 30))
+    found = distillation.curate("care", [*rows, newer], RULES, STUDENT, held)
+    assert learned(found.train) == [f"i{n}" for n in range(15)]
     assert found.rolling == held.holdout
-    assert learned(held.holdout) == [f"c{n:02}" for n in range(15, 20)]
     assert [(c.name, c.kept, c.dropped) for c in found.filters][:2] == [
         ("by the teacher", 21, 0),
         ("in no conversation that judges", 15, 6),

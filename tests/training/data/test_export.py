@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.training.records import labelled
+from tests.training.records import drawn, labelled
 from training.data import dataset, export
 from training.data.curation import curate
 from training.data.dataset import Dataset
@@ -20,8 +20,18 @@ COLUMNS = {
 
 @pytest.fixture
 def built(tmp_path: Path) -> Dataset:
-    items = [labelled(f"i{n}", {"edit": f"é {n}"}, created_at=float(n)) for n in range(6)]
-    items.append(labelled("bad", {"rejected": True}, created_at=0.5))
+    items = [
+        labelled(
+            f"i{n}",
+            {"edit": f"é {n}"},
+            created_at=float(n),
+            conversation_id=drawn(n >= 4, n),
+        )
+        for n in range(6)
+    ]
+    items.append(
+        labelled("bad", {"rejected": True}, created_at=0.5, conversation_id=drawn(False, 7))
+    )
     return dataset.write("care", curate("care", items, RULES), RULES, tmp_path / "datasets")
 
 

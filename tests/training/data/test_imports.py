@@ -53,11 +53,13 @@ def test_each_of_trls_formats_is_read(tmp_path: Path) -> None:
     assert [(e.target, e.source) for e in curated.labels] == [("c3", "rejection")]
 
 
-def test_the_last_conversations_are_held_out_whole(tmp_path: Path) -> None:
+def test_conversations_are_held_out_whole_as_many_as_asked_for(tmp_path: Path) -> None:
     rows = [{**row, "conversation_id": f"c{n // 2}"} for n, row in enumerate(FILLER)]
     curated = read(tmp_path, rows)
     assert len(curated.train) == 2
-    assert {e.conversation_id[-2:] for e in curated.rolling} == {"c1", "c2"}
+    held = [e.conversation_id[-2:] for e in curated.rolling]
+    assert sorted(held) == sorted(2 * [*set(held)])
+    assert len(set(held)) == 2
     assert all(e.interaction_id.startswith("import-") for e in curated.train)
 
 
@@ -79,7 +81,7 @@ def test_what_nearly_repeats_the_golden_set_is_not_learned_from(tmp_path: Path) 
     said = (Message("user", "question 10"),)
     golden = Example("g", "g", 1.0, "chat", None, None, "edit", said, "", "answer 10")
     curated = read(tmp_path, FILLER, Past(golden=(golden,), golden_id="id"))
-    assert "answer 10" not in [e.target for e in (*curated.train, *curated.rolling)]
+    assert "answer 10" not in [e.target for e in curated.train]
     assert curated.golden == (golden,)
 
 
@@ -127,9 +129,9 @@ def test_a_byte_order_mark_and_windows_line_ends_are_read(tmp_path: Path) -> Non
 @pytest.mark.parametrize("indent", [None, 1])
 def test_one_array_is_read_like_lines(tmp_path: Path, indent: int | None) -> None:
     array = json.dumps(FILLER, indent=indent).encode()
-    assert [e.target for e in written(tmp_path, "own.json", array).train] == [
-        e.target for e in read(tmp_path, FILLER).train
-    ]
+    curated = written(tmp_path, "own.json", array)
+    found = {e.target for e in (*curated.train, *curated.rolling)}
+    assert found == {row["completion"] for row in FILLER}
     faulty = json.dumps([*FILLER, {"prompt": "p"}], indent=indent)
     assert "FILE:[6]: completion: missing" in fault(tmp_path, faulty)
 
@@ -148,7 +150,9 @@ def test_sharegpt_and_alpaca_are_read(tmp_path: Path) -> None:
         {"instruction": "p3", "input": "", "output": "c3"},
         {"system": "s", "prompt": "p4", "completion": "c4", "tools": []},
     ]
-    found = read(tmp_path, [*rows, *FILLER]).train[:4]
+    curated = read(tmp_path, [*rows, *FILLER])
+    both = sorted((*curated.train, *curated.rolling), key=lambda e: e.created_at)
+    found = both[:4]
     said = [[(m.role, m.content) for m in e.messages] for e in found]
     assert said == [
         [("system", "s"), ("user", "p1")],
@@ -186,7 +190,9 @@ def test_the_command_for_csv_makes_a_file_that_is_read(tmp_path: Path) -> None:
     command = caught.value.message.partition("Fix: ")[2].replace("python", sys.executable, 1)
     subprocess.run(command, shell=True, check=True, cwd=tmp_path, timeout=60)
     converted = (tmp_path / "own.jsonl").read_bytes()
-    assert written(tmp_path, "own.jsonl", converted).train[0].target == "answer, 0"
+    curated = written(tmp_path, "own.jsonl", converted)
+    found = {e.target for e in (*curated.train, *curated.rolling)}
+    assert found == {f"answer, {n}" for n in range(6)}
 
 
 ANSWER = '{"role": "assistant", "content": "c"'

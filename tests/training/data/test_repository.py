@@ -108,7 +108,7 @@ async def test_what_cannot_be_rebuilt_leaves_nothing(sqlite_db: Database, tmp_pa
     await add(sqlite_db, 0, 40)
     manifest = (await build(sqlite_db, tmp_path / "a")).manifest
     other = {**manifest, "made_by": {**manifest["made_by"], "curation": 1}}
-    with pytest.raises(DatasetError, match=r"made by curation 1 \(here 3\)"):
+    with pytest.raises(DatasetError, match=r"made by curation 1 \(here 4\)"):
         await repository.rebuild(sqlite_db, other, tmp_path / "b")
     assert not (tmp_path / "b").exists()
     with pytest.raises(DatasetError, match="by importing its file again"):
@@ -201,7 +201,7 @@ async def test_datasets_of_several_candidates_are_rebuilt(db: Database, tmp_path
         for one in row.feedback:
             await feedback.add(db, one)
     built = await build(db, tmp_path / "a")
-    assert {e.interaction_id.partition("#")[2] for e in built.golden} == {"", "1"}
+    assert {e.interaction_id.partition("#")[2] for e in built.golden} == {"", "1", "2"}
     golden = await repository.golden(db, "care", tmp_path / "a")
     assert golden is not None
     for one in (built, golden):

@@ -20,7 +20,7 @@ from serving.store import cycles, feedback, interactions, leases, routes
 from serving.store.database import Database
 from serving.store.records import Cycle, CycleState
 from serving.store.tables import CycleRow, LeaseRow
-from tests.training.records import labelled
+from tests.training.records import drawn, labelled
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
 from tests.training.webhook_receiver import Received, receiving
@@ -54,7 +54,12 @@ def hook(monkeypatch: pytest.MonkeyPatch) -> Iterator[Received]:
 async def converse(db: Database, begin: int, end: int) -> None:
     """Store conversations that agents edited."""
     rows = [
-        labelled(f"i{n}", {"edit": wanted(f"conversation i{n}")}, created_at=float(n))
+        labelled(
+            f"i{n}",
+            {"edit": wanted(f"conversation i{n}")},
+            created_at=float(n),
+            conversation_id=drawn(n % 4 == 3, n),
+        )
         for n in range(begin, end)
     ]
     await interactions.save(db, [row.interaction for row in rows])
@@ -66,7 +71,7 @@ def recipe(**flywheel: Any) -> Recipe:
     rules = {"min_new_feedback": 10, "canary": False, "backoff_s": 1000, **flywheel}
     return Recipe.model_validate(
         {
-            "curation": {"min_examples": 10, "min_conversations": 8},
+            "curation": {"min_examples": 10, "min_conversations": 8, "golden_share": 0},
             "lora": {"rank": 4},
             "sft": {"device": "cpu"},
             "flywheel": rules,
