@@ -145,9 +145,10 @@ def read_by_vllm(bodies: Bodies, path: str, name: str, value: Any) -> Any:
     model, least = bodies[path]
     needed = NEEDED.get(name, {}).get(path, {})
     try:
-        return getattr(model.model_validate({**least, **needed, name: value}), name)
+        read = model.model_validate({**least, **needed, name: value})
     except (ValidationError, VLLMError):
         return REFUSED
+    return vars(read)[name]  # an attribute that OpenAI has deprecated warns
 
 
 def refused(path: str, name: str, value: Any) -> InvalidRequest | None:
