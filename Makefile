@@ -5,16 +5,17 @@ SHELL := /bin/bash
 EXTRA ?= cpu
 VENV  ?= .venv
 BIN   := $(VENV)/bin
-# Wheels of torch without CUDA: from the folder that PIP_FIND_LINKS names, or found by uv.
-TORCH := $(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend $(if $(filter gpu,$(EXTRA)),auto,cpu))
+# torch: without CUDA from the folder that PIP_FIND_LINKS names, or found by uv; with CUDA the locked
+# file, also where there is no GPU while an image is built.
+TORCH := $(if $(filter cpu,$(EXTRA)),$(if $(PIP_FIND_LINKS),--find-links "$(PIP_FIND_LINKS)",--torch-backend cpu))
 # Tools of development; an image is made without (DEV=).
 DEV   ?= ,dev
-LOCK  := $(if $(filter cpu,$(EXTRA)),--constraints docker/lock-cpu.txt)
+LOCK  := docker/lock-$(EXTRA).txt
 # Two workers: what shares the servers in one, the rest in the other (tests/e2e/conftest.py).
 TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth \
+.PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-flames bench-kernels bench-training bench-canary bench-flywheel chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
@@ -22,11 +23,11 @@ READY := $(VENV)/.ready-$(EXTRA)
 # bytecode.
 setup: $(READY)
 
-$(READY): pyproject.toml kernels/pyproject.toml docker/lock-cpu.txt docker/overrides.txt
+$(READY): pyproject.toml kernels/pyproject.toml $(LOCK) docker/overrides.txt
 	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	test -x $(BIN)/python || python3 -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check "uv==0.13.9"
-	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(TORCH) $(LOCK) \
+	$(BIN)/uv pip install --quiet --compile-bytecode --python $(BIN)/python $(TORCH) --constraints $(LOCK) \
 	    --overrides docker/overrides.txt -e kernels -e ".[$(EXTRA),train$(DEV)]"
 	touch $@
 
@@ -55,6 +56,16 @@ lint: $(READY)
 	$(BIN)/mypy
 	PYTHONPATH=.:kernels $(BIN)/lint-imports
 	cd kernels && ../$(BIN)/mypy
+
+# Move docker/lock-gpu.txt to what pyproject.toml asks for, in the versions of docker/lock-cpu.txt
+# where the GPU's engine takes them.
+lock-gpu: $(READY)
+	sed -nE 's/^([A-Za-z0-9._-]+==[^ ]+).*/\1/p' docker/lock-cpu.txt > docker/lock-gpu.txt
+	echo "switchboard-kernels ; sys_platform == 'never'" | $(BIN)/uv pip compile pyproject.toml \
+	    --quiet --extra gpu --extra train --overrides docker/overrides.txt --overrides /dev/stdin \
+	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
+	    --no-header --no-annotate --output-file docker/lock-gpu.txt > /dev/null
+	sed -i '1i # The GPU environment without tools of development; `make lock-gpu` writes this.' docker/lock-gpu.txt
 
 # Rewrite the code to the house format.
 format: $(READY)

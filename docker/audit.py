@@ -4,7 +4,7 @@
 
 docker/audit.toml lists the advisories. This fails where a locked version, or one that
 pyproject.toml pins, is in a listed range that is not accepted, where an acceptance has ended, and
-where the lock has changed since the list was checked against it. It needs no network.
+where a lock has changed since the list was checked against it. It needs no network.
 """
 
 import datetime
@@ -17,11 +17,14 @@ from typing import Any
 
 from packaging.specifiers import SpecifierSet
 
+LOCKS = ("cpu", "gpu")
+"""By the extra that each is of: docker/lock-EXTRA.txt."""
+
 _PIN = re.compile(r"^([A-Za-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", re.MULTILINE)
 
 
 def pins(lock: str, project: dict[str, Any]) -> dict[str, set[str]]:
-    """The versions of each package: of the lock, and of the project where it names one."""
+    """The versions of each package: of the locks' text, and of the project where it names one."""
     extras = project.get("optional-dependencies", {}).values()
     named = [*project.get("dependencies", []), *(one for extra in extras for one in extra)]
     found: dict[str, set[str]] = {}
@@ -44,16 +47,19 @@ def faults(folder: Path, today: datetime.date) -> list[str]:
         folder: The repository.
         today: When acceptances are compared.
     """
-    lock = (folder / "docker/lock-cpu.txt").read_text(encoding="utf-8")
+    locks = {
+        name: (folder / f"docker/lock-{name}.txt").read_text(encoding="utf-8") for name in LOCKS
+    }
     project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     audit = tomllib.loads((folder / "docker/audit.toml").read_text(encoding="utf-8"))
     found = []
-    if audit["lock"] != digest(lock):
-        found.append(
-            f"the lock has changed since {audit['checked']}: look for advisories on what is new, "
-            f'then set checked, and lock = "{digest(lock)}"'
-        )
-    locked = pins(lock, project)
+    for name, lock in locks.items():
+        if audit.get("locks", {}).get(name) != digest(lock):
+            found.append(
+                f"docker/lock-{name}.txt has changed since {audit['checked']}: look for advisories "
+                f'on what is new, then set checked, and locks.{name} = "{digest(lock)}"'
+            )
+    locked = pins("\n".join(locks.values()), project)
     for advisory in audit["advisory"]:
         vulnerable = SpecifierSet(advisory["versions"])
         until = advisory.get("accepted_until")

@@ -25,15 +25,30 @@ def binaries() -> Path | None:
     return next((folder for folder in both if (folder / "postgres").exists()), None)
 
 
+def self_signed(folder: Path) -> Path:
+    """Make a certificate for 127.0.0.1 that is its own authority; its key lies beside it."""
+    certificate = folder / "server.crt"
+    command: list[str | Path] = ["openssl", "req", "-x509", "-nodes", "-days", "2"]
+    command += ["-newkey", "rsa:2048", "-subj", "/CN=a test's authority"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1"]
+    command += ["-addext", "keyUsage=critical,digitalSignature,keyCertSign"]
+    command += ["-keyout", folder / "server.key", "-out", certificate]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate
+
+
 class Postgres:
     """A server with its own data folder; it refuses to run as root, so root runs it as `postgres`.
 
     Args:
         folder: The folder of its programs, as `binaries` finds it.
         durable: Sync to the disk, as a real server does; off makes tests faster.
+        certificate: Take connections by TLS only, with this certificate of `self_signed`.
     """
 
-    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+    def __init__(
+        self, folder: Path, *, durable: bool = False, certificate: Path | None = None
+    ) -> None:
         self._binaries = folder
         self._durable = durable
         self._user = "postgres" if os.getuid() == 0 else None
@@ -48,12 +63,28 @@ class Postgres:
         command: list[str | Path] = [folder / "initdb", "-D", self._home / "data"]
         command += ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync"]
         self._run(command)
+        self._options: list[str] = []
+        if certificate is not None:
+            self._close(certificate)
+
+    def _close(self, certificate: Path) -> None:
+        """Have it demand TLS of every connection but those by its file."""
+        for file in (certificate, certificate.with_suffix(".key")):
+            copy = Path(shutil.copy(file, self._home / file.name))
+            copy.chmod(0o600)
+            if self._user is not None:
+                os.chown(copy, pwd.getpwnam(self._user).pw_uid, -1)
+        (self._home / "data" / "pg_hba.conf").write_text(
+            "local all all trust\nhostssl all all 127.0.0.1/32 trust\n"
+        )
+        self._options += ["-c", "ssl=on", "-c", f"ssl_cert_file={self._home / certificate.name}"]
+        self._options += ["-c", f"ssl_key_file={self._home / certificate.stem}.key"]
 
     def start(self) -> None:
         """Start it and wait until it answers."""
         command: list[str | Path] = [self._binaries / "postgres", "-D", self._home / "data"]
         command += ["-k", self._home, "-p", str(self._port), "-c", "listen_addresses=127.0.0.1"]
-        command += ["-c", f"fsync={'on' if self._durable else 'off'}"]
+        command += ["-c", f"fsync={'on' if self._durable else 'off'}", *self._options]
         with (self._home / "log").open("a") as log:
             self._process = subprocess.Popen(
                 command, user=self._user, cwd=self._home, stdout=log, stderr=log
@@ -62,7 +93,7 @@ class Postgres:
 
     def _answers(self) -> bool:
         try:
-            psycopg.connect(self.url).close()
+            psycopg.connect(self.socket_url).close()
         except psycopg.OperationalError:
             if self._process is None or self._process.poll() is not None:
                 log_text = (self._home / "log").read_text()

@@ -1,11 +1,9 @@
 """Starting Ray, the coordinator and the replicas, and stopping them."""
 
 import asyncio
-import ipaddress
 import logging
 import os
 import signal
-import socket
 import threading
 import time
 from typing import Any
@@ -18,8 +16,8 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 
 from serving import errors
 from serving.cluster import environment as ray_environment
+from serving.cluster import joining, ray_internals
 from serving.cluster import options as serve_options
-from serving.cluster import ray_internals
 from serving.cluster.coordinator_actor import CoordinatorActor
 from serving.cluster.replica_deployment import APP, COORDINATOR, RETRY_S, bound
 from serving.config.revision import Revision
@@ -52,28 +50,30 @@ def wait() -> None:
 def start(revision: Revision) -> None:
     """Start Ray (or join it), the coordinator and the replicas; return when they answer."""
     settings = revision.settings
+    address = joining.address(settings)
+    local = address == joining.LOCAL
+    joining.check_tls(settings, address)
+    if not local:
+        joining.check_token(ray_internals.has_token())
     asyncio.run(_open(settings))
-    address = settings.ray_address or os.environ.get("RAY_ADDRESS") or "local"
     environment = ray_environment.prepare(
-        settings, local=address == "local", haproxy_binary=ray_internals.haproxy_binary
+        settings, local=local, haproxy_binary=ray_internals.haproxy_binary
     )
-    if address == "local":
+    if local:
         ray_internals.stay_on_loopback()
-    else:
-        _check_token()
     if not ray.is_initialized():
         _start_ray(
             address=address,
-            _temp_dir=str(ray_environment.ray_folder()) if address == "local" else None,
+            _temp_dir=str(ray_environment.ray_folder()) if local else None,
             namespace=APP,
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
             # A cluster that runs already has read its own environment.
-            runtime_env=None if address == "local" else {"env_vars": environment},
+            runtime_env=None if local else {"env_vars": environment},
         )
-    if address != "local":
-        _check_private(ray.get_runtime_context().gcs_address)
+    if not local:
+        joining.check_private(ray.get_runtime_context().gcs_address)
     settings.ray_address_file.parent.mkdir(parents=True, exist_ok=True)
     settings.ray_address_file.write_text(ray.get_runtime_context().gcs_address + "\n")
     coordinator = CoordinatorActor.options(  # type: ignore[attr-defined]
@@ -87,7 +87,7 @@ def start(revision: Revision) -> None:
         ) from exc
     # On one machine HAProxy alone listens outside: its bind is ours (haproxy.py), and replicas take
     # the address that Serve has.
-    behind = address == "local" and settings.http.proxy == "haproxy"
+    behind = local and settings.http.proxy == "haproxy"
     tls = None if behind else settings.http.tls
     serve.start(
         http_options=HTTPOptions(
@@ -101,37 +101,6 @@ def start(revision: Revision) -> None:
     )
     ray_internals.run(bound(revision), APP)
     _wait_until_running()
-
-
-def _check_token() -> None:
-    """Refuse to join a cluster that anybody who reaches it may run code on.
-
-    Raises:
-        ConfigError: This process asks for no token, or has none.
-    """
-    if not ray_internals.has_token():
-        raise ConfigError(
-            "ray_address: a cluster is joined only with Ray's token, since whoever reaches one "
-            "without runs code on it. Set RAY_AUTH_MODE=token and the same RAY_AUTH_TOKEN on every "
-            "machine, before `ray start` too (docs/clusters.md).",
-            param="ray_address",
-        )
-
-
-def _check_private(address: str) -> None:
-    """Refuse a cluster that listens on a public address.
-
-    Raises:
-        ConfigError: It does.
-    """
-    host = address.rpartition(":")[0].strip("[]")
-    found = {str(info[4][0]) for info in socket.getaddrinfo(host, None)}
-    if public := [one for one in found if ipaddress.ip_address(one).is_global]:
-        raise ConfigError(
-            f"ray_address: the cluster listens on {public[0]}, a public address. Start its "
-            "machines with `ray start --node-ip-address=` and an address of a private network.",
-            param="ray_address",
-        )
 
 
 def _wait_until_running() -> None:

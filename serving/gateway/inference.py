@@ -113,7 +113,7 @@ class Inference:
         settings = self._settings
         body = await read_body(exchange.headers, exchange.receive, settings.http.body_limit_bytes)
         sent = json_object(body)
-        field_types.check(sent)
+        field_types.check(exchange.scope["path"], sent)
         media.check(sent, settings.media_hosts)
         grammar_limits.check(sent, settings.limits.grammars)
         asked = exchange.request = inquiry.read(

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from serving import ports, private_files
-from serving.cluster import haproxy
+from serving.cluster import haproxy, joining
 from serving.config import prompts, secrets
 from serving.config.settings import Settings
 from serving.engine import args, checkpoint, hardware, sizing
@@ -71,6 +71,7 @@ def run(settings: Settings, files: Mapping[str, str], *, starting: bool) -> Find
     for key, text in settings.secrets():
         attempt(lambda key=key, text=text: secrets.resolve(text, key))  # type: ignore[misc]
     if tls := settings.http.tls:
+        attempt(lambda: joining.check_tls(settings, joining.address(settings)))
         attempt(lambda: haproxy.read_tls(tls))
     found: list[Findings] = []
     attempt(lambda: found.append(_fit(settings)))
@@ -111,7 +112,7 @@ def _fit(settings: Settings) -> Findings:
     checkpoint.check_template(checkpoint.locate(settings.model), settings.engine)
     choices = sizing.choose(facts, sizes, settings)
     filled = sizing.fill(settings, choices)
-    if not settings.ray_address:  # elsewhere the replicas run on other machines
+    if joining.address(settings) == joining.LOCAL:  # elsewhere the replicas run on other machines
         sizing.check(facts, sizes, filled)
     return Findings(
         facts, sizes, choices, sizes.weight_bytes(sizing.dtype_of(facts, sizes, filled))

@@ -10,6 +10,7 @@ The drivers' errors become ours at this boundary, and nowhere else.
 
 import asyncio
 import sqlite3
+import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, nullcontext
 from typing import Any
@@ -32,7 +33,9 @@ SQLITE_MINIMUM = (3, 35, 0)
 DATA_EXCEPTION = "22"
 """PostgreSQL's class of errors that come from the value; trying again would not help."""
 REFUSALS = {"28", "3D"}
-"""PostgreSQL's classes for a wrong user or password, and for no such database."""
+"""PostgreSQL's classes for a wrong user or password, or no TLS, and for no such database."""
+NO_TLS = "rejected SSL upgrade"
+"""asyncpg's words for a server without TLS; it has no class for it."""
 SQLITE_REFUSALS = {
     sqlite3.SQLITE_CANTOPEN,
     sqlite3.SQLITE_NOTADB,
@@ -112,7 +115,7 @@ class Database:
         """`open`, telling what somebody must mend from what passes.
 
         Raises:
-            ConfigError: The password, the database's name or the file is wrong.
+            ConfigError: The password, the database's name, the file, or who is trusted is wrong.
             StoreUnavailable: The database does not answer now.
         """
         try:
@@ -163,6 +166,10 @@ def _is_final(exc: BaseException | None) -> bool:
     reason = getattr(exc, "orig", None) or exc
     reason = getattr(reason, "__cause__", None) or reason  # SQLAlchemy wraps asyncpg's
     if str(getattr(reason, "sqlstate", ""))[:2] in REFUSALS:
+        return True
+    if isinstance(reason, ssl.SSLCertVerificationError | asyncpg.ClientConfigurationError):
+        return True  # another authority or name, or none to verify by
+    if isinstance(reason, ConnectionError) and NO_TLS in str(reason):
         return True
     code = getattr(reason, "sqlite_errorcode", 0) or 0
     return code & 0xFF in SQLITE_REFUSALS

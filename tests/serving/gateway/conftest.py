@@ -1,6 +1,7 @@
 """A replica without its engine: the gateway, our own endpoints, real keys, a real store."""
 
 import asyncio
+import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import orjson
 import pytest
 
-from serving import auth
+from serving import auth, endpoints
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
@@ -157,3 +158,20 @@ async def site(
     await keys.stop()
     await chains.close()
     journal.close()
+
+
+@pytest.fixture(scope="session")
+def vllm_bodies() -> dict[str, tuple[Any, dict[str, Any]]]:
+    """By endpoint, vLLM's own model of its body, and what a body needs at least."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch's own modules, which this imports
+        from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.entrypoints.openai.completion.protocol import CompletionRequest
+        from vllm.entrypoints.openai.responses.protocol import ResponsesRequest
+
+    messages = [{"role": "user", "content": "hello"}]
+    return {
+        endpoints.CHAT_COMPLETIONS: (ChatCompletionRequest, {"messages": messages}),
+        endpoints.COMPLETIONS: (CompletionRequest, {"prompt": "hello"}),
+        endpoints.RESPONSES: (ResponsesRequest, {"input": "hello"}),
+    }

@@ -85,6 +85,17 @@ def test_all_faults_come_together(tmp_path: Path, model: Path, elsewhere: Path) 
         assert part in refused.value.message
 
 
+@pytest.mark.parametrize("by", ["ray_address", "RAY_ADDRESS"])
+def test_a_check_refuses_haproxy_s_tls_on_a_cluster(
+    tmp_path: Path, model: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379" if by == "RAY_ADDRESS" else "")
+    keys: dict[str, Any] = {"ray_address": "auto"} if by == "ray_address" else {}
+    tls = {"certificate": str(tmp_path / "none.pem"), "key": str(tmp_path / "none.pem")}
+    with pytest.raises(ConfigError, match=r"http\.tls: .*load balancer"):
+        preflight.run(write(tmp_path, model, http={"tls": tls}, **keys), FILES, starting=False)
+
+
 def test_a_file_that_is_no_database_is_refused_at_once(tmp_path: Path) -> None:
     file = tmp_path / "text.sqlite"
     file.write_text("this is no database " * 100)
