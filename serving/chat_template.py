@@ -35,6 +35,8 @@ class ChatTemplate:
         switches: Those of `SWITCHES` that change what it renders.
         end: The token that ends an answer, as text; None where there is none.
         end_id: Its id.
+        adds_stop: Whether the engine must be told to stop there, since neither `eos_token` nor
+            `generation_config.json` says so.
     """
 
     source: str | None = None
@@ -44,6 +46,7 @@ class ChatTemplate:
     switches: tuple[str, ...] = ()
     end: str | None = None
     end_id: int | None = None
+    adds_stop: bool = False
 
     def adapted(self, messages: Sequence[Message]) -> list[Message]:
         """Return a chat in the form that the template takes; what it takes stays as it is.
@@ -72,7 +75,7 @@ class ChatTemplate:
         return made
 
     def body(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the body of a chat completion or a response in the form that the template takes.
+        """Return the body of a chat completion or a response as the engine is to get it.
 
         Args:
             body: The request's; it is not changed.
@@ -80,9 +83,13 @@ class ChatTemplate:
         Returns:
             `body` itself where there is nothing to adapt, else a copy.
         """
-        if self.takes_system and self.takes_consecutive:
+        if self.takes_system and self.takes_consecutive and not self.adds_stop:
+            return body
+        if not {"messages", "input"} & body.keys():
             return body
         made = dict(body)
+        if self.adds_stop and body.get("ignore_eos") is not True:
+            made["stop_token_ids"] = [*(body.get("stop_token_ids") or []), self.end_id]
         chat = made.get("messages")
         if _is_chat(chat):
             made["messages"] = self.adapted(chat)

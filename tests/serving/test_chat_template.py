@@ -145,6 +145,18 @@ def test_a_body_is_adapted_only_where_it_must_be() -> None:
         assert strict.body(odd) is odd
 
 
+def test_an_engine_that_would_run_past_the_end_mark_is_told_to_stop() -> None:
+    told = ChatTemplate(end="<end_of_turn>", end_id=7, adds_stop=True)
+    chat = {"messages": [message("user", "a")]}
+    assert told.body(chat) == {**chat, "stop_token_ids": [7]}
+    assert told.body({"input": "a", "stop_token_ids": [3]}) == {
+        "input": "a",
+        "stop_token_ids": [3, 7],
+    }
+    for without in ({"prompt": "a"}, {**chat, "ignore_eos": True}):
+        assert told.body(without) is without
+
+
 def test_instructions_of_a_response_are_its_system_message() -> None:
     strict = ChatTemplate(takes_system=False, takes_consecutive=False)
     assert strict.body({"input": "a", "instructions": "s"}) == {
