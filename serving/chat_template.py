@@ -154,6 +154,21 @@ def tokens(tokenizer: Any, text: str) -> list[int]:
     return ids
 
 
+def asked_for(request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the template's variables that a stored request sets, as vLLM reads them.
+
+    `reasoning_effort` (`reasoning.effort` of a response) turns thinking on, unless it is `none`.
+    """
+    sent, reasoning = request.get("chat_template_kwargs"), request.get("reasoning")
+    found = dict(sent) if isinstance(sent, Mapping) else {}
+    effort = request.get("reasoning_effort")
+    if effort is None and isinstance(reasoning, Mapping):
+        effort = reasoning.get("effort")
+    if isinstance(effort, str):
+        found = {"enable_thinking": effort != "none", **found, "reasoning_effort": effort}
+    return {name: value for name, value in found.items() if value not in (None, "auto")}
+
+
 def configured(engine: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """Return the template that the configuration gives, as text, and its variables.
 

@@ -169,6 +169,29 @@ def test_instructions_of_a_response_are_its_system_message() -> None:
     assert strict.body(items) is items
 
 
+@pytest.mark.parametrize(
+    ("request_", "variables"),
+    [
+        ({}, {}),
+        ({"chat_template_kwargs": None, "reasoning": None}, {}),
+        (
+            {"chat_template_kwargs": {"enable_thinking": False, "thinking": None}},
+            {"enable_thinking": False},
+        ),
+        ({"reasoning_effort": "none"}, {"enable_thinking": False, "reasoning_effort": "none"}),
+        ({"reasoning": {"effort": "low"}}, {"enable_thinking": True, "reasoning_effort": "low"}),
+        (
+            {"reasoning_effort": "low", "chat_template_kwargs": {"enable_thinking": False}},
+            {"enable_thinking": False, "reasoning_effort": "low"},
+        ),
+    ],
+)
+def test_a_request_s_variables_are_those_that_vllm_reads(
+    request_: dict[str, Any], variables: dict[str, Any]
+) -> None:
+    assert chat_template.asked_for(request_) == variables
+
+
 def test_the_configured_template_is_a_file_or_jinja(tmp_path: Path) -> None:
     (tmp_path / "t.jinja").write_text("{{ messages }}")
     kwargs = {"enable_thinking": True}
