@@ -10,6 +10,7 @@ The tree, one sentence a class::
     └── TrainingError            A training run could not finish; nothing was switched.
         ├── TooLittleData        The feedback is not enough yet; the message counts what is missing.
         ├── FineTuneFailed       The trainer stopped, or what it made cannot be used.
+        │   ├── RenderingDiffers Serving would ask an example with other tokens; names it.
         │   └── WorkerLost       The training process died; the same job may succeed on another.
         └── EvaluationFailed     The server did not answer what the comparison needs.
 
@@ -53,6 +54,12 @@ class FineTuneFailed(TrainingError):
     """The trainer stopped, or what it made cannot be used."""
 
     code = "fine_tune_failed"
+
+
+class RenderingDiffers(FineTuneFailed):
+    """Serving would ask an example with other tokens; names it."""
+
+    code = "rendering_differs"
 
 
 class WorkerLost(FineTuneFailed):

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import openai
 
+from serving import chat_template
 from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
@@ -22,7 +23,6 @@ from serving.store.database import Database
 from serving.store.records import AdapterVersion
 from training.data import dataset, preference_rows, selection
 from training.data.dataset import Dataset
-from training.errors import RecipeError
 from training.evaluation import checks, gate, generate, server
 from training.evaluation import scores as evaluation
 from training.evaluation.scores import Scores
@@ -81,7 +81,8 @@ async def run(
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
     """
-    _check(lob, settings, recipe)
+    settings.require_lob(lob)
+    trained_adapter.check_rank(recipe, settings)
     if trials:
         search.check(recipe, settings.adapters.max_rank)
     guarded = checks.prepare(recipe, lob)
@@ -201,7 +202,9 @@ async def _train(
             context.registry, live, context.base_hash, recipe.lora, cache
         )
         logger.info(f"{lob}: goes on from {live}")
-    inputs = [built.id, context.base_hash, live if start else None]
+    form = chat_template.configured(settings.engine)
+    inputs: list[str | None] = [built.id, context.base_hash, live if start else None]
+    inputs += [repr(form)] if any(form) else []
     work = stack.enter_context(work_folder(context.out, lob, inputs, recipe))
     job = Job(
         lob=lob,
@@ -215,6 +218,8 @@ async def _train(
         kto_file=str((built.folder / dataset.KTO).absolute()),
         start=str(start) if start else None,
         start_version=live if start else None,
+        chat_template=form[0],
+        chat_template_kwargs=form[1],
     )
     if trials:
         best = await search.run(trainer, job, recipe, trials)
@@ -288,13 +293,3 @@ async def _scores(
             )
         found[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
     return found
-
-
-def _check(lob: str, settings: Settings, recipe: Recipe) -> None:
-    """Refuse early what would fail late."""
-    settings.require_lob(lob)
-    if recipe.lora.rank > settings.adapters.max_rank:
-        raise RecipeError(
-            f"lora.rank: {recipe.lora.rank} exceeds the server's adapters.max_rank of "
-            f"{settings.adapters.max_rank}. Fix: lower the one or raise the other"
-        )

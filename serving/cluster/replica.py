@@ -173,6 +173,7 @@ async def start(
         prompts=prompts.parse(revision.prompts, settings.lobs),
         sampling_fields=engine_module.chat_fields(),
         special_tokens=engine.special_tokens(),
+        template=engine.template,
         health=health,
         settings=settings,
         replica=name,

@@ -8,12 +8,14 @@ streaming, tools and structured outputs are vLLM's, not ours. On a CPU the distr
 import argparse
 import asyncio
 import json
+import logging
 import os
 import sys
 import tempfile
 import time
 import uuid
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -36,7 +38,8 @@ from vllm.sampling_params import SamplingParams
 from vllm.utils.argparse_utils import FlexibleArgumentParser
 from vllm.v1.engine.exceptions import EngineDeadError, EngineGenerateError
 
-from serving import errors
+from serving import chat_template, errors
+from serving.chat_template import ChatTemplate
 from serving.config import secrets
 from serving.config.settings import Settings
 from serving.engine import args as engine_keys
@@ -46,6 +49,7 @@ from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.untrusted_text import SpecialTokens
 
 _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank accepts
+logger = logging.getLogger(__name__)
 READY_TTL_S = 2.0
 PROBE_TIMEOUT_S = 10.0
 
@@ -137,8 +141,11 @@ def chat_fields() -> frozenset[str]:
 class Engine:
     """A running engine and vLLM's OpenAI app over it. Make one with `start`."""
 
-    def __init__(self, client: Any, app: Any, stack: AsyncExitStack) -> None:
+    def __init__(
+        self, client: Any, app: Any, stack: AsyncExitStack, template: ChatTemplate
+    ) -> None:
         self.app = app
+        self.template = template
         self._client = client
         self._models = app.state.openai_serving_models
         self._stack = stack
@@ -171,13 +178,15 @@ class Engine:
                 raise ConfigError(engine_fault.explain(written, exc), param="engine") from exc
             finally:
                 del os.environ[engine_fault.FILE]
+        template = await asyncio.to_thread(_template, client, settings)
+        args.default_chat_template_kwargs = dict(template.kwargs)
         tasks = await client.get_supported_tasks()
         app = build_app(args, tasks, client.model_config)
         for kind in (EngineDeadError, EngineGenerateError):
             app.exception_handler(kind)(_engine_failed)
         app.middleware_stack = None  # build_app has built it, with vLLM's handlers
         await init_app_state(client, app.state, args, tasks)
-        engine = cls(client, app, stack)
+        engine = cls(client, app, stack, template)
         # The first request for log probabilities compiles a kernel, while everybody else waits.
         await engine._answer_one_token(None, logprobs=1)
         return engine
@@ -243,6 +252,20 @@ class Engine:
         )
         async for _ in stream:
             pass
+
+
+def _template(client: Any, settings: Settings) -> ChatTemplate:
+    """What the base's chat template takes; nothing is adapted where that cannot be found out."""
+    source, kwargs = chat_template.configured(settings.engine)
+    tokenizer, model = client.renderer.tokenizer, client.model_config
+    try:
+        found = chat_template.probe(tokenizer, source, kwargs)
+    except Exception as exc:  # a template raises what it likes; Mistral's tokenizers have none
+        logger.warning("the chat template cannot be tried, so chats stay as they are: %s", exc)
+        return ChatTemplate(source, kwargs)
+    stops = model.try_get_generation_config().get("eos_token_id")
+    known = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])}
+    return replace(found, adds_stop=found.end_id is not None and found.end_id not in known)
 
 
 async def _engine_failed(_: Request, exc: Exception) -> JSONResponse:

@@ -168,7 +168,7 @@ class Chains:
             attempt.loading = True
             await self._adapters.ensure(await self._adapters.describe(version))
             attempt.loading = False
-        body = request.capture.request
+        body = request.engine_body()
         await self._engine_app(request.asgi_scope(body), attempt.receive(body), attempt.send)
 
     def _dead(self) -> Reason | None:

@@ -1,10 +1,13 @@
 """A request as vLLM gets it, whichever version or step of a fallback chain is asked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+import orjson
 
 from serving.asgi import Headers, Scope
 from serving.capture.interaction import Capture
+from serving.chat_template import ChatTemplate
 
 
 @dataclass(slots=True)
@@ -18,6 +21,7 @@ class EngineRequest:
         scope: The client's ASGI scope.
         headers: The client's headers that vLLM may see.
         request_id: Becomes the response's id, behind its prefix.
+        template: The base's, in whose form the engine gets the chat.
     """
 
     path: str
@@ -26,6 +30,12 @@ class EngineRequest:
     scope: Scope
     headers: Headers
     request_id: str
+    template: ChatTemplate = field(default_factory=ChatTemplate)
+
+    def engine_body(self) -> bytes:
+        """The body as the engine gets it; what is captured stays as it was asked."""
+        formed = self.template.body(self.body)
+        return self.capture.request if formed is self.body else orjson.dumps(formed)
 
     def asgi_scope(self, body: bytes) -> Scope:
         """The scope that vLLM sees for a body: our request id, no credentials."""

@@ -33,6 +33,7 @@ from serving.asgi import (
 from serving.auth import ApiKey, KeyRing, Role
 from serving.capture import Journal
 from serving.capture.health import Health
+from serving.chat_template import ChatTemplate
 from serving.config.prompts import Prompt, Task
 from serving.config.settings import Settings
 from serving.errors import (
@@ -72,6 +73,7 @@ class Gateway:
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
         special_tokens: The base's, which are broken up where they stand in a text.
+        template: The base's, in whose form the engine gets chats.
         health: What the health page says.
         settings: The configuration.
         replica: This replica's name, stored with each interaction.
@@ -90,6 +92,7 @@ class Gateway:
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
         special_tokens: SpecialTokens,
+        template: ChatTemplate,
         health: Health,
         settings: Settings,
         replica: str,
@@ -109,6 +112,7 @@ class Gateway:
             prompts=prompts,
             sampling_fields=sampling_fields,
             special_tokens=special_tokens,
+            template=template,
             settings=settings,
             replica=replica,
         )

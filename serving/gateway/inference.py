@@ -21,6 +21,7 @@ from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_b
 from serving.auth import BASE, Role
 from serving.capture import Journal
 from serving.capture.interaction import Capture
+from serving.chat_template import ChatTemplate
 from serving.config.prompts import Prompt, Task
 from serving.config.settings import Settings
 from serving.errors import InvalidRequest, PermissionDenied
@@ -57,6 +58,7 @@ class Inference:
         prompts: The prompt of each (line of business, task).
         sampling_fields: Chat-completion fields that task requests may set.
         special_tokens: The base's, which are broken up where they stand in a text.
+        template: The base's, in whose form the engine gets chats.
         settings: The configuration.
         replica: This replica's name, stored with each interaction.
     """
@@ -72,6 +74,7 @@ class Inference:
         prompts: dict[tuple[str, Task], Prompt],
         sampling_fields: frozenset[str],
         special_tokens: SpecialTokens,
+        template: ChatTemplate,
         settings: Settings,
         replica: str,
     ) -> None:
@@ -83,6 +86,7 @@ class Inference:
         self._prompts = prompts
         self._sampling_fields = sampling_fields
         self._special_tokens = special_tokens
+        self._template = template
         self._settings = settings
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
@@ -239,6 +243,7 @@ class Inference:
             exchange.scope,
             allowed_fields.headers(exchange.headers),
             exchange.id,
+            self._template,
         )
         answer = ResponseWriter(
             exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s
@@ -259,7 +264,7 @@ class Inference:
     async def _write(
         self, exchange: Exchange, request: EngineRequest, answer: ResponseWriter
     ) -> None:
-        body, version = request.capture.request, exchange.target.version
+        body, version = request.engine_body(), exchange.target.version
         scope = request.asgi_scope(body)
         app: App = self._engine_app
         sent: bytes | None = body

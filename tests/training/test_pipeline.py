@@ -245,6 +245,21 @@ async def test_too_few_pairs_are_refused_before_training(
     assert len(pairs.read_text().splitlines()) >= 5
 
 
+async def test_training_is_given_the_server_s_chat_template_and_its_variables(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    file, kwargs = tmp_path / "chat.jinja", {"enable_thinking": False}
+    file.write_text("{{ messages }}")
+    engine = {"chat_template": str(file), "default_chat_template_kwargs": kwargs}
+    trainer = StandIn()
+    for one in (settings, settings.model_copy(update={"engine": engine})):
+        await run(one, good, tmp_path, worker=trainer)
+    own, given = trainer.jobs
+    assert (own.chat_template, own.chat_template_kwargs) == (None, {})
+    assert (given.chat_template, given.chat_template_kwargs) == ("{{ messages }}", kwargs)
+    assert own.out != given.out, "what was begun by another template is not gone on from"
+
+
 async def test_a_refused_promotion_leaves_a_candidate_and_says_how_to_go_on(
     settings: Settings, store: Database, good: Stub, tmp_path: Path
 ) -> None:

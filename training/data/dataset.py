@@ -192,6 +192,8 @@ def read_bytes(file: Path) -> bytes:
 def row(example: Example) -> dict[str, Any]:
     """Return one line of a dataset's files."""
     lineage = asdict(example)
+    if example.chat_template_kwargs is None:  # as in datasets of before there was the field
+        del lineage["chat_template_kwargs"]
     return {
         "prompt": lineage.pop("messages"),
         "completion": preferences.answer(lineage.pop("target")),

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+from serving import chat_template
 from serving.store import candidates
 from serving.store.records import (
     FeedbackRecord,
@@ -57,6 +58,7 @@ class Example:
         max_tokens: The request's own limit on the output, if it set one.
         agent: Who gave the feedback, as a short hash: the request's `user` with its API key,
             else the key that gave it.
+        chat_template_kwargs: The chat template's variables that the request set; None: none.
     """
 
     interaction_id: str
@@ -72,6 +74,7 @@ class Example:
     response_format: dict[str, Any] | None = None
     max_tokens: int | None = None
     agent: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)
@@ -207,6 +210,7 @@ def example(interaction: InteractionRecord, said: Verdict, source: Source) -> Ex
         response_format=response_format if isinstance(response_format, dict) else None,
         max_tokens=max_tokens if isinstance(max_tokens, int) else None,
         agent=hashlib.sha256(agent.encode()).hexdigest()[:_AGENT_DIGITS] if agent else None,
+        chat_template_kwargs=chat_template.asked_for(request) or None,
     )
 
 

@@ -1,11 +1,10 @@
-"""The rows of DPO and KTO: whether there are enough, and which fit."""
+"""The rows of DPO and KTO: whether there are enough, and what they weigh."""
 
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from serving.untrusted_text import SpecialTokens
 from training.data import dataset
 from training.errors import TooLittleData
 from training.recipe.methods import Dpo, Kto
@@ -58,34 +57,6 @@ def enough_labels(lob: str, rules: Kto, rows: Sequence[Row], too_long: int = 0) 
             f"for {rules.min_each} of each. Edits, rejections and ratings give them. Fix: collect "
             "more feedback, lower it, or use sft"
         )
-
-
-def fitting(
-    rows: Sequence[Row], answers: Sequence[str], tokenizer: Any, max_length: int, tokens_key: str
-) -> tuple[list[Row], int]:
-    """Return the rows whose prompt with each answer fits, and how many do not.
-
-    Args:
-        rows: Rows in TRL's conversational format.
-        answers: The keys of a row's answers.
-        tokenizer: The base's.
-        max_length: In tokens.
-        tokens_key: Where a row's tokens, of all its answers, are put.
-    """
-    kept: list[Row] = []
-    special = SpecialTokens.of(tokenizer)
-    for row in map(special.broken_in, rows):
-        lengths = [
-            len(
-                tokenizer.apply_chat_template(row["prompt"] + row[name], return_dict=True)[
-                    "input_ids"
-                ]
-            )
-            for name in answers
-        ]
-        if max(lengths) <= max_length:
-            kept.append({**row, tokens_key: sum(lengths)})
-    return kept, len(rows) - len(kept)
 
 
 def weights(rules: Kto, rows: Sequence[Row]) -> tuple[float, float]:

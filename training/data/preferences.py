@@ -96,4 +96,5 @@ def _lineage(example: Example) -> Row:
         "interaction_id": example.interaction_id,
         "conversation_id": example.conversation_id,
         "source": example.source,
+        **({"chat_template_kwargs": own} if (own := example.chat_template_kwargs) else {}),
     }

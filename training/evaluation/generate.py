@@ -101,6 +101,7 @@ async def _answer(
         max_tokens=example.max_tokens or rules.max_tokens,
         seed=rules.seed,
         timeout=rules.timeout_s,
+        extra_body={"chat_template_kwargs": own} if (own := example.chat_template_kwargs) else None,
         **constraint,
     )
     answered = raw.headers.get(VERSION_HEADER)

@@ -1,4 +1,4 @@
-"""Is what a training run made an adapter that the server can serve, all of it?"""
+"""Is what a training run makes an adapter that the server can serve, all of it?"""
 
 import asyncio
 from pathlib import Path
@@ -6,8 +6,22 @@ from pathlib import Path
 from serving.adapters import artifacts
 from serving.config.settings import Settings
 from serving.errors import SwitchboardError
-from training.errors import FineTuneFailed
+from training.errors import FineTuneFailed, RecipeError
+from training.recipe.recipe import Recipe
 from training.trainers.job import Result
+
+
+def check_rank(recipe: Recipe, settings: Settings) -> None:
+    """Refuse a recipe before it is trained by whose rank the server could serve nothing.
+
+    Raises:
+        RecipeError: It exceeds the server's.
+    """
+    if recipe.lora.rank > settings.adapters.max_rank:
+        raise RecipeError(
+            f"lora.rank: {recipe.lora.rank} exceeds the server's adapters.max_rank of "
+            f"{settings.adapters.max_rank}. Fix: lower the one or raise the other"
+        )
 
 
 async def check(result: Result, settings: Settings, base_hash: str) -> None:

@@ -11,26 +11,31 @@ from typing import Any
 from training.data import preference_rows
 from training.errors import FineTuneFailed
 from training.recipe.methods import Dpo
-from training.trainers import common
+from training.trainers import common, rendering
 from training.trainers.common import TOKENS, Rows, StageContext
 from training.trainers.job import Result
+from training.trainers.rendering import Renderer
 
 
 def train(setting: StageContext) -> Result:
     """Fine-tune a LoRA on preference pairs.
 
     Raises:
-        FineTuneFailed: The loss is not finite.
+        FineTuneFailed: The chat template cannot be trained with, or the loss is not finite.
         TooLittleData: Too few pairs are left.
     """
     from transformers import AutoTokenizer
     from trl.trainer.dpo_config import DPOConfig
     from trl.trainer.dpo_trainer import DPOTrainer
 
+    class Trainer(DPOTrainer):  # type: ignore[misc,unused-ignore]
+        def _prepare_dataset(self, dataset: Any, *_: Any) -> Any:
+            return dataset  # it holds token ids
+
     rules = setting.recipe.dpo
     tokenizer = AutoTokenizer.from_pretrained(setting.job.base_model)
     rows = _rows(setting, rules, tokenizer)
-    trainer = DPOTrainer(
+    trainer = Trainer(
         **setting.policy(),
         processing_class=tokenizer,
         **common.datasets_of(rows),
@@ -50,8 +55,18 @@ def _rows(setting: StageContext, rules: Dpo, tokenizer: Any) -> Rows:
     if setting.job.preference_file is None:
         raise FineTuneFailed("the job names no preference_file, which dpo learns from")
     pairs = preference_rows.read(Path(setting.job.preference_file))
-    kept, too_long = preference_rows.fitting(
-        pairs, ("chosen", "rejected"), tokenizer, rules.max_length, TOKENS
+    found, too_long = rendering.fitting(
+        pairs, ("chosen", "rejected"), Renderer.of(setting.job, tokenizer), rules.max_length
     )
+    kept = [
+        {
+            **one.row,
+            "prompt_ids": one.answers["chosen"].prompt,
+            "chosen_ids": one.answers["chosen"].answer,
+            "rejected_ids": one.answers["rejected"].answer,
+            TOKENS: one.tokens,
+        }
+        for one in found
+    ]
     preference_rows.enough_pairs(setting.job.lob, rules, kept, too_long)
-    return common.rows(setting, kept, ("prompt", "chosen", "rejected"), too_long)
+    return common.rows(setting, kept, ("prompt_ids", "chosen_ids", "rejected_ids"), too_long)

@@ -20,6 +20,8 @@ class Job:
         kto_file: Its labelled answers, JSONL, for KTO.
         start: The PEFT folder of the adapter to go on from; None starts a fresh one.
         start_version: That adapter's version, such as care@7.
+        chat_template: The template that the server renders by, as text; None is the base's own.
+        chat_template_kwargs: The variables that the server gives it where a request gives none.
     """
 
     lob: str
@@ -33,6 +35,8 @@ class Job:
     kto_file: str | None = None
     start: str | None = None
     start_version: str | None = None
+    chat_template: str | None = None
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -22,8 +22,8 @@ from training.recipe.speed import SpeedConfig
 from training.trainers import packed_attention
 from training.trainers.packed_attention import PACK_LENGTHS
 from training.trainers.packing import pack
+from training.trainers.rendering import IGNORED
 
-IGNORED = -100
 _log = logging.getLogger(__name__)
 
 

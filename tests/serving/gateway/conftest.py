@@ -23,6 +23,7 @@ from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.interaction import to_record
+from serving.chat_template import ChatTemplate
 from serving.config.prompts import load
 from serving.config.settings import Settings
 from serving.fallback.chain import Chains
@@ -146,6 +147,7 @@ async def site(
             {"n", "stream", "max_tokens", "temperature", "chat_template_kwargs"}
         ),
         special_tokens=SpecialTokens(["<|im_start|>", "<|im_end|>"]),
+        template=ChatTemplate(),
         health=health,
         settings=settings,
         replica="r",

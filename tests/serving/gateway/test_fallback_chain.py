@@ -17,6 +17,7 @@ from serving.auth import KeyRing
 from serving.capture import Journal
 from serving.capture.health import Health
 from serving.capture.interaction import to_record
+from serving.chat_template import ChatTemplate
 from serving.config.limits import LobLimits
 from serving.config.prompts import load
 from serving.config.settings import Settings
@@ -79,6 +80,7 @@ class Replica:
             prompts=load(PROMPTS, ["care", "sales"]),
             sampling_fields=frozenset({"top_k", "stream", "max_tokens"}),
             special_tokens=SpecialTokens(["<|end|>"]),
+            template=ChatTemplate(takes_system=False),
             settings=settings,
             replica="r",
         )
@@ -188,6 +190,26 @@ async def test_the_engine_answers_as_ever_where_it_can(
     first, second = [to_record(payload) for payload in replica.journal.payloads]
     assert ([step["step"] for step in first.steps], second.steps) == (["care@2"], [])
     assert heard == []
+
+
+async def test_a_template_gets_the_chat_in_its_form_and_everybody_else_as_it_was_asked(
+    replica: Replica, heard: list[bytes]
+) -> None:
+    """The template refuses system messages; the store and upstreams know nothing of it."""
+    async with replica.http() as http:
+        replica.dead = False
+        await http.post("/v1/suggestions", json=TASK)
+        await http.post("/v1/suggestions", json=TASK | {"lob": "sales"})
+        replica.dead = True
+        await http.post("/v1/suggestions", json=TASK)
+    for body in replica.engine_saw:
+        (message,) = json.loads(body)["messages"]
+        assert message["role"] == "user"
+    assert len(replica.engine_saw) == 2
+    sent = json.loads(heard[0].partition(b"\r\n\r\n")[2])["messages"]
+    stored = [to_record(payload).messages for payload in replica.journal.payloads]
+    for messages in (sent, *stored):
+        assert [message["role"] for message in messages] == ["system", "user"]
 
 
 async def test_when_nothing_answers_the_error_names_each_step(replica: Replica) -> None:

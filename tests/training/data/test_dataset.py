@@ -104,6 +104,21 @@ def test_another_format_is_refused(curated: Curated, tmp_path: Path) -> None:
         dataset.read(built.folder)
 
 
+def test_a_request_s_template_variables_lie_in_its_rows_and_in_no_others(tmp_path: Path) -> None:
+    quiet = {"chat_template_kwargs": {"enable_thinking": False}}
+    items = [
+        labelled(f"i{n}", {"edit": f"é {n}"}, created_at=float(n), request=quiet if n else {})
+        for n in range(6)
+    ]
+    built = dataset.write("care", curate("care", items, RULES), RULES, tmp_path)
+    for name in ("train.jsonl", "preference.jsonl", "kto.jsonl"):
+        rows = [json.loads(line) for line in (built.folder / name).read_text().splitlines()]
+        for row in rows:
+            own = quiet if row["interaction_id"] != "i0" else {}
+            assert {key: row[key] for key in row if key == "chat_template_kwargs"} == own
+    assert dataset.read(built.folder) == built
+
+
 def test_preference_and_kto_rows_lie_beside_the_targets(curated: Curated, tmp_path: Path) -> None:
     built = dataset.write("care", curated, RULES, tmp_path)
     pair, *others = map(json.loads, (built.folder / "preference.jsonl").read_text().splitlines())

@@ -86,6 +86,21 @@ async def test_sampling_is_the_recipes_and_limits_are_the_requests() -> None:
     assert (bodies[1]["max_tokens"], bodies[1]["response_format"]) == (9, constraint)
 
 
+async def test_an_example_is_asked_with_its_request_s_template_variables() -> None:
+    quiet = {"enable_thinking": False}
+    bodies = []
+
+    def answer(body: dict[str, Any]) -> httpx.Response:
+        bodies.append(body)
+        return completion(body)
+
+    asked = [example("a"), example("b", chat_template_kwargs=quiet)]
+    async with client(answer) as server:
+        await generate.generate(server, "care@1", asked, RULES)
+    found = {b["messages"][0]["content"]: b.get("chat_template_kwargs") for b in bodies}
+    assert found == {"a": None, "b": quiet}
+
+
 async def test_an_answer_of_another_version_is_refused() -> None:
     with pytest.raises(EvaluationFailed, match="asked for care@7, but care@6 answered"):
         await generate.generate(

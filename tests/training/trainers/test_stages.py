@@ -4,17 +4,20 @@ import asyncio
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from serving.adapters.validation import check_adapter
+from tests.chat_templates import GEMMA
 from tests.training.trainers.test_sft import content, wait_for_checkpoint
 from training.errors import FineTuneFailed, TooLittleData
 from training.execution.local import Worker
 from training.recipe.recipe import Recipe
 from training.trainers.job import Job, Result
+from training.trainers.kto import paired
 from training.trainers.stages import joined
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -108,6 +111,29 @@ async def test_a_method_raises_what_is_wanted_and_gives_the_same_servable_bytes_
     files = content(first.adapter)
     assert set(files) == {"adapter_config.json", "adapter_model.safetensors", "switchboard.json"}
     assert content(again.adapter) == files
+
+
+async def test_an_answer_is_paired_with_the_prompts_of_its_batch_as_trl_pairs_it() -> None:
+    rows = [{"completion_ids": [n]} for n in range(5)]
+    assert [row["KL_completion_ids"] for row in paired(rows, 3)] == [[2], [0], [1], [4], [3]]
+    assert paired([], 3) == []
+
+
+@pytest.mark.parametrize("method", ["sft", "dpo", "kto"])
+async def test_every_method_learns_by_the_template_that_the_server_is_given(
+    worker: Worker, make_job: MakeJob, tmp_path: Path, method: str
+) -> None:
+    """It refuses system messages, and its end mark is not the tokenizer's `eos_token`."""
+    template = GEMMA.replace("<end_of_turn>", "<|user|>")
+    own, given = [
+        await worker.train(replace(make_job(method, tmp_path / str(n)), chat_template=text))
+        for n, text in enumerate((None, template))
+    ]
+    assert given.tokens > own.tokens
+    assert content(given.adapter) != content(own.adapter)
+    never = replace(make_job(method, tmp_path / "c"), chat_template="{{ messages[-1].content }}")
+    with pytest.raises(FineTuneFailed, match="would never stop"):
+        await worker.train(never)
 
 
 async def test_dpo_after_sft_takes_the_policy_of_sft_as_its_reference(
