@@ -84,7 +84,7 @@ real-setup: .cache/bench/real/.ready
 real-model: .cache/switchboard/real-model/config.json
 
 .cache/switchboard/real-model/config.json: benchmarks/real/model.py | .cache/bench/real/.ready
-	PYTHONPATH=.cache/bench/real $(BIN)/python benchmarks/real/model.py
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/model.py
 
 # vllm serve, ray.serve.llm, LiteLLM and Switchboard in turns (40 minutes); benchmarks/README.md.
 bench-serving: $(READY)
@@ -114,6 +114,11 @@ bench-canary: $(READY)
 # Twelve days of drifting rules and one of poison: the flywheel, no retraining, no gate (10 minutes).
 bench-flywheel: $(READY)
 	$(BIN)/python benchmarks/flywheel/simulate.py $(ARGS)
+
+# Suggestions for real agents' replies (STAR, in SWITCHBOARD_STAR_DIR): base, prompts, retrieval, SFT.
+bench-real: $(READY)
+	@$(MAKE) --no-print-directory real-model
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/suggestions.py $(ARGS)
 
 # Kill each process under load, then soak with swaps for ten minutes; results in benchmarks/results/.
 chaos: $(READY)
