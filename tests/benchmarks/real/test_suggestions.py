@@ -2,8 +2,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[3]
-sys.path += [str(ROOT / "benchmarks"), str(ROOT / "benchmarks" / "real")]
+sys.path.append(str(ROOT / "benchmarks"))
+sys.path.append(str(ROOT / "benchmarks" / "real"))
 import suggestions
+
 from serving.config import prompts
 from tests.training.data.formats.dialogs import dialog, write
 from training.data.formats import star
