@@ -1,9 +1,4 @@
-import sys
-from pathlib import Path
-
 import pytest
-
-sys.path.append(str(Path(__file__).parents[3] / "benchmarks" / "real"))
 from figures import figures, keystrokes_saved, summarize
 
 

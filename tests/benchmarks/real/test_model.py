@@ -1,4 +1,3 @@
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -7,10 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-ROOT = Path(__file__).parents[3]
-sys.path += [str(ROOT / "benchmarks" / "real"), str(ROOT / ".cache" / "bench" / "real")]
 gguf = pytest.importorskip("gguf", reason="gguf comes with make real-setup")
-import model as real  # noqa: E402 - after the question whether it can be imported
+real = pytest.importorskip("model")  # imports gguf itself
 
 TEMPLATE = "{% for m in messages %}<|im_start|>{{ m['content'] }}<|im_end|>{% endfor %}"
 NAMES = {

@@ -1,9 +1,5 @@
-import sys
 from pathlib import Path
 
-ROOT = Path(__file__).parents[3]
-sys.path.append(str(ROOT / "benchmarks"))
-sys.path.append(str(ROOT / "benchmarks" / "real"))
 import suggestions
 
 from serving.config import prompts
