@@ -201,14 +201,10 @@ class Bench:
         shown: dict[str, list[str]] = {}
         seconds: dict[str, float] = {}
         chosen, tries = await self._choose(tried, forms)
-        for arm, form in (("base", PLAIN), ("base_best_prompt", chosen)):
+        if chosen != PLAIN:
             began = time.perf_counter()
-            shown[arm] = (
-                shown["base"]
-                if arm != "base" and form == PLAIN
-                else await self._answers("base", asked_for(asked, forms[form]))
-            )
-            seconds[arm] = time.perf_counter() - began
+            shown["base_best_prompt"] = await self._answers("base", asked_for(asked, forms[chosen]))
+            seconds["base_best_prompt"] = time.perf_counter() - began
         texts = [query(turns) for turns in before(past)]
         some = evenly(range(len(texts)), self._size.embedded)
         seen = before(asked)
@@ -219,7 +215,10 @@ class Bench:
             shown[arm] = [learned[among[n]].target for n in nearest]
             seconds[arm] = time.perf_counter() - began
         outcome = await self._train(name, taught, rows)
+        # The pipeline asks the base as well.
+        shown["base"] = [output.text for output in outcome.base.outputs]
         shown["sft"] = [output.text for output in outcome.candidate.outputs]
+        shown.setdefault("base_best_prompt", shown["base"])
         order = [e.interaction_id for e in outcome.dataset.holdout]
         if order != [e.interaction_id for e in rows]:
             raise RuntimeError("the pipeline asked for other replies than the other arms")
