@@ -16,7 +16,8 @@ TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
-        bench-flames bench-kernels bench-training bench-canary bench-flywheel chaos plots clean
+        bench-flames bench-kernels bench-training bench-canary bench-flywheel bench-real real-setup \
+        real-model chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -81,6 +82,21 @@ bench-setup: .cache/bench/litellm/.ready
 	    -r benchmarks/serving/requirements.txt
 	touch $@
 
+# Real weights, retrieval and a reader of GGUF, for what is measured on real dialogs. Without their
+# dependencies and in a place of its own: none of it is part of Switchboard.
+real-setup: .cache/bench/real/.ready
+
+.cache/bench/real/.ready: benchmarks/real/requirements.txt | $(READY)
+	rm -rf $(@D)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<
+	touch $@
+
+# SmolLM2-135M-Instruct as a checkpoint (a minute): .cache/switchboard/real-model.
+real-model: .cache/switchboard/real-model/config.json
+
+.cache/switchboard/real-model/config.json: benchmarks/real/model.py | .cache/bench/real/.ready
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/model.py
+
 # vllm serve, ray.serve.llm, LiteLLM and Switchboard in turns (40 minutes); benchmarks/README.md.
 bench-serving: $(READY)
 	@$(MAKE) --no-print-directory bench-setup || echo "LiteLLM is not installed: it is skipped."
@@ -109,6 +125,11 @@ bench-canary: $(READY)
 # Twelve days of drifting rules and one of poison: the flywheel, no retraining, no gate (10 minutes).
 bench-flywheel: $(READY)
 	$(BIN)/python benchmarks/flywheel/simulate.py $(ARGS)
+
+# Suggestions for real agents' replies (STAR, in SWITCHBOARD_STAR_DIR): base, prompts, retrieval, SFT.
+bench-real: $(READY)
+	@$(MAKE) --no-print-directory real-model
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/suggestions.py $(ARGS)
 
 # Kill each process under load, then soak with swaps for ten minutes; results in benchmarks/results/.
 chaos: $(READY)

@@ -167,7 +167,7 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
     poisoners = [f"poisoner-{n}" for n in range(POISONERS)]
     async with (
         Worker() as worker,
-        server.running(None, config, settings, print) as url,
+        server.running(None, config, settings) as url,
         httpx.AsyncClient(
             base_url=url, headers={"authorization": f"Bearer {key}"}, timeout=120
         ) as http,
@@ -263,11 +263,6 @@ def draw(rows: Sequence[dict[str, Any]], poison_day: int, file: Path) -> None:
     axes.legend(fontsize=8, loc="lower left")
     figure.tight_layout()
     figure.savefig(file, dpi=120)
-
-
-def say(text: str) -> None:
-    """Print what the pipeline says, set in."""
-    print(f"    {text}", flush=True)
 
 
 def main() -> None:

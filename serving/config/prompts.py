@@ -30,9 +30,9 @@ _BLOCKS = ("system", "user")
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """One message of a conversation."""
+    """One message of a conversation, or what a look-up of the agent gave (`knowledge`)."""
 
-    role: Literal["customer", "agent"]
+    role: Literal["customer", "agent", "knowledge"]
     text: str
 
 

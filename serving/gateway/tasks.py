@@ -32,8 +32,8 @@ _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
 
 _KINDS = {
     "model": "a string",
-    "conversation": 'a list of turns, each {"role": "customer" or "agent", "text": …}, '
-    "with at least one",
+    "conversation": 'a list of turns, each {"role": "customer", "agent" or "knowledge", '
+    '"text": …}, with at least one',
     "conversation_id": "a string",
     "structured": "true or false",
     "metadata": f"an object of at most {METADATA_LIMIT} texts",
@@ -41,11 +41,11 @@ _KINDS = {
 
 
 class TurnBody(BaseModel):
-    """One message of a conversation."""
+    """One message of a conversation, or what a look-up of the agent gave (`knowledge`)."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    role: Literal["customer", "agent"]
+    role: Literal["customer", "agent", "knowledge"]
     text: str
 
 
@@ -135,7 +135,7 @@ def _refused(exc: ValidationError, lobs: Mapping[str, Lob]) -> InvalidRequest:
             return _no_lob(lobs)
         case ("conversation", int(i), *_):
             return InvalidRequest(
-                'A turn is {"role": "customer" or "agent", "text": …}, nothing more.',
+                'A turn is {"role": "customer", "agent" or "knowledge", "text": …}, nothing more.',
                 param=f"conversation[{i}]",
             )
         case ("conversation", *_) if first["type"] == "too_long":

@@ -4,4 +4,5 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-sys.path.append(str(ROOT / "benchmarks" / "serving"))
+for folder in ("benchmarks", "benchmarks/serving", "benchmarks/real", ".cache/bench/real"):
+    sys.path.append(str(ROOT / folder))

@@ -63,12 +63,22 @@ def import_(
     file: Annotated[
         Path, typer.Argument(help="JSON Lines or a JSON array: TRL's formats, ShareGPT or Alpaca.")
     ],
+    form: Annotated[
+        Literal["rows", "star"],
+        typer.Option("--format", help="rows, or the dialogs of RasaHQ/STAR (plain or .gz)."),
+    ] = "rows",
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(help="STAR: what dialogs are about; again for more. Default: LOB's name."),
+    ] = None,
     config: Config = DEFAULT_CONFIG,
     recipe: RecipePath = None,
     out: Out = DEFAULT_OUT,
 ) -> None:
     """Make a dataset of your own data, for `switchboard train LOB --dataset ID`."""
+    from serving.config import prompts
     from training.data import dataset, imports, repository
+    from training.data.formats import star_examples
     from training.data.splits import Past
     from training.recipe import recipe as recipes
 
@@ -80,7 +90,16 @@ def import_(
         rules = rules.model_copy(update={"golden_share": 0.0})
         frozen = await repository.golden(db, lob, root)
         past = Past(golden=frozen.golden, golden_id=frozen.id) if frozen else Past()
-        curated, source = imports.read(lob, file, rules, past)
+        if form == "star":
+            line = settings.lobs[lob]
+            prompt = prompts.load(settings.prompts, [lob])[lob, "suggestion"]
+            render = star_examples.Renderer(lob, prompt, line.description, line.guidelines)
+            domains = frozenset(domain or [lob])
+            curated, source = star_examples.read(lob, file, domains, render, rules, past)
+        else:
+            if domain:
+                raise typer.BadParameter("goes with --format star", param_hint="--domain")
+            curated, source = imports.read(lob, file, rules, past)
         built = dataset.write(
             lob,
             curated,

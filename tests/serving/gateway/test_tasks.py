@@ -46,6 +46,15 @@ def test_model_alone_names_the_lob() -> None:
     assert tasks.parse(body, LOBS, FIELDS, "base").lob == "sales"
 
 
+def test_what_a_look_up_gave_stands_in_the_prompt_as_knowledge() -> None:
+    looked_up = [*CONVERSATION, {"role": "knowledge", "text": "Price: 72\nName: Old Inn"}]
+    asked = parse(conversation=looked_up)
+    messages = PROMPTS["care", "suggestion"].render(
+        lob="care", task="suggestion", turns=asked.turns, fields={}
+    )
+    assert messages[-1]["content"].endswith("knowledge: Price: 72\n| Name: Old Inn")
+
+
 @pytest.mark.parametrize(
     ("body", "param"),
     [

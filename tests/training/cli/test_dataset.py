@@ -10,6 +10,7 @@ from typer.testing import CliRunner, Result
 from serving.errors import NotFound, SwitchboardError
 from serving.store import feedback, interactions
 from serving.store.database import Database
+from tests.training.data.formats.dialogs import dialog, write
 from tests.training.records import drawn, labelled
 from training.cli.dataset import app
 from training.errors import DatasetError
@@ -78,6 +79,21 @@ def test_a_dataset_is_built_listed_shown_exported_and_built_again(
         assert (again / file.name).read_bytes() == file.read_bytes()
     with pytest.raises(DatasetError, match="is not a manifest of sales"):
         call(config, "build", "sales", *options)
+
+
+def test_star_is_imported_by_its_domains(config: Path, tmp_path: Path) -> None:
+    star = write(tmp_path / "star.jsonl.gz", [dialog(n) for n in range(1, 13)])
+    for name in ("suggestion", "summary"):
+        prompt = tmp_path / "prompts" / "default" / f"{name}.jinja"
+        prompt.parent.mkdir(exist_ok=True)
+        prompt.write_text("{% block user %}{{ turns[-1].text }}{% endblock %}")
+    options = "import", "sales", str(star), "--out", str(tmp_path / "a")
+    shown = call(config, *options, "--format", "star", "--domain", "hotel").output
+    assert "import of sales" in shown
+    with pytest.raises(DatasetError, match="no dialog is about sales alone"):
+        call(config, *options, "--format", "star")
+    refused = CliRunner().invoke(app, [*options, "--domain", "hotel", "--config", str(config)])
+    assert refused.exit_code == 2
 
 
 def test_an_imported_dataset_says_so(config: Path, tmp_path: Path) -> None:

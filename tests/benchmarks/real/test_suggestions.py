@@ -1,0 +1,40 @@
+from pathlib import Path
+
+import suggestions
+
+from serving.config import prompts
+from tests.training.data.formats.dialogs import dialog, write
+from training.data.formats import star
+from training.data.formats.star_examples import Renderer
+
+
+def test_what_is_asked_is_the_last_tenth_and_nothing_past_goes_on_into_it(tmp_path: Path) -> None:
+    rows = [dialog(n) for n in range(1, 41)]
+    rows[3]["events"][-2]["t"] += 1_000_000  # the fourth dialog ends after all others
+    past, tried, asked = suggestions.parts(list(star.read(write(tmp_path / "s.jsonl", rows[::-1]))))
+    assert [d.id for d in asked] == [37, 38, 39, 40]
+    assert [d.id for d in tried] == [33, 34, 35, 36]
+    assert [d.id for d in past] == [n for n in range(1, 33) if n != 4]
+
+
+def test_a_part_is_taken_evenly_over_the_time() -> None:
+    assert suggestions.evenly(range(10), 2) == [2, 7]
+    assert suggestions.evenly(range(3), None) == suggestions.evenly(range(3), 5) == [0, 1, 2]
+
+
+def test_each_reply_that_is_asked_for_has_the_turns_before_it(tmp_path: Path) -> None:
+    dialogs = list(star.read(write(tmp_path / "s.jsonl", [dialog(1), dialog(2)])))
+    prompt = prompts.load(Path("configs/prompts"), ["hotel"])["hotel", "suggestion"]
+    asked, seen = (
+        suggestions.asked_for(dialogs, Renderer("hotel", prompt)),
+        suggestions.before(dialogs),
+    )
+    assert [len(turns) for turns in seen] == [e.turn_position for e in asked] == [2, 4, 2, 4]
+
+
+def test_every_prompt_that_is_tried_renders_a_look_up(tmp_path: Path) -> None:
+    (one,) = star.read(write(tmp_path / "s.jsonl", [dialog(1)]))
+    forms = suggestions.renderers("hotel")
+    assert forms.keys() == {"plain", "instruct", "brief"}
+    for render in forms.values():
+        assert "nowledge: Name: Room 1; Free: true" in render(one.turns[:2])[-1].content
