@@ -66,18 +66,20 @@ def test_a_child_that_an_engine_forks_is_not_another_engine(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(census, "is_engine", lambda command: command.startswith("pretended engine"))
-    fork = "import os, time; print(os.fork(), flush=True); time.sleep(600)"
+    fork = 'import os, time; os.write(1, b"%d \\n" % os.fork()); time.sleep(600)'
     with subprocess.Popen(
         ["bash", "-c", f"exec -a 'pretended engine' {sys.executable} -c '{fork}'"],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:
         assert process.stdout is not None
-        child = max(int(process.stdout.readline()) for _ in range(2))
-        found = Census()
-        found.count()
-        os.kill(child, signal.SIGKILL)
-        process.kill()
+        try:
+            child = max(int(process.stdout.readline()) for _ in range(2))
+            found = Census()
+            found.count()
+            os.kill(child, signal.SIGKILL)
+        finally:
+            process.kill()
     assert [pid for pid, _ in found.engines] == [process.pid]
 
 

@@ -107,7 +107,13 @@ def test_another_format_is_refused(curated: Curated, tmp_path: Path) -> None:
 def test_a_request_s_template_variables_lie_in_its_rows_and_in_no_others(tmp_path: Path) -> None:
     quiet = {"chat_template_kwargs": {"enable_thinking": False}}
     items = [
-        labelled(f"i{n}", {"edit": f"é {n}"}, created_at=float(n), request=quiet if n else {})
+        labelled(
+            f"i{n}",
+            {"edit": f"é {n}"},
+            created_at=float(n),
+            request=quiet if n else {},
+            conversation_id=drawn(n >= 4, n),
+        )
         for n in range(6)
     ]
     built = dataset.write("care", curate("care", items, RULES), RULES, tmp_path)

@@ -29,7 +29,8 @@ def test_each_reply_is_asked_for_as_the_server_asks_and_teaches_what_was_sent(
     tmp_path: Path,
 ) -> None:
     curated = imported(write(tmp_path / "star.jsonl.gz", ROWS), "hotel")
-    first, second = curated.train[:2]
+    every = sorted((*curated.train, *curated.rolling), key=lambda e: e.created_at)
+    first, second = every[:2]
     assert [m.content for m in first.messages] == [
         "Write the agent's next reply.",
         "customer: Is room 1 free?\nknowledge: Name: Room 1; Free: true",
@@ -39,14 +40,14 @@ def test_each_reply_is_asked_for_as_the_server_asks_and_teaches_what_was_sent(
     assert second.target == "I booked Room 1 for you."
 
 
-def test_the_newest_dialogs_by_time_are_held_out_and_other_domains_left_out(
+def test_as_many_dialogs_as_asked_for_are_held_out_and_other_domains_left_out(
     tmp_path: Path,
 ) -> None:
     curated = imported(write(tmp_path / "star.jsonl", ROWS), "hotel")
     held = sorted({e.conversation_id.rsplit("-", 1)[1] for e in curated.rolling})
-    assert held == ["4", "5"]
     learned = {e.conversation_id.rsplit("-", 1)[1] for e in curated.train}
-    assert learned == {"1", "2", "3"}
+    assert len(held) == 2
+    assert learned | {*held} == {"1", "2", "3", "4", "5"}
 
 
 def test_a_domain_that_no_dialog_has_is_refused_with_those_there_are(tmp_path: Path) -> None:
