@@ -177,7 +177,7 @@ class _Judged:
 
 
 async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
-    """Feedback to examples, the newest conversations and the golden set held out."""
+    """Feedback to examples, the conversations drawn to judge and the golden set held out."""
     lob, recipe = context.lob, context.recipe
     built = await selection.select(context.db, lob, recipe, dataset_id, context.out / "datasets")
     preference_rows.require(lob, recipe, built.folder)
@@ -267,8 +267,10 @@ async def _judge(
         scores = await _scores(client, models, built, recipe)
         base, live, candidate = (scores[model] for model in models)
         context.meter.end("evaluation")
-        differences = evaluation.differences(candidate, live, built.holdout, recipe.evaluation)
-        decision = gate.decide(recipe.gate, differences, against=models[1], rates=candidate.rates)
+        new, old = evaluation.by_part(candidate, live, built, recipe.evaluation)
+        coverage = built.manifest.get("coverage")
+        seen = new, candidate.rates, old, coverage
+        decision = gate.decide(recipe.gate, *seen, against=models[1])
         findings = await guarded.run(client, built, base=base, live=live, candidate=candidate)
     decision = decision.also(findings.reasons)
     figures = report.figures(trained.result, base, live, candidate) | findings.as_json()
@@ -277,7 +279,7 @@ async def _judge(
         await context.registry.reject(version, decision.as_json())
     for reason in decision.reasons:
         logger.info(f"{lob}: {'passed' if reason.passed else 'failed'}: {reason.text}")
-    return _Judged(base, live, candidate, differences, findings, decision)
+    return _Judged(base, live, candidate, new, findings, decision)
 
 
 async def _scores(

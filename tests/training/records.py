@@ -7,6 +7,9 @@ from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInt
 from training.data.splits import is_drawn
 from training.recipe.curation import CurationConfig
 
+GATE_OF_FIVE = {"non_inferiority": [{"metric": "unsupported_facts", "margin": 0.7}]}
+"""A gate that five conversations can pass: the margin that so few without any event show."""
+
 
 def feedback(interaction: str = "i", at: float = 1.0, **content: Any) -> FeedbackRecord:
     key = f"{interaction}-{at}-{sorted(content)}"

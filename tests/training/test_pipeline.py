@@ -17,7 +17,7 @@ from serving.errors import AdapterRefused, Conflict, NotFound
 from serving.store import datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import State
-from tests.training.records import drawn, labelled
+from tests.training.records import GATE_OF_FIVE, drawn, labelled
 from tests.training.records import feedback as said
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
@@ -71,7 +71,8 @@ async def store(settings: Settings) -> AsyncIterator[Database]:
 
 def recipe(**curation: int) -> Recipe:
     rules = {"min_examples": 10, "min_conversations": 8, "golden_share": 0, **curation}
-    return Recipe.model_validate({"curation": rules, "lora": {"rank": 4}, "sft": {"device": "cpu"}})
+    sections = {"curation": rules, "gate": GATE_OF_FIVE, "lora": {"rank": 4}}
+    return Recipe.model_validate({**sections, "sft": {"device": "cpu"}})
 
 
 def changed(**sections: object) -> Recipe:
@@ -187,7 +188,7 @@ async def test_a_rejected_candidate_changes_nothing_that_serves(
     assert not outcome.decision.accepted
     assert version is not None
     assert version.state is State.REJECTED
-    assert version.decision["reasons"][0]["passed"] is False
+    assert version.decision["reasons"][1]["passed"] is False
     assert bad.promoted == []
     assert await registry.routes() == before
 

@@ -7,11 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import numpy as np
+
+from training.data.dataset import Dataset
 from training.data.examples import Example
 from training.evaluation.generate import Output
 from training.metrics import text
 from training.recipe.recipe import EvaluationConfig
-from training.stats import bootstrap, proportions
+from training.stats import bootstrap, bounded_mean, proportions
 from training.stats.bootstrap import Interval
 
 
@@ -110,16 +113,53 @@ def _conversations(groups: Sequence[str], values: Sequence[float], confidence: f
 def differences(
     candidate: Scores, other: Scores, examples: Sequence[Example], rules: EvaluationConfig
 ) -> Mapping[str, Interval]:
-    """Return the interval of `candidate - other` for each metric, paired by example."""
-    groups = [example.conversation_id for example in examples]
-    return {
-        name: bootstrap.paired(
-            candidate.values[name],
-            other.values[name],
-            groups=groups,
-            resamples=rules.resamples,
-            confidence=rules.confidence,
-            seed=rules.seed,
-        )
-        for name in text.METRICS
-    }
+    """Return the interval of `candidate - other` for each metric, paired by example.
+
+    Of a metric in `text.RARE` it is the difference in the share of outputs with any.
+    """
+    every = slice(len(examples))
+    return {n: _difference(n, candidate, other, examples, rules, every) for n in text.METRICS}
+
+
+def by_part(
+    candidate: Scores, other: Scores, dataset: Dataset, rules: EvaluationConfig
+) -> tuple[Mapping[str, Interval], Mapping[str, Interval] | None]:
+    """Return the intervals on the rolling hold-out, and those of rare metrics on the golden set.
+
+    Args:
+        candidate: The candidate's scores on the whole hold-out.
+        other: The other model's.
+        dataset: Whose hold-out that is.
+        rules: Resamples, confidence and seed of the intervals.
+
+    Returns:
+        Of each metric; of each in `text.RARE`, or None without a golden set.
+    """
+    first = len(dataset.golden)
+    old, new = slice(first), slice(first, None)
+    args = candidate, other, dataset.holdout, rules
+    rolling = {name: _difference(name, *args, new) for name in text.METRICS}
+    return rolling, {name: _difference(name, *args, old) for name in text.RARE} if first else None
+
+
+def _difference(
+    name: str,
+    candidate: Scores,
+    other: Scores,
+    examples: Sequence[Example],
+    rules: EvaluationConfig,
+    part: slice,
+) -> Interval:
+    groups = [example.conversation_id for example in examples[part]]
+    mine, theirs = (np.asarray(one.values[name])[part] for one in (candidate, other))
+    if name in text.RARE:
+        any_more = np.minimum(mine, 1) - np.minimum(theirs, 1)
+        return bounded_mean.interval(any_more, groups=groups, confidence=rules.confidence)
+    return bootstrap.paired(
+        mine,
+        theirs,
+        groups=groups,
+        resamples=rules.resamples,
+        confidence=rules.confidence,
+        seed=rules.seed,
+    )

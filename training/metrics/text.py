@@ -36,6 +36,10 @@ METRICS = {
     "format_errors": Metric("Format errors", "lower"),
 }
 
+RARE = ("unsupported_facts", "refusals", "format_errors")
+"""Metrics that most outputs have none of. Two models differ by the share of outputs with any: at
+none seen its interval is known, where that of a mean count is not."""
+
 COUNTS = ("unsupported_facts",)
 """Metrics that count what should not be there, so that a rate of any at all makes sense."""
 

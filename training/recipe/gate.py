@@ -32,7 +32,9 @@ class NonInferiority(RecipeSection):
 
     metric: METRICS = Field(description="The metric's name.")
     margin: float = Field(
-        ge=0, description="The whole interval of the worsening must lie below this."
+        ge=0,
+        description="The whole interval of the worsening must lie below this. For rare ones it is "
+        "of the share of outputs with any; a margin of 0.1 needs 50 conversations without any.",
     )
 
 
@@ -62,6 +64,13 @@ class GateConfig(RecipeSection):
             NonInferiority(metric="unsupported_facts", margin=0.1),
         ),
         description="Metrics to be no worse on.",
+    )
+    coverage_at_least: float = Field(
+        0.8,
+        ge=0,
+        le=1,
+        description="Of the answers shown in conversations that judge, the share whose final text "
+        "must be known. Lower it only where feedback does not depend on how good an answer was.",
     )
     ceilings: tuple[Ceiling, ...] = Field(
         (), description="Limits that do not depend on what serves now."

@@ -10,7 +10,7 @@ from serving.store import adapter_versions as versions
 from serving.store import datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import LabelledInteraction
-from tests.training.records import drawn, labelled
+from tests.training.records import GATE_OF_FIVE, drawn, labelled
 from tests.training.stand_in import StandIn
 from tests.training.stub_server import Stub, serving
 from training import pipeline
@@ -152,6 +152,7 @@ async def test_a_student_is_trained_on_its_own_base_and_judged_on_the_teacher_s_
     recipe = Recipe.model_validate(
         {
             "curation": RULES.model_dump(),
+            "gate": GATE_OF_FIVE,
             "lora": {"rank": 4},
             "sft": {"device": "cpu"},
             "student": {"store": "${TEACHER}", "teacher": "care@7"},

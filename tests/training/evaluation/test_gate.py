@@ -3,7 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from training.evaluation.gate import Reason, decide
+from training.metrics.text import RARE
 from training.recipe.gate import Ceiling, GateConfig, NonInferiority, Superiority
+from training.stats import bounded_mean
 from training.stats.bootstrap import Interval
 from training.stats.proportions import clopper_pearson
 
@@ -49,9 +51,11 @@ def test_reasons_are_plain_words_with_figures() -> None:
         "+0.100 to +0.300, 40 examples."
     )
     assert decision.reasons[1].text == (
-        "Unsupported facts may be worse than care@1's by more than 0.1: gain -0.250, 95% interval "
-        "-0.500 to +0.000, 40 examples."
+        "Not enough data to show that Unsupported facts is no worse than care@1's by more than "
+        "0.1: gain -0.250, 95% interval -0.500 to +0.000, 40 conversations; about 250 "
+        "conversations could."
     )
+    assert [reason.enough for reason in decision.reasons] == [True, False]
     assert decision.as_json()["against"] == "care@1"
 
 
@@ -104,3 +108,52 @@ def test_more_rules_can_only_refuse(passed: bool) -> None:
     assert decision.reasons[-1] is more
     bad = decide(RULES, {**good, "edit_similarity": interval(-1, 0)}, against="care@1")
     assert not bad.also([more]).accepted
+
+
+def nothing_seen(conversations: int) -> Interval:
+    names = [str(n) for n in range(conversations)]
+    return bounded_mean.interval([0.0] * conversations, groups=names)
+
+
+@pytest.mark.parametrize(("conversations", "accepted"), [(5, False), (49, False), (50, True)])
+def test_that_nothing_was_seen_in_a_few_conversations_shows_nothing(
+    conversations: int, accepted: bool
+) -> None:
+    seen = {"edit_similarity": interval(0.1, 0.3), "unsupported_facts": nothing_seen(conversations)}
+    decision = decide(RULES, seen, against="care@1")
+    assert decision.accepted is accepted
+    assert decision.reasons[-1].enough is accepted
+    if not accepted:
+        assert decision.reasons[-1].text.endswith("about 50 conversations could.")
+
+
+def test_what_is_shown_to_be_worse_is_no_want_of_data() -> None:
+    seen = {"edit_similarity": interval(0.1, 0.3), "unsupported_facts": interval(0.2, 0.6)}
+    (_, facts) = decide(RULES, seen, against="care@1").reasons
+    assert (facts.passed, facts.enough) == (False, True)
+    assert facts.text.startswith("Unsupported facts may be worse than care@1's by more than 0.1")
+
+
+@pytest.mark.parametrize(("low", "accepted"), [(-0.1, True), (0.0, True), (0.01, False)])
+def test_the_golden_set_judges_facts_and_form_and_refuses_what_it_shows_to_be_worse(
+    low: float, accepted: bool
+) -> None:
+    new = {"edit_similarity": interval(0.1, 0.3), "unsupported_facts": interval(-0.1, 0.0)}
+    old = {name: interval(low, 0.5) for name in RARE}
+    decision = decide(RULES, new, golden=old, against="care@1")
+    assert decision.accepted is accepted
+    assert [r.metric for r in decision.reasons if r.rule == "golden"] == ["unsupported_facts"]
+
+
+@pytest.mark.parametrize(("judged", "accepted"), [(80, True), (79, False), (0, False)])
+def test_a_hold_out_of_which_too_little_is_known_decides_nothing(
+    judged: int, accepted: bool
+) -> None:
+    good = {"edit_similarity": interval(0.1, 0.3), "unsupported_facts": interval(-0.9, -0.5)}
+    decision = decide(RULES, good, coverage={"shown": 100, "judged": judged}, against="care@1")
+    assert decision.accepted is accepted
+    first = decision.reasons[0]
+    assert (first.passed, first.enough) == (accepted, accepted)
+    if not accepted:
+        assert "also for those that were sent as they were" in first.text
+    assert not decide(RULES, good, coverage={"shown": 0, "judged": 0}, against="b").accepted

@@ -20,7 +20,7 @@ from serving.store import cycles, feedback, interactions, leases, routes
 from serving.store.database import Database
 from serving.store.records import Cycle, CycleState
 from serving.store.tables import CycleRow, LeaseRow
-from tests.training.records import drawn, labelled
+from tests.training.records import GATE_OF_FIVE, drawn, labelled
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
 from tests.training.webhook_receiver import Received, receiving
@@ -72,6 +72,7 @@ def recipe(**flywheel: Any) -> Recipe:
     return Recipe.model_validate(
         {
             "curation": {"min_examples": 10, "min_conversations": 8, "golden_share": 0},
+            "gate": GATE_OF_FIVE,
             "lora": {"rank": 4},
             "sft": {"device": "cpu"},
             "flywheel": rules,
