@@ -180,6 +180,7 @@ def choose(
     golden = tuple(e for e in targets if e.conversation_id in parts.golden)
     judging = [e for e in targets if e.conversation_id in parts.rolling]
     _judges(lob, judging, parts, rules)
+    by_agent = sampling.capped(judging, rules.agent_share, rules.min_examples)
     learned = counts.filter(
         "not drawn to judge", examples, [e for e in examples if e.conversation_id in parts.train]
     )
@@ -200,7 +201,7 @@ def choose(
     return Curated(
         train=tuple(e for e in learned if e.source in TARGETS),
         labels=tuple(e for e in learned if e.source not in TARGETS),
-        rolling=tuple(sampling.stratified(judging, rules.max_holdout)),
+        rolling=tuple(sampling.stratified(by_agent, rules.max_holdout)),
         golden=past.golden if past.golden is not None else golden,
         filters=tuple(counts),
         redactions=redactions,

@@ -181,6 +181,31 @@ def test_what_judges_stays_as_it_came_and_is_counted() -> None:
     assert (len(capped.rolling), capped.judged) == (4, 7)
 
 
+def test_one_agent_decides_only_a_part_of_what_is_good() -> None:
+    flood = [
+        item(
+            f"f{n}",
+            {"edit": f"poison {n}"},
+            request={"user": "mallory"},
+            conversation_id=drawn(True, n),
+        )
+        for n in range(60)
+    ]
+    others = [
+        item(
+            f"o{n}",
+            {"used": True},
+            request={"user": f"u{n % 4}"},
+            conversation_id=drawn(True, 100 + n),
+        )
+        for n in range(40)
+    ]
+    curated = curate("care", [*flood, *others, *FILLER], RULES)
+    poison = sum(e.target.startswith("poison") for e in curated.rolling)
+    assert poison <= 0.26 * len(curated.rolling)
+    assert curated.judged == 102
+
+
 def test_too_few_that_judge_are_said() -> None:
     with pytest.raises(TooLittleData) as caught:
         curate("care", [*FILLER[:3], item("a", {"edit": "x"})], RULES)
