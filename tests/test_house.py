@@ -53,6 +53,7 @@ COVERED_BY = {
     "serving/store/tables.py": "tests/serving/store/test_migrations.py",
     "training/analysis/compare_report.py": "tests/training/cli/test_compare.py",
     "training/analysis/compare_run.py": "tests/training/cli/test_compare.py",
+    "training/analysis/plan_run.py": "tests/training/cli/test_plan.py",
     "training/analysis/impact_report.py": "tests/training/cli/test_impact.py",
     "training/analysis/latency.py": "tests/training/analysis/test_compare.py",
     "training/cli/options.py": "tests/training/cli/test_train.py",
