@@ -16,9 +16,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
-from training.data import curation, preferences, redaction
+from training.data import curation, preferences
 from training.data.curation import Curated
 from training.data.examples import Example, Message
+from training.data.redaction import surrogates
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
 
@@ -205,7 +206,7 @@ def made_by() -> dict[str, Any]:
     """Return the versions of what decides a dataset's bytes."""
     return {
         "curation": curation.VERSION,
-        "redaction": redaction.VERSION,
+        "redaction": surrogates.VERSION,
         "datasketch": version("datasketch"),
     }
 

@@ -19,7 +19,7 @@ from serving.store.records import (
     LabelledInteraction,
     Status,
 )
-from training.data.redaction import redact
+from training.data.redaction.surrogates import redact
 from training.recipe.curation import CurationConfig
 
 Source = Literal["edit", "rating", "used", "rejection"]

@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -72,7 +73,10 @@ def test_the_same_prompt_is_one_conversation(tmp_path: Path) -> None:
 def test_imports_are_redacted_and_deduplicated(tmp_path: Path) -> None:
     twice = {"prompt": "I am a@example.com", "completion": "Mail to a@example.com."}
     curated = read(tmp_path, [twice, twice, *FILLER])
-    assert curated.train[0].target == "Mail to [EMAIL]."
+    found = (*curated.train, *curated.rolling)
+    mails = {e.target for e in found if e.target.startswith("Mail")}
+    assert len(mails) == 1
+    assert re.fullmatch(r"Mail to [b-z]@example\.com\.", mails.pop())
     assert curated.redactions == {"email": 6}  # prompt, shown and target, twice
     assert next(f.dropped for f in curated.filters if f.name == "distinct") == 1
 

@@ -5,11 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.redaction import _luhn, redact
+from training.data.redaction.recognition import _luhn, mark
 
 
 def one(text: str) -> str:
-    return redact([text]).texts[0]
+    return mark([text]).texts[0]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_prose_amounts_and_dates_are_kept(text: str) -> None:
 
 
 def test_a_value_has_one_placeholder_in_prompt_and_target_however_it_is_written() -> None:
-    prompt, target = redact(
+    prompt, target = mark(
         ["Order ID: 3348917502, phone (977) 625-2661", "3348917502 ships; we call 1-977-625-2661"]
     ).texts
     assert prompt == "Order ID: [ORDER], phone [PHONE]"
@@ -65,7 +65,7 @@ def test_a_value_has_one_placeholder_in_prompt_and_target_however_it_is_written(
 
 
 def test_several_values_are_numbered_in_order_of_appearance_across_texts() -> None:
-    result = redact(["order number 4471 then order number 5582", "for 5582 and 4471"])
+    result = mark(["order number 4471 then order number 5582", "for 5582 and 4471"])
     assert result.texts == (
         "order number [ORDER_1] then order number [ORDER_2]",
         "for [ORDER_2] and [ORDER_1]",
@@ -100,22 +100,22 @@ def test_nothing_personal_is_left_and_a_second_pass_changes_nothing(
     values = [email, phone, number, f"order number {order}"]
     text = " | ".join(f"{' '.join(words)} {values[i]}" for i in turn)
     target = f"{order} / {email} / {phone} / {number}"
-    once = redact([text, target]).texts
+    once = mark([text, target]).texts
     for value in (email, phone, number, order):
         assert value not in once[0]
         assert value not in once[1]
-    assert redact(once).texts == once
+    assert mark(once).texts == once
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["N", "Cs"]), max_size=80), max_size=4))
 def test_texts_without_digits_or_at_signs_are_untouched(texts: list[str]) -> None:
     texts = [text.replace("@", "") for text in texts]
-    assert redact(texts).texts == tuple(texts)
+    assert mark(texts).texts == tuple(texts)
 
 
 @given(st.lists(st.text(max_size=120), max_size=4))
 def test_any_text_is_taken(texts: list[str]) -> None:
-    assert len(redact(texts).texts) == len(texts)
+    assert len(mark(texts).texts) == len(texts)
 
 
 @pytest.mark.parametrize(
@@ -124,5 +124,5 @@ def test_any_text_is_taken(texts: list[str]) -> None:
 def test_time_grows_no_faster_than_the_text(piece: str) -> None:
     text = piece * (20_000 // len(piece))
     begin = time.perf_counter()
-    redact([text])
+    mark([text])
     assert time.perf_counter() - begin < 5

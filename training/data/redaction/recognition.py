@@ -1,21 +1,15 @@
-"""Personal numbers out of a text before it enters a dataset.
+"""Where personal numbers stand in texts, and which of them are the same.
 
-E-mail addresses, phone, card, account and order numbers become typed placeholders. All texts of
-one example are redacted together: a value has the same placeholder wherever and however it is
-written, so a model that must repeat an order number from the conversation learns to copy it,
-not to invent one. Several values of a kind are numbered in order of appearance (`[ORDER_1]`,
-`[ORDER_2]`); a single one is not (`[ORDER]`).
-
-Recognition is by form (e-mail, Luhn, IBAN check digits, phone formats) and by label ("order
-number", "account:"). Names and street addresses have no form to recognise; they are kept.
+E-mail addresses, phone, card, account and order numbers are recognised by form (e-mail, Luhn, IBAN
+check digits, phone formats) and by label ("order number", "account:"). All texts of one example are
+read together: a value is the same wherever and however it is written. Names and street addresses
+have no form to recognise; they are kept.
 """
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-
-VERSION = 1
 
 
 class Kind(IntEnum):
@@ -26,6 +20,10 @@ class Kind(IntEnum):
     PHONE = 2
     ORDER = 3
     ACCOUNT = 4
+
+
+Place = tuple[int, int, str]
+"""Where a value stands in a text, from and to, and its key: the same for all its spellings."""
 
 
 @dataclass(frozen=True)
@@ -86,12 +84,14 @@ _DATE = re.compile(r"\d{4}-\d{1,2}(?:-\d{1,2})?|\d{1,2}-\d{1,2}-\d{2,4}")
 _PLACEHOLDER = re.compile(r"\[(" + "|".join(kind.name for kind in Kind) + r")(?:_\d+)?\]")
 
 
-def redact(texts: Sequence[str]) -> Redacted:
-    """Replace the personal numbers in texts that belong together.
+def mark(texts: Sequence[str]) -> Redacted:
+    """Replace them by what they are: `[ORDER]`, or `[ORDER_1]` and `[ORDER_2]`."""
+    kinds, places = locate(texts)
+    return replaced(texts, kinds, places, _names(keys_of(places), kinds, texts))
 
-    Args:
-        texts: All texts of one example: its messages, the target, the shown output.
-    """
+
+def locate(texts: Sequence[str]) -> tuple[dict[str, Kind], list[list[Place]]]:
+    """Return each value's kind by its key, and where the values stand in each text."""
     spans = [sorted(_find(text), key=lambda s: (s.start, s.kind)) for text in texts]
     kinds: dict[str, tuple[bool, Kind]] = {}
     surfaces: dict[str, str] = {}
@@ -103,25 +103,57 @@ def redact(texts: Sequence[str]) -> Redacted:
             kinds[key] = min(kinds.get(key, rank), rank)
             surfaces[surface.casefold()] = key
     if not kinds:
-        return Redacted(tuple(texts), {})
-
+        return {}, [[] for _ in texts]
     again = _again(surfaces)
     places = [
         _places(text, found, again, surfaces) for text, found in zip(texts, spans, strict=True)
     ]
-    names = _names([key for found in places for _, _, key in found], kinds, texts)
+    return {key: kind for key, (_, kind) in kinds.items()}, places
+
+
+def keys_of(places: Sequence[Sequence[Place]]) -> list[str]:
+    """Return the values' keys in order of appearance, each once."""
+    return list(dict.fromkeys(key for found in places for _, _, key in found))
+
+
+def replaced(
+    texts: Sequence[str],
+    kinds: dict[str, Kind],
+    places: Sequence[Sequence[Place]],
+    names: dict[str, str],
+) -> Redacted:
+    """Put names in the values' places; one as long as its key is written as the value was."""
     counts: dict[str, int] = {}
     out = []
-    for text, replaced in zip(texts, places, strict=True):
+    for text, found in zip(texts, places, strict=True):
         parts: list[str] = []
         end = 0
-        for start, stop, key in replaced:
-            parts += [text[end:start], names[key]]
+        for start, stop, key in found:
+            parts += [text[end:start], _spelled(text[start:stop], key, names[key])]
             end = stop
-            kind = kinds[key][1].name.lower()
+            kind = kinds[key].name.lower()
             counts[kind] = counts.get(kind, 0) + 1
         out.append("".join([*parts, text[end:]]))
     return Redacted(tuple(out), dict(sorted(counts.items())))
+
+
+def _spelled(surface: str, key: str, name: str) -> str:
+    """Write a surrogate of `key` as the value was written; any other name as it is."""
+    if "@" in key or len(name) != len(key) or name.startswith("["):
+        return name
+    written = sum(c.isalnum() for c in surface)
+    rest = iter(name)
+    out = []
+    for c in surface:
+        if not c.isalnum():
+            out.append(c)
+        elif written > len(key):  # a national number's 1
+            out.append(c)
+            written -= 1
+        else:
+            new = next(rest, "")
+            out.append(new.lower() if c.islower() else new)
+    return "".join(out)
 
 
 def _find(text: str) -> Iterator[_Span]:
@@ -231,14 +263,12 @@ def _places(
     return sorted(places)
 
 
-def _names(
-    keys: list[str], kinds: dict[str, tuple[bool, Kind]], texts: Sequence[str]
-) -> dict[str, str]:
+def _names(keys: Sequence[str], kinds: dict[str, Kind], texts: Sequence[str]) -> dict[str, str]:
     """Choose a placeholder for each key, numbered where a kind has several values."""
     taken = {m[0] for text in texts for m in _PLACEHOLDER.finditer(text)}
     names: dict[str, str] = {}
     for kind in Kind:
-        values = [key for key in dict.fromkeys(keys) if kinds[key][1] is kind]
+        values = [key for key in keys if kinds[key] is kind]
         if len(values) == 1 and not any(name.startswith(f"[{kind.name}") for name in taken):
             names[values[0]] = f"[{kind.name}]"
             continue

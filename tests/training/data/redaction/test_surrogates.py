@@ -1,0 +1,85 @@
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from training.data.redaction.recognition import mark
+from training.data.redaction.surrogates import redact
+
+TEXTS = st.lists(
+    st.sampled_from(
+        [
+            "Order ID: 3348917502",
+            "my order is INC0012-77",
+            "phone (977) 625-2661",
+            "977-625-2661 please",
+            "mail jo.doe@mail.example.co.uk",
+            "card 4111 1111 1111 1111 12/27",
+            "DE89 3704 0044 0532 0130 00",
+            "3348917502 ships for $94.00 on 2019-11-06",
+        ]
+    ),
+    min_size=1,
+    max_size=5,
+)
+
+
+def shape(text: str) -> str:
+    """Return a text's form: which classes of characters it has where."""
+    return re.sub("[a-z]", "a", re.sub("[A-Z]", "A", re.sub(r"\d", "9", text)))
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["(977) 625-2661", "4111 1111 1111 1111", "DE89 3704 0044 0532 0130 00", "Order ID: 33489-A1"],
+)
+def test_a_surrogate_has_the_shape_of_the_value_and_is_another(value: str) -> None:
+    (made,) = redact([value]).texts
+    assert made != value
+    assert shape(made) == shape(value)
+
+
+def test_a_value_has_one_surrogate_however_it_is_written() -> None:
+    prompt, target = redact(
+        ["Order ID: 3348917502, phone (977) 625-2661", "3348917502 ships; we call 1-977-625-2661"]
+    ).texts
+    order, phone = re.findall(r"ID: (\d+), phone (.+)", prompt)[0]
+    assert target.startswith(f"{order} ships")
+    assert re.sub(r"\D", "", target.partition("call ")[2]) == "1" + re.sub(r"\D", "", phone)
+
+
+def test_different_values_stay_different() -> None:
+    texts = [f"order number {n}" for n in range(1000, 1100)]
+    made = redact(texts).texts
+    assert len(set(made)) == 100
+    assert not set(made) & set(texts)
+
+
+def test_an_address_goes_to_a_domain_that_nobody_has() -> None:
+    (made,) = redact(["write to Jo.Doe@mail.bank.de"]).texts
+    assert re.fullmatch(r"write to [a-z]{2}\.[a-z]{3}@example\.com", made)
+
+
+@given(TEXTS)
+def test_no_value_is_left_and_all_around_stays(texts: list[str]) -> None:
+    made = redact(texts)
+    assert made.counts == mark(texts).counts
+    for value in ("3348917502", "INC0012", "625-2661", "jo.doe", "4111 1111", "0532 0130"):
+        assert all(value not in text for text in made.texts)
+    assert [shape(t).replace("aa.aaa@aaaa.aaaaaaa.aa.aa", "") for t in texts] == [
+        shape(t).replace("aa.aaa@aaaaaaa.aaa", "") for t in made.texts
+    ]
+
+
+@given(TEXTS)
+def test_the_same_texts_have_the_same_surrogates_and_nothing_leads_back(texts: list[str]) -> None:
+    assert redact(texts) == redact(list(texts))
+    other = [text.replace("3348917502", "5548917509") for text in texts]
+    if mark(other).texts == mark(texts).texts:
+        assert redact(other).texts == redact(texts).texts
+
+
+@given(st.lists(st.text(max_size=120), max_size=4))
+def test_any_text_is_taken(texts: list[str]) -> None:
+    assert len(redact(texts).texts) == len(texts)
