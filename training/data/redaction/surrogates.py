@@ -2,9 +2,9 @@
 
 They become surrogates: other values of the same shape, so that what is learned and judged looks
 like what is served, where nobody writes `[ORDER]` (Carrell et al., "Hiding in plain sight", JAMIA
-20, 2013). A value has the same surrogate in all texts of one example, so a model that must repeat an
-order number from the conversation learns to copy it, not to invent one. A surrogate is drawn from
-the text around the values, never from a value, so nothing leads back from it.
+20, 2013). A value has the same surrogate in all texts of one example, so a model that must repeat
+an order number from the conversation learns to copy it, not to invent one. A surrogate is drawn
+from the text around the values, never from a value, so nothing leads back from it.
 """
 
 import hashlib
