@@ -71,10 +71,13 @@ def pool(rng: np.random.Generator, effect: dict[str, float]) -> dict[str, Floats
     values = {
         "edit_similarity": similarity,
         "acceptance": accepted,
+        "usage": accepted,
         "slow_answers": slow,
         "failures": failed,
     }
-    return {name: (value * said).sum(axis=-1) / turns for name, value in values.items()}
+    found = {name: (value * said).sum(axis=-1) / turns for name, value in values.items()}
+    always = np.ones(size)  # every answer is shown and judged here
+    return {name: found.get(name, always) for name in METRICS}
 
 
 def assign(rng: np.random.Generator, runs: int, horizon: int) -> tuple[Floats, NDArray[np.bool_]]:

@@ -110,7 +110,7 @@ class CurationConfig(RecipeSection):
     )
     redact: bool = Field(
         True,
-        description="Replace e-mail, phone, card, account and order numbers by others of their shape.",
+        description="Replace e-mail, phone, card, account and order numbers by others like them.",
     )
 
     @model_validator(mode="after")
