@@ -1,5 +1,6 @@
 from pathlib import Path
 
+import figures
 import suggestions
 
 from serving.config import prompts
@@ -38,3 +39,16 @@ def test_every_prompt_that_is_tried_renders_a_look_up(tmp_path: Path) -> None:
     assert forms.keys() == {"plain", "instruct", "brief"}
     for render in forms.values():
         assert "nowledge: Name: Room 1; Free: true" in render(one.turns[:2])[-1].content
+
+
+def test_the_table_has_a_row_for_each_arm_of_each_line_with_its_intervals() -> None:
+    rows = [dict.fromkeys(figures.FIGURES, 0.25)] * 2
+    arms = figures.summarize({"base": rows, "bm25": rows}, ["1", "2"], "base")
+    found = suggestions.table({"hotel": {"arms": arms}, "bank": {"arms": arms}})
+    assert [(row["line"], row["arm"]) for row in found] == [
+        ("hotel", "base"),
+        ("hotel", "bm25"),
+        ("bank", "base"),
+        ("bank", "bm25"),
+    ]
+    assert all(row[name] == [0.25, 0.25, 0.25] for row in found for name in figures.FIGURES)
