@@ -295,7 +295,8 @@ def training_of(outcome: Outcome) -> dict[str, Any]:
         "tokens": done.tokens,
         "first_loss": done.losses[0][1],
         "last_loss": done.losses[-1][1],
-        "accepted": outcome.decision.accepted,
+        "too_long": done.too_long,
+        "gate": outcome.decision.as_json(),
     }
 
 
