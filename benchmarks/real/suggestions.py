@@ -56,10 +56,12 @@ from training.data.formats import star
 from training.data.formats.star import StarDialog
 from training.data.formats.star_examples import Renderer, examples
 from training.evaluation import generate, server
+from training.evaluation.gate import GateDecision
 from training.execution.local import Worker
 from training.metrics.text import edit_similarity
 from training.recipe.recipe import Recipe
 from training.reports.outcome import Outcome
+from training.trainers.job import Result
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parents[1] / "results"
@@ -224,7 +226,7 @@ class Bench:
             # The pipeline asks the base as well.
             shown[f"base{tail}"] = [output.text for output in outcome.base.outputs]
             shown[f"sft{tail}"] = [output.text for output in outcome.candidate.outputs]
-            trained[f"sft{tail}"] = training_of(outcome)
+            trained[f"sft{tail}"] = training_of(outcome.training, outcome.decision)
             seconds |= {f"sft{tail}, {step}": s for step, s in outcome.cost.steps.items()}
             say(f"  sft{tail}: {outcome.cost.steps}")
         arms = {
@@ -285,9 +287,8 @@ class Bench:
         )
 
 
-def training_of(outcome: Outcome) -> dict[str, Any]:
-    """Return what one fine-tuning took and how far it came."""
-    done = outcome.training
+def training_of(done: Result, decision: GateDecision) -> dict[str, Any]:
+    """Return what one fine-tuning took, how far it came, and what the gate said of it."""
     return {
         "seconds": round(done.seconds, 1),
         "steps": done.steps,
@@ -296,7 +297,7 @@ def training_of(outcome: Outcome) -> dict[str, Any]:
         "first_loss": done.losses[0][1],
         "last_loss": done.losses[-1][1],
         "too_long": done.too_long,
-        "gate": outcome.decision.as_json(),
+        "gate": decision.as_json(),
     }
 
 
