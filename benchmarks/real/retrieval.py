@@ -51,9 +51,12 @@ def minilm(past: Sequence[str], asked: Sequence[str]) -> list[int]:
 
     def embed(texts: Sequence[str]) -> torch.Tensor:
         rows = []
+        order = sorted(
+            range(len(texts)), key=lambda n: len(texts[n])
+        )  # batches with little padding
         for start in range(0, len(texts), BATCH):
             batch = words(
-                list(texts[start : start + BATCH]),
+                [texts[n] for n in order[start : start + BATCH]],
                 padding=True,
                 truncation=True,
                 max_length=256,
@@ -63,6 +66,7 @@ def minilm(past: Sequence[str], asked: Sequence[str]) -> list[int]:
                 hidden = model(**batch).last_hidden_state
             mask = batch["attention_mask"].unsqueeze(-1)
             rows.append((hidden * mask).sum(1) / mask.sum(1))
-        return torch.nn.functional.normalize(torch.cat(rows), dim=1)
+        back = torch.tensor(order).argsort()
+        return torch.nn.functional.normalize(torch.cat(rows)[back], dim=1)
 
     return (embed(asked) @ embed(past).T).argmax(dim=1).tolist()

@@ -9,10 +9,13 @@ before it chooses a prompt, and the rest is the past. The arms:
 - ``base_best_prompt``: the same with that of a few prompts that did best before the last tenth.
 - ``bm25``, ``minilm``: the nearest past reply of the line, word for word, no model.
 - ``sft``: a LoRA trained on the past by `switchboard train`'s own pipeline, the plain prompt.
+- ``sft_best_prompt``: the same, trained and asked with the prompt that did best. Where that is the
+  plain one, the two arms with the best prompt are left out.
 
-All models answer through one real server (Ray Serve, vLLM), greedily. Every figure has a 95 %
-interval, conversations resampled whole. ``--quick`` takes fewer dialogs and examples, evenly over
-the time. Writes ``benchmarks/results/real.json``.
+Both retrievals search all past replies, however few of them SFT learns from. All models answer
+through one real server (Ray Serve, vLLM), greedily. Every figure has a 95 % interval, conversations
+resampled whole. ``--quick`` asks for fewer dialogs and learns from fewer examples, evenly over the
+time. Writes ``benchmarks/results/real.json``.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,9 +56,12 @@ from training.data.formats import star
 from training.data.formats.star import StarDialog
 from training.data.formats.star_examples import Renderer, examples
 from training.evaluation import generate, server
+from training.evaluation.gate import GateDecision
 from training.execution.local import Worker
 from training.metrics.text import edit_similarity
 from training.recipe.recipe import Recipe
+from training.reports.outcome import Outcome
+from training.trainers.job import Result
 
 ROOT = Path(__file__).parents[2]
 RESULTS = Path(__file__).parents[1] / "results"
@@ -72,12 +78,11 @@ class Size:
     asked: int | None
     tried: int | None
     learned: int | None
-    embedded: int | None
     epochs: float
 
 
-QUICK = Size(asked=6, tried=2, learned=48, embedded=400, epochs=1)
-WHOLE = Size(asked=None, tried=20, learned=None, embedded=None, epochs=1)
+QUICK = Size(asked=6, tried=2, learned=48, epochs=1)
+WHOLE = Size(asked=None, tried=20, learned=None, epochs=1)
 
 
 def parts(dialogs: Sequence[StarDialog]) -> tuple[list[StarDialog], ...]:
@@ -194,34 +199,36 @@ class Bench:
         past, tried, asked = parts(dialogs)
         tried, asked = evenly(tried, self._size.tried), evenly(asked, self._size.asked)
         forms = renderers(name)
-        learned = asked_for(past, forms[PLAIN])
         rows = asked_for(asked, forms[PLAIN])
-        taught = evenly(learned, self._size.learned)
+        learned = [row.target for row in asked_for(past, forms[PLAIN])]
         say(f"{name}: {len(past)} past dialogs, {len(asked)} asked, {len(rows)} replies")
         shown: dict[str, list[str]] = {}
         seconds: dict[str, float] = {}
+        began = time.perf_counter()
         chosen, tries = await self._choose(tried, forms)
-        if chosen != PLAIN:
-            began = time.perf_counter()
-            shown["base_best_prompt"] = await self._answers("base", asked_for(asked, forms[chosen]))
-            seconds["base_best_prompt"] = time.perf_counter() - began
+        seconds["choosing a prompt"] = time.perf_counter() - began
         texts = [query(turns) for turns in before(past)]
-        some = evenly(range(len(texts)), self._size.embedded)
         seen = before(asked)
         wanted = [query(turns) for turns in seen]
-        for arm, find, among in (("bm25", bm25, range(len(texts))), ("minilm", minilm, some)):
+        for arm, find in (("bm25", bm25), ("minilm", minilm)):
             began = time.perf_counter()
-            nearest = await asyncio.to_thread(find, [texts[n] for n in among], wanted)
-            shown[arm] = [learned[among[n]].target for n in nearest]
+            nearest = await asyncio.to_thread(find, texts, wanted)
+            shown[arm] = [learned[n] for n in nearest]
             seconds[arm] = time.perf_counter() - began
-        outcome = await self._train(name, taught, rows)
-        # The pipeline asks the base as well.
-        shown["base"] = [output.text for output in outcome.base.outputs]
-        shown["sft"] = [output.text for output in outcome.candidate.outputs]
-        shown.setdefault("base_best_prompt", shown["base"])
-        order = [e.interaction_id for e in outcome.dataset.holdout]
-        if order != [e.interaction_id for e in rows]:
-            raise RuntimeError("the pipeline asked for other replies than the other arms")
+            say(f"  {arm}: {seconds[arm]:.0f} s")
+        trained: dict[str, Any] = {}
+        for prompt in dict.fromkeys((PLAIN, chosen)):
+            outcome = await self._train(name, past, asked, forms[prompt])
+            order = [e.interaction_id for e in outcome.dataset.holdout]
+            if order != [e.interaction_id for e in rows]:
+                raise RuntimeError("the pipeline asked for other replies than the other arms")
+            tail = "" if prompt == PLAIN else "_best_prompt"
+            # The pipeline asks the base as well.
+            shown[f"base{tail}"] = [output.text for output in outcome.base.outputs]
+            shown[f"sft{tail}"] = [output.text for output in outcome.candidate.outputs]
+            trained[f"sft{tail}"] = training_of(outcome.training, outcome.decision)
+            seconds |= {f"sft{tail}, {step}": s for step, s in outcome.cost.steps.items()}
+            say(f"  sft{tail}: {outcome.cost.steps}")
         arms = {
             arm: [
                 figures(text.strip(), row.target, [turn.text for turn in turns])
@@ -231,22 +238,10 @@ class Bench:
         }
         return {
             "dialogs": {"past": len(past), "tried": len(tried), "asked": len(asked)},
-            "replies": {
-                "past": len(learned),
-                "learned": len(taught),
-                "embedded": len(some),
-                "asked": len(rows),
-            },
+            "replies": {"past": len(learned), "asked": len(rows)},
             "prompt": {"chosen": chosen, "edit_similarity": tries},
-            "training": {
-                "seconds": round(outcome.training.seconds, 1),
-                "steps": outcome.training.steps,
-                "examples": outcome.training.examples,
-                "tokens": outcome.training.tokens,
-                "first_loss": outcome.training.losses[0][1],
-                "last_loss": outcome.training.losses[-1][1],
-            },
-            "seconds": {arm: round(value, 1) for arm, value in seconds.items()},
+            "training": trained,
+            "seconds": {what: round(value, 1) for what, value in seconds.items()},
             "arms": summarize(arms, [row.conversation_id for row in rows], "base"),
             "samples": [
                 {"sent": row.target} | {arm: outputs[n] for arm, outputs in shown.items()}
@@ -272,8 +267,16 @@ class Bench:
             say(f"  prompt {name}: {found[name]:.3f}")
         return max(found, key=lambda name: found[name]), found
 
-    async def _train(self, line: str, taught: Sequence[Example], rows: Sequence[Example]) -> Any:
-        newest = max((e.created_at, e.conversation_id) for e in taught)
+    async def _train(
+        self,
+        line: str,
+        past: Sequence[StarDialog],
+        asked: Sequence[StarDialog],
+        render: Renderer,
+    ) -> Outcome:
+        taught = evenly(asked_for(past, render), self._size.learned)
+        rows = asked_for(asked, render)
+        newest = max(e.created_at for e in (*taught, *rows))
         curated = Curated(tuple(taught), (), tuple(rows), (), (), {}, newest)
         built = dataset.write(
             line, curated, self._recipe.curation, self._folder / "runs/datasets", kind="import"
@@ -282,6 +285,31 @@ class Bench:
         return await pipeline.run(
             line, recipe=self._recipe, dataset_id=built.id, db=self._db, **self._common
         )
+
+
+def training_of(done: Result, decision: GateDecision) -> dict[str, Any]:
+    """Return what one fine-tuning took, how far it came, and what the gate said of it."""
+    return {
+        "seconds": round(done.seconds, 1),
+        "steps": done.steps,
+        "examples": done.examples,
+        "tokens": done.tokens,
+        "first_loss": done.losses[0][1],
+        "last_loss": done.losses[-1][1],
+        "too_long": done.too_long,
+        "gate": decision.as_json(),
+    }
+
+
+def table(lines: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the arms of all lines as rows: each figure with the ends of its interval."""
+    return [
+        {"line": line, "arm": arm}
+        | {name: [mean[end] for end in ("mean", "low", "high")] for name, mean in means.items()}
+        for line, found in lines.items()
+        for arm, row in found["arms"].items()
+        for means in (row["means"],)
+    ]
 
 
 def say(text: str) -> None:
@@ -343,7 +371,7 @@ def main() -> None:
         "time": now(),
     }
     options.results.mkdir(parents=True, exist_ok=True)
-    write_json(options.results / "real.json", result)
+    write_json(options.results / "real.json", result | {"runs": table(lines)})
     for line, found in lines.items():
         for arm, row in found["arms"].items():
             each = ", ".join(f"{name} {row['means'][name]['mean']:.3f}" for name in FIGURES)

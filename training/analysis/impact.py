@@ -23,7 +23,7 @@ from training.stats import bootstrap, medians, proportions
 from training.stats.bootstrap import Interval
 
 ALL = "all"
-Position = Literal["opening", "middle", "closing", "summary"]
+Position = Literal["opening", "middle", "closing", "summary", "first", "last"]  # last two: of STAR
 POSITIONS: tuple[Position, ...] = ("opening", "middle", "closing", "summary")
 Fate = Literal["as it was", "edited", "rewritten", "rejected", "left"]
 USED: tuple[Fate, ...] = ("as it was", "edited")
@@ -140,12 +140,16 @@ def position(task: str | None, final: str, before: int, last: int) -> Position:
     return "opening" if before * 2 < last else "closing"
 
 
-def table(found: Sequence[Answer], *, confidence: float = 0.95, seed: int = 0) -> list[Row]:
+def table(
+    found: Sequence[Answer], positions: Sequence[Position] = POSITIONS, seed: int = 0
+) -> list[Row]:
     """Return a row for each version at each position, and for all of each.
+
+    All intervals are of 95 %.
 
     Args:
         found: What agents saw.
-        confidence: Of all intervals.
+        positions: Those that have a row, in their order.
         seed: Of the bootstrap.
     """
     versions = sorted({one.version for one in found}, key=_by_number)
@@ -156,12 +160,12 @@ def table(found: Sequence[Answer], *, confidence: float = 0.95, seed: int = 0) -
         groups.append((ALL, found))
     rows = []
     for version, mine in groups:
-        for where in POSITIONS:
+        for where in positions:
             part = [one for one in mine if one.position == where]
             if part:
-                rows.append(_row(version, where, part, confidence, seed))
+                rows.append(_row(version, where, part, seed))
         if mine:
-            rows.append(_row(version, ALL, mine, confidence, seed))
+            rows.append(_row(version, ALL, mine, seed))
     return rows
 
 
@@ -239,7 +243,7 @@ def _when(feedback: FeedbackRecord) -> tuple[float, int]:
     return feedback.created_at, feedback.id or 0
 
 
-def _row(version: str, where: str, part: Sequence[Answer], confidence: float, seed: int) -> Row:
+def _row(version: str, where: str, part: Sequence[Answer], seed: int) -> Row:
     judged = [one for one in part if one.fate is not None]
     timed = [one for one in judged if one.handling_s is not None]
     used = [one.handling_s for one in timed if one.used]
@@ -257,13 +261,12 @@ def _row(version: str, where: str, part: Sequence[Answer], confidence: float, se
         usage=proportions.wilson_clustered(
             [one.used for one in judged],
             [one.conversation for one in judged],
-            confidence=confidence,
         )
         if judged
         else None,
         usage_of_shown=sum(one.used for one in judged) / len(part),
-        distance=_mean([(o.distance, o.conversation) for o in judged], confidence, seed),
-        keystrokes=_mean([(o.keystrokes, o.conversation) for o in judged], confidence, seed),
+        distance=_mean([(o.distance, o.conversation) for o in judged], seed),
+        keystrokes=_mean([(o.keystrokes, o.conversation) for o in judged], seed),
         used_s=_median(used),
         unused_s=_median(unused),
         saved_s=medians.difference(
@@ -271,22 +274,19 @@ def _row(version: str, where: str, part: Sequence[Answer], confidence: float, se
             [one.used for one in timed],
             [one.conversation for one in timed],
             strata=[one.position for one in timed],
-            confidence=confidence,
             seed=seed,
         ),
     )
 
 
-def _mean(
-    pairs: Sequence[tuple[float | None, str]], confidence: float, seed: int
-) -> Interval | None:
+def _mean(pairs: Sequence[tuple[float | None, str]], seed: int) -> Interval | None:
     """Return the interval of a mean over conversations; None with fewer than two."""
     known = [(value, group) for value, group in pairs if value is not None]
     groups = [group for _, group in known]
     if len(set(groups)) < 2:
         return None
     values = [value for value, _ in known]
-    return bootstrap.mean(values, groups=groups, confidence=confidence, seed=seed)
+    return bootstrap.mean(values, groups=groups, seed=seed)
 
 
 def _median(values: Sequence[float | None]) -> float | None:

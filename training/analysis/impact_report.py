@@ -13,9 +13,11 @@ from serving.config.settings import Settings
 from serving.store import interactions, routes
 from serving.store.database import Database
 from serving.store.records import Rollout, Served
-from training.analysis import impact, impact_causal
-from training.analysis.impact import ALL, POSITIONS, Row
+from training.analysis import impact, impact_causal, impact_star
+from training.analysis.impact import ALL, POSITIONS, Position, Row
 from training.analysis.impact_causal import Comparison
+from training.data.formats import star
+from training.errors import DatasetError
 from training.reports import plots
 from training.stats.bootstrap import Interval
 
@@ -45,12 +47,23 @@ class Report:
         since: The earliest answer asked for; 0 is all.
         rows: By version and position.
         comparisons: Canaries with enough conversations in both arms, oldest first.
+        positions: Those that its rows may have, in their order.
+        notes: What its figures mean.
+        difference: What its rows' `saved_s` is called.
     """
 
     lob: str
     since: float
     rows: tuple[Row, ...]
     comparisons: tuple[Comparison, ...]
+    positions: tuple[Position, ...] = POSITIONS
+    notes: tuple[str, ...] = NOTES
+    difference: str = "saved, s"
+
+    @property
+    def head(self) -> tuple[str, ...]:
+        """The titles of its columns."""
+        return (*HEAD, self.difference)
 
     def as_json(self) -> dict[str, Any]:
         """Return the report for a program."""
@@ -59,7 +72,7 @@ class Report:
             "since": self.since,
             "rows": [row.as_json() for row in self.rows],
             "canaries": [one.as_json() for one in self.comparisons],
-            "notes": [*NOTES, CAUSAL],
+            "notes": [*self.notes, *([CAUSAL] if self.comparisons else [])],
         }
 
 
@@ -132,8 +145,40 @@ def report(
     return Report(lob, since, rows, tuple(one for one in compared if one is not None))
 
 
+def of_star(file: Path, domain: str | None = None) -> Report:
+    """Return the report of STAR's own agents, who were shown other suggestions than ours.
+
+    Args:
+        file: STAR's file, plain or gzip.
+        domain: Only dialogs about this and nothing else.
+
+    Raises:
+        DatasetError: The file is not STAR's, or no dialog with a reply is about the domain alone.
+    """
+    found = list(star.read(file))
+    dialogs = [one for one in impact_star.about(found, domain) if one.replies]
+    if not dialogs:
+        known = ", ".join(sorted({name for one in found for name in one.domains}))
+        raise DatasetError(
+            f"{file}: no dialog with a reply is about {domain or 'anything'} alone. Fix: name one "
+            f"of its domains: {known}"
+        )
+    answers = impact_star.answers(dialogs)
+    rows = tuple(impact.table(answers, positions=impact_star.POSITIONS))
+    said = (impact_star.words(rows, dialogs), *impact_star.NOTES)
+    return Report(
+        domain or "all dialogs",
+        0.0,
+        rows,
+        (),
+        positions=impact_star.POSITIONS,
+        notes=said,
+        difference="difference, s",
+    )
+
+
 def cells(row: Row) -> list[str]:
-    """Return a row as a person reads it; the order is that of `HEAD`."""
+    """Return a row as a person reads it; the order is that of `Report.head`."""
     return [
         row.version,
         row.position,
@@ -160,7 +205,6 @@ HEAD = (
     "keys saved",
     "used, s",
     "not used, s",
-    "saved, s",
 )
 
 
@@ -176,6 +220,11 @@ def seconds(value: float | None) -> str:
     return "–" if value is None else f"{value:.1f}"  # noqa: RUF001
 
 
+def notes(reports: Sequence[Report]) -> list[str]:
+    """Return what the reports' figures mean, each note once."""
+    return list(dict.fromkeys(note for one in reports for note in one.notes))
+
+
 def html(reports: Sequence[Report]) -> str:
     """Return one page with its plots inside."""
     environment = Environment(
@@ -187,10 +236,9 @@ def html(reports: Sequence[Report]) -> str:
     )
     return environment.get_template("impact.html.jinja").render(
         reports=reports,
-        head=HEAD,
         cells=cells,
         words=words,
-        notes=NOTES,
+        notes=notes(reports),
         causal=CAUSAL,
         plots={one.lob: _plot(one) for one in reports if one.rows},
         when=lambda at: time.strftime("%Y-%m-%d %H:%M", time.gmtime(at)),
@@ -211,11 +259,14 @@ def _plot(one: Report) -> str:
             usage.setdefault(row.version, {})
             saved.setdefault(row.version, {})
     by_place = {(row.version, row.position): row for row in one.rows}
-    for where in (*POSITIONS, ALL):
+    for where in (*one.positions, ALL):
         for version in usage:
             found = by_place.get((version, where))
             usage[version][where] = found.usage if found else None
             saved[version][where] = found.saved_s if found else None
     return plots.intervals(
-        [("Usage rate, of judged answers", usage), ("Handling time saved, seconds", saved)]
+        [
+            ("Usage rate, of judged answers", usage),
+            ("Seconds, not used less used", saved),
+        ]
     )

@@ -25,6 +25,10 @@ def impact(
             min=0.001, help="A canary's conversation counts so many seconds after it began."
         ),
     ] = 1800.0,
+    star: Annotated[
+        Path | None,
+        typer.Option(help="Instead of the store read RasaHQ/STAR's file: its own agents' log."),
+    ] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show usage and time saved by position in the conversation and by version, with intervals.
@@ -37,13 +41,18 @@ def impact(
     from serving.config import settings as server_settings
     from training.analysis import impact_report
 
-    settings = server_settings.load(config)
-    if lob is not None:
-        settings.require_lob(lob)
-    lobs = [lob] if lob is not None else list(settings.lobs)
-    reports = asyncio.run(
-        impact_report.read(settings, lobs, days=days, version=version, window_s=window)
-    )
+    if star is not None:
+        if days is not None or version is not None:
+            raise typer.BadParameter("--days and --version choose in the store, not in --star.")
+        reports = [impact_report.of_star(star, lob)]
+    else:
+        settings = server_settings.load(config)
+        if lob is not None:
+            settings.require_lob(lob)
+        lobs = [lob] if lob is not None else list(settings.lobs)
+        reports = asyncio.run(
+            impact_report.read(settings, lobs, days=days, version=version, window_s=window)
+        )
     if html is not None:
         impact_report.write(reports, html)
     if json_:
@@ -52,7 +61,7 @@ def impact(
     for one in reports:
         _show(one)
     if any(one.rows for one in reports):
-        for note in impact_report.NOTES:
+        for note in impact_report.notes(reports):
             typer.echo(note)
     if html is not None:
         typer.echo(f"Report: {html}")
@@ -70,7 +79,7 @@ def _show(report: "Report") -> None:
         typer.echo(f"{report.lob}: no answers yet")
         return
     console = Console(width=None if sys.stdout.isatty() else 200)
-    table = Table(*impact_report.HEAD, title=report.lob, title_justify="left")
+    table = Table(*report.head, title=report.lob, title_justify="left")
     for row in report.rows:
         table.add_row(*impact_report.cells(row), end_section=row.position == "all")
     console.print(table)

@@ -1,11 +1,15 @@
+import json
 from pathlib import Path
 
+import figures
 import suggestions
 
 from serving.config import prompts
 from tests.training.data.formats.dialogs import dialog, write
 from training.data.formats import star
 from training.data.formats.star_examples import Renderer
+from training.evaluation.gate import GateDecision, Reason
+from training.trainers.job import Result
 
 
 def test_what_is_asked_is_the_last_tenth_and_nothing_past_goes_on_into_it(tmp_path: Path) -> None:
@@ -38,3 +42,28 @@ def test_every_prompt_that_is_tried_renders_a_look_up(tmp_path: Path) -> None:
     assert forms.keys() == {"plain", "instruct", "brief"}
     for render in forms.values():
         assert "nowledge: Name: Room 1; Free: true" in render(one.turns[:2])[-1].content
+
+
+def test_the_table_has_a_row_for_each_arm_of_each_line_with_its_intervals() -> None:
+    rows = [dict.fromkeys(figures.FIGURES, 0.25)] * 2
+    arms = figures.summarize({"base": rows, "bm25": rows}, ["1", "2"], "base")
+    found = suggestions.table({"hotel": {"arms": arms}, "bank": {"arms": arms}})
+    assert [(row["line"], row["arm"]) for row in found] == [
+        ("hotel", "base"),
+        ("hotel", "bm25"),
+        ("bank", "base"),
+        ("bank", "bm25"),
+    ]
+    assert all(row[name] == [0.25, 0.25, 0.25] for row in found for name in figures.FIGURES)
+
+
+def test_a_fine_tuning_s_cost_is_kept_with_the_gate_s_reasons() -> None:
+    losses = [(1, 2.5), (2, 1.5)]
+    done = Result("folder", 8, 1, 900, 2, 12.34, "cpu", 100, 1000, losses)
+    reason = Reason("edit_similarity", "superiority", False, "too little")
+    told = suggestions.training_of(done, GateDecision(False, "base", (reason,)))
+    told = json.loads(json.dumps(told))  # as it is written
+    assert (told["first_loss"], told["last_loss"]) == (2.5, 1.5)
+    assert (told["examples"], told["too_long"], told["seconds"]) == (8, 1, 12.3)
+    assert told["gate"]["accepted"] is False
+    assert told["gate"]["reasons"][0]["text"] == "too little"

@@ -12,6 +12,7 @@ from serving.errors import NotFound
 from serving.store import feedback, interactions
 from serving.store.database import Database
 from serving.store.records import FeedbackRecord, LabelledInteraction
+from tests.training.data.formats.dialogs import dialog, write
 from tests.training.records import labelled
 from training.cli.impact import impact
 from training.demo.dialogs import make_dialogs
@@ -112,3 +113,26 @@ def test_the_table_the_page_and_the_choices(config: Path, tmp_path: Path) -> Non
     assert report["rows"] == []
     with pytest.raises(NotFound, match="care, sales"):
         call(config, "billing")
+
+
+def test_star_s_own_log_is_read_instead_of_the_store(tmp_path: Path) -> None:
+    file = write(tmp_path / "star.jsonl.gz", [dialog(number) for number in range(1, 6)])
+    nowhere = tmp_path / "none.yaml"  # no server is needed
+    page = tmp_path / "star.html"
+    shown = call(nowhere, "hotel", "--star", str(file), "--html", str(page)).output
+    assert "Picked: 100% and 0% of the replies in first and last position." in shown
+    assert "not a saving" in shown
+    assert "difference, s" in shown
+    assert "saved, s" not in shown
+    assert "data:image/png;base64," in page.read_text()
+    (report,) = json.loads(call(nowhere, "--star", str(file), "--json").output)
+    assert [row["position"] for row in report["rows"]] == ["first", "last", "all"]
+    assert "not a saving" in report["notes"][0]
+
+
+def test_choices_of_the_store_are_refused_with_star(tmp_path: Path) -> None:
+    app = typer.Typer()
+    app.command()(impact)
+    result = CliRunner().invoke(app, ["--star", str(tmp_path / "s"), "--days", "3"])
+    assert result.exit_code == 2
+    assert "--days and --version choose in the store" in result.output
