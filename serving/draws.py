@@ -1,7 +1,7 @@
 """Draws by a stable hash: the same conversation always falls on the same side, with no I/O.
 
 Each draw has a salt of its own, so that draws are independent of one another: the conversations of
-one canary are no more often in the next one, nor in the sample that judges.
+one canary are no more often in the next one, nor in the sample that judges, nor held back.
 """
 
 import hashlib
@@ -33,3 +33,16 @@ def judge_draw(lob: str, conversation_id: str, salt: str) -> float:
         salt: The operator's own; with it nobody can choose ids that judge, or that do not.
     """
     return draw(f"judge {lob} {salt}", conversation_id)
+
+
+def holds_back(lob: str, share: float, conversation_id: str, turn: int) -> bool:
+    """Whether the suggestion of a turn is held back; without a conversation it never is.
+
+    Args:
+        lob: The line of business; with the turn it salts the draw, so that a conversation's turns
+            are drawn one by one.
+        share: Of all turns. As it grows, no turn that was held back is shown.
+        conversation_id: The conversation's; "" where the client named none.
+        turn: Its position: turns so far. Asked again, it falls on the same side.
+    """
+    return bool(conversation_id) and draw(f"holdback {lob} {turn}", conversation_id) < share

@@ -80,7 +80,7 @@ class Dismissed(_OfCandidate):
 
 
 class Typed(_Event):
-    """The agent wrote a reply without any candidate."""
+    """The agent wrote a reply without any candidate: the turn's final text all the same."""
 
     type: Literal[Kind.TYPED]
     text: Text = Field(description="The final text.")
@@ -145,7 +145,10 @@ def router(db: Database, arrivals: Arrivals) -> APIRouter:
         }
 
     async def _judge(event: EventRecord, interaction: InteractionRecord, key: ApiKey) -> bool:
-        said = events.judgement(event, interaction)
+        shown = 0
+        if event.kind is Kind.TYPED:
+            shown = await events.first_shown(db, interaction.id)
+        said = events.judgement(event, interaction, shown)
         if said is None:
             return False
         try:

@@ -26,6 +26,7 @@ Status = Literal["completed", "aborted", "error"]
 class Capture:
     """One interaction while it is answered.
 
+    `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
     Times are seconds of `time.time` (`started`) and of `time.perf_counter` (`clock`, `first`).
     """
 
@@ -43,6 +44,8 @@ class Capture:
     conversation_id: str | None
     turn: int | None
     prompt: tuple[str, str] | None = None
+    show: bool | None = None
+    holdback: float | None = None
     started: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)
     first: float | None = None
@@ -69,6 +72,8 @@ class Capture:
                 "conversation_id": self.conversation_id,
                 "turn": self.turn,
                 "prompt": self.prompt,
+                "show": self.show,
+                "holdback": self.holdback,
                 "created_at": self.started,
                 "ttft_ms": None if self.first is None else (self.first - self.clock) * 1e3,
                 "latency_ms": (now - self.clock) * 1e3,
@@ -127,6 +132,8 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         stream=raw["stream"],
         status="error" if response.get("error") else raw["status"],
         steps=raw.get("steps", []),  # journals of earlier releases have none
+        holdback=raw.get("holdback"),
+        shown_by_draw=None if raw.get("holdback") is None else raw["show"],
     )
 
 

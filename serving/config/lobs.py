@@ -87,3 +87,10 @@ class Lob(Section):
         description="What answers where the line's version cannot, in order: previous, base, "
         "upstream:NAME.",
     )
+    holdback: float = Field(
+        0.0,
+        ge=0,
+        le=0.5,
+        description="Share of the turns whose suggestion is made and not shown (`show: false`), "
+        "drawn at random, so that `switchboard impact` can say what showing saves.",
+    )

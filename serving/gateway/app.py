@@ -129,7 +129,12 @@ class Gateway:
             allow_origins=origins,
             allow_methods=["GET", "POST", "DELETE"],
             allow_headers=["*"],
-            expose_headers=["x-switchboard-version", "x-switchboard-queue-ms", "retry-after"],
+            expose_headers=[
+                "x-switchboard-version",
+                "x-switchboard-queue-ms",
+                "x-switchboard-show",
+                "retry-after",
+            ],
         )
 
     @property

@@ -32,6 +32,7 @@ from serving.gateway import (
     cancellation,
     field_types,
     grammar_limits,
+    holdback,
     media,
     tasks,
     tool_choice,
@@ -219,6 +220,7 @@ class Inference:
         asked, version = exchange.request, exchange.target.version
         stream = body.get("stream") is True
         hide_usage = stream and ask_for_usage(asked.engine_path, body)
+        showing = holdback.decide(asked, exchange.lob, self._settings.lobs.get(exchange.lob or ""))
         capture = Capture(
             id=exchange.response_id,
             endpoint=asked.endpoint,
@@ -234,6 +236,8 @@ class Inference:
             conversation_id=asked.conversation_id,
             turn=asked.turn,
             prompt=(prompt.name, prompt.hash) if prompt else None,
+            show=showing.show,
+            holdback=showing.share,
             clock=exchange.clock,
         )
         request = EngineRequest(

@@ -15,6 +15,7 @@ from serving.asgi import Message, Send
 from serving.capture import Journal
 from serving.capture.interaction import DONE, Capture, Status
 from serving.errors import JournalFull, SwitchboardError
+from serving.gateway import holdback
 from serving.observability import metrics
 
 _RESPONSE_ENDS = (
@@ -30,7 +31,8 @@ class ResponseWriter:
 
     Args:
         send: The client's side.
-        capture: What is kept; its version is named in the header `x-switchboard-version`.
+        capture: What is kept; its version is named in the header `x-switchboard-version`, and
+            whether to show it, where that was drawn, in a header and in the answer.
         journal: Where it becomes durable.
         hide_usage: Keep the stream's token counts, which only we asked for, from the client.
         waited_s: Time in the queue; if there was any, `x-switchboard-queue-ms` names it.
@@ -87,13 +89,20 @@ class ResponseWriter:
             own = [(b"x-switchboard-version", self._capture.version.encode())]
             if self._waited_s:
                 own.append((b"x-switchboard-queue-ms", b"%d" % round(self._waited_s * 1e3)))
-            message["headers"] = [*message.get("headers", ()), *own]
+            theirs = message.get("headers", ())
+            if self._ok and (show := self._capture.show) is not None:
+                own.append(holdback.header(show))
+                theirs = [_longer(one, len(holdback.field(show))) for one in theirs]
+            message["headers"] = [*theirs, *own]
             await self._send(message)
             return
         if self._ok and message["type"] == "http.response.body":
             chunk = message.get("body", b"")
             if chunk:
                 capture = self._capture
+                if capture.show is not None and (capture.stream or capture.first is None):
+                    chunk = holdback.told(chunk, capture.show, stream=capture.stream)
+                    message["body"] = chunk
                 if capture.first is None:
                     capture.first = time.perf_counter()
                 capture.chunks.append(chunk)
@@ -160,6 +169,12 @@ class ResponseWriter:
         metrics.LATENCY.labels(capture.endpoint).observe(now - capture.clock)
         if capture.stream and capture.first is not None:
             metrics.TTFT.labels(capture.endpoint).observe(capture.first - capture.clock)
+
+
+def _longer(header: tuple[bytes, bytes], by: int) -> tuple[bytes, bytes]:
+    """Return a header; `content-length` of a body that is longer by so many bytes."""
+    name, value = header
+    return (name, b"%d" % (int(value) + by)) if name.lower() == b"content-length" else header
 
 
 def ask_for_usage(path: str, request: dict[str, Any]) -> bool:

@@ -203,3 +203,8 @@ def _mapped_errors(url: URL) -> Iterator[None]:
             reason=f"the store {url.render_as_string(hide_password=True)} does not answer: "
             f"{type(reason).__name__}: {reason}",
         ) from exc
+
+
+def storable(text: str) -> str:
+    """Return `text` without what SQL text cannot hold: U+0000 and lone surrogates."""
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

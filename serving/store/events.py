@@ -14,8 +14,7 @@ from sqlalchemy import select
 
 from serving.errors import Conflict
 from serving.store import candidates
-from serving.store.database import Database
-from serving.store.interactions import storable
+from serving.store.database import Database, storable
 from serving.store.records import Count, FeedbackRecord, InteractionRecord, Json, Record
 from serving.store.tables import Event
 
@@ -82,6 +81,19 @@ async def add(db: Database, events: Sequence[EventRecord]) -> int:
         return len((await connection.execute(insert, list(rows.values()))).all())
 
 
+async def first_shown(db: Database, id: str) -> int:  # noqa: A002
+    """Return the candidate that stood first on the screen; 0 where no event tells."""
+    statement = (
+        select(Event.detail)
+        .where(Event.interaction_id == id, Event.kind == Kind.DISPLAYED)
+        .order_by(Event.at, Event.id)
+        .limit(1)
+    )
+    async with db.reader() as connection:
+        detail = (await connection.execute(statement)).scalar_one_or_none()
+    return int(detail["candidates"][0]) if detail else 0
+
+
 async def for_interaction(db: Database, id: str) -> list[EventRecord]:  # noqa: A002
     """Return an interaction's events in the order of the clients' clocks."""
     columns = [getattr(Event, name) for name in EventRecord.model_fields]
@@ -91,11 +103,19 @@ async def for_interaction(db: Database, id: str) -> list[EventRecord]:  # noqa: 
     return [EventRecord.model_validate(dict(row)) for row in rows]
 
 
-def judgement(event: EventRecord, interaction: InteractionRecord) -> FeedbackRecord | None:
+def judgement(
+    event: EventRecord, interaction: InteractionRecord, shown: int = 0
+) -> FeedbackRecord | None:
     """Return the feedback that an event is the same as; None if it judges nothing.
 
     What was sent as it was suggested was used; what was sent otherwise is an edit. A section of a
-    summary is not the summary, so saving one alone judges nothing.
+    summary is not the summary, so saving one alone judges nothing. What was typed without any
+    candidate is the turn's final text, and says that the candidate was not used, however alike.
+
+    Args:
+        event: What happened.
+        interaction: The answer it happened to.
+        shown: The candidate that stood first on the screen; of `typed`, which names none.
     """
     said: dict[str, Any]
     saved = event.kind is Kind.SUMMARY_SAVED and "section" not in event.detail
@@ -105,6 +125,8 @@ def judgement(event: EventRecord, interaction: InteractionRecord) -> FeedbackRec
             output = candidates.of(interaction.response)[event.index].output
         same = event.text.strip() == output.strip()
         said = {"used": True} if same else {"edit": event.text}
+    elif event.kind is Kind.TYPED:
+        said = {"edit": event.text, "used": False}
     elif event.kind is Kind.INSERTED:
         said = {"used": True}
     elif event.kind is Kind.DISMISSED:
@@ -117,7 +139,7 @@ def judgement(event: EventRecord, interaction: InteractionRecord) -> FeedbackRec
         client_key=f"event:{event.event_id}",
         key_id=event.key_id,
         created_at=event.received_at,
-        index=event.index,
+        index=shown if event.kind is Kind.TYPED else event.index,
         **said,
     )
 

@@ -12,8 +12,7 @@ from typing import Any
 from sqlalchemy import select
 
 from serving.errors import Conflict, NotFound, PermissionDenied
-from serving.store.database import Database
-from serving.store.interactions import storable
+from serving.store.database import Database, storable
 from serving.store.records import FeedbackRecord
 from serving.store.tables import Feedback, Interaction
 

@@ -4,25 +4,28 @@ from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, select
+from sqlalchemy import ColumnElement, func, or_, select
 
 from serving.store import candidates
-from serving.store.database import Database
+from serving.store.database import Database, storable
+from serving.store.events import Kind
 from serving.store.records import (
     UPSTREAM,
     FeedbackRecord,
     InteractionRecord,
     LabelledInteraction,
+    Moment,
     Served,
     Status,
     Task,
 )
-from serving.store.tables import Feedback, Interaction
+from serving.store.tables import Event, Feedback, Interaction
 
 CHUNK = 32
 """Rows an INSERT: preparing more of them at once would hold up the event loop for longer."""
 
-_SERVED = [name for name in Served.model_fields if name not in {"feedback", "others"}]
+_SERVED = [name for name in Served.model_fields if hasattr(Interaction, name)]
+_GOES_OUT = (Kind.SENT, Kind.TYPED, Kind.SUMMARY_SAVED)
 
 
 async def save(db: Database, records: Sequence[InteractionRecord]) -> int:
@@ -108,7 +111,7 @@ async def labelled(
 
 
 async def served(db: Database, *, lob: str, since: float) -> list[Served]:
-    """Return what a line of business was answered, with feedback or without, oldest first.
+    """Return what a line of business was answered, oldest first, with feedback and events if any.
 
     Args:
         db: The store.
@@ -126,15 +129,25 @@ async def served(db: Database, *, lob: str, since: float) -> list[Served]:
     )
     several = select(Feedback.interaction_id).where(Feedback.index > 0)
     whole = select(Interaction.id, Interaction.response).where(*wanted, Interaction.id.in_(several))
+    acts = (
+        select(Event.interaction_id, Event.kind, Event.at, Event.received_at, Event.detail)
+        .join(Interaction, Interaction.id == Event.interaction_id)
+        .where(*wanted, Event.kind.in_((Kind.DISPLAYED, *_GOES_OUT)))
+    )
     feedback: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
+    known: defaultdict[str, dict[str, Any]] = defaultdict(dict)
     async with db.reader() as connection:
         for row in (await connection.execute(comments)).mappings():
             feedback[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
+        for id_, kind, at, received_at, detail in await connection.execute(acts):
+            if kind != Kind.SUMMARY_SAVED or "section" not in detail:
+                _learn(known[id_], kind, (at, received_at))
         rows = (await connection.execute(answers)).mappings().all()
         responses = {row.id: candidates.of(row.response) for row in await connection.execute(whole)}
     return [
         Served(
             **row,
+            **known.get(row["id"], {}),
             feedback=tuple(feedback[row["id"]]),
             others={k: one.output for k, one in responses.get(row["id"], {}).items() if k > 0},
         )
@@ -147,7 +160,8 @@ async def shown(
 ) -> list[tuple[str, float, int]]:
     """Return each conversation's id, begin and number of complete answers, judged or not.
 
-    Answers of upstreams, and those outside conversations, are left out, as in `labelled`.
+    Answers of upstreams, and those outside conversations, are left out, as in `labelled`; and so
+    are those that were held back, unless their turn's text is known all the same.
 
     Args:
         db: The store.
@@ -162,6 +176,10 @@ async def shown(
         Interaction.status == Status.COMPLETED,
         Interaction.task.in_([str(task) for task in tasks]),
         func.coalesce(Interaction.version, "").not_like(f"{UPSTREAM}%"),
+        or_(
+            Interaction.shown_by_draw.is_not(False),
+            Interaction.id.in_(select(Feedback.interaction_id)),
+        ),
     )
     begin = func.min(Interaction.created_at)
     statement = (
@@ -183,11 +201,15 @@ async def count(db: Database, lob: str | None = None) -> int:
         return (await connection.execute(statement)).scalar_one()
 
 
+def _learn(known: dict[str, Any], kind: str, when: Moment) -> None:
+    """Add what an event says to what is known of its answer; first is first by each clock."""
+    name = "displayed" if kind == Kind.DISPLAYED else "went_out"
+    first = known.get(name, when)
+    known[name] = min(first[0], when[0]), min(first[1], when[1])
+    if kind == Kind.TYPED:
+        known["typed"] = True
+
+
 def _row(record: InteractionRecord) -> dict[str, Any]:
     row = record.model_dump()
     return {name: storable(value) if type(value) is str else value for name, value in row.items()}
-
-
-def storable(text: str) -> str:
-    """Return `text` without what SQL text cannot hold: U+0000 and lone surrogates."""
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -14,6 +14,8 @@ from pydantic import BaseModel, ConfigDict, Field
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Json = dict[str, Any]
+Moment = tuple[float, float]
+"""The same moment by the client's clock and, when we heard of it, by ours."""
 UPSTREAM = "upstream:"
 """Begins the `version` of an answer that did not come from our engine."""
 
@@ -65,7 +67,8 @@ class InteractionRecord(Record):
     """One request and the response that a client saw; `id` is the response's own id.
 
     `steps` is what was tried in turn, where a fallback chain is configured: name of the step,
-    outcome (answered, failed, skipped), reason and ms.
+    outcome (answered, failed, skipped), reason and ms. Where the line holds back that share of its
+    turns, `shown_by_draw` is how the draw fell; both are None where none was made.
     """
 
     id: str = Field(min_length=1)
@@ -94,6 +97,8 @@ class InteractionRecord(Record):
     stream: bool
     status: Status
     steps: list[Json] = Field(default_factory=list)
+    holdback: Share | None = None
+    shown_by_draw: bool | None = None
 
 
 class FeedbackRecord(Record):
@@ -126,7 +131,9 @@ class LabelledInteraction(Record):
 class Served(Record):
     """What a comparison of versions needs of an interaction, with its feedback, oldest first.
 
-    `others` are the texts of further candidates, where feedback names one of them.
+    `others` are the texts of further candidates, where feedback names one of them. Of events:
+    `displayed` is the first display, `went_out` the first text sent, typed or saved whole, each
+    None where no event says so; `typed`: the agent wrote a reply without any candidate.
     """
 
     id: str
@@ -139,6 +146,11 @@ class Served(Record):
     output: str
     task: Task | None = None
     turn_position: Count | None = None
+    holdback: Share | None = None
+    shown_by_draw: bool | None = None
+    displayed: Moment | None = None
+    went_out: Moment | None = None
+    typed: bool = False
     feedback: tuple[FeedbackRecord, ...] = ()
     others: dict[int, str] = Field(default_factory=dict)
 

@@ -78,6 +78,8 @@ class Interaction(Base):
     stream: Mapped[bool]
     status: Mapped[str]
     steps: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'"))
+    holdback: Mapped[float | None]
+    shown_by_draw: Mapped[bool | None]
 
 
 class Feedback(Base):

@@ -7,6 +7,8 @@ from typing import Any
 import httpx
 import pytest
 
+from serving.draws import holds_back
+from tests.e2e.conftest import HOLDBACK
 from tests.e2e.server import Server
 
 pytestmark = pytest.mark.e2e
@@ -151,3 +153,37 @@ def test_disconnect_is_recorded_as_aborted(server: Server) -> None:
     id_ = json.loads(first[6:])["id"]
     with server.http() as http:
         assert http.get(f"/v1/interactions/{id_}").json()["status"] == "aborted"
+
+
+@pytest.mark.parametrize("held", [True, False])
+def test_a_turn_that_is_held_back_says_so_and_its_typed_text_is_known(
+    server: Server, held: bool
+) -> None:
+    names = (f"held-{n}" for n in range(99))
+    name = next(n for n in names if holds_back("sales", HOLDBACK, n, len(CONVERSATION)) == held)
+    body = {"lob": "sales", "conversation": CONVERSATION, "conversation_id": name, "max_tokens": 4}
+    plain = post(server, "/v1/suggestions", **body)
+    assert (plain.json()["show"], plain.headers["x-switchboard-show"]) == (
+        not held,
+        _word(not held),
+    )
+    with (
+        server.http() as http,
+        http.stream("POST", "/v1/suggestions", json=body | {"stream": True}) as streamed,
+    ):
+        events = [line for line in streamed.iter_lines() if line.startswith("data: {")]
+    assert streamed.headers["x-switchboard-show"] == _word(not held)
+    assert {json.loads(event[6:])["show"] for event in events} == {not held}
+    id_ = plain.json()["id"]
+    typed = {"event_id": uuid.uuid4().hex, "id": id_, "at": 1.0, "type": "typed", "text": "Mine."}
+    assert post(server, "/v1/events", events=[typed]).json()["feedback"] == 1
+    with server.http() as http:
+        stored = http.get(f"/v1/interactions/{id_}").json()
+    assert (stored["holdback"], stored["shown_by_draw"]) == (HOLDBACK, not held)
+    assert stored["output"] == plain.json()["choices"][0]["message"]["content"]
+    (said,) = stored["feedback"]
+    assert (said["edit"], said["used"]) == ("Mine.", False)
+
+
+def _word(show: bool) -> str:
+    return "true" if show else "false"

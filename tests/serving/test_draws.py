@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.draws import draw, in_canary, judge_draw
+from serving.draws import draw, holds_back, in_canary, judge_draw
 
 IDS = [f"c{number}" for number in range(20_000)]
 
@@ -38,3 +38,20 @@ def test_who_judges_depends_on_the_salt_and_is_the_same_for_ever() -> None:
     assert judge_draw("care", "c1", "a") != judge_draw("care", "c1", "b")
     assert draw("judge care ", "c1") == draw("judge care ", "c1")
     assert draw("s", "c1") == pytest.approx(0.129579200649861)
+
+
+def test_turns_are_held_back_one_by_one_whatever_else_is_drawn() -> None:
+    turns = [(name, turn) for name in IDS[:5000] for turn in (1, 3, 5, 7)]
+    held = {one for one in turns if holds_back("care", 0.25, *one)}
+    assert len(held) / len(turns) == pytest.approx(0.25, abs=0.012)
+    both = sum((name, 3) in held for name, turn in held if turn == 1)
+    assert both / 5000 == pytest.approx(1 / 16, abs=0.012)
+    canary = [one for one in turns if in_canary("care@2", 0.5, one[0])]
+    assert sum(one in held for one in canary) / len(canary) == pytest.approx(0.25, abs=0.015)
+    assert all(holds_back("care", 0.4, *one) for one in held)
+    assert any(not holds_back("sales", 0.25, *one) for one in held)
+
+
+def test_without_a_conversation_nothing_is_held_back() -> None:
+    assert not holds_back("care", 1.0, "", 1)
+    assert holds_back("care", 1.0, "c", 1)

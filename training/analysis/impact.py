@@ -15,7 +15,9 @@ from rapidfuzz.distance import Levenshtein
 
 from serving.store import candidates
 from serving.store.records import FeedbackRecord, Served, Status
-from training.canary.outcomes import KEPT
+from training.analysis import handling
+from training.analysis.handling import Sight, Witness
+from training.canary.outcomes import KEPT, written_anew
 from training.data.examples import verdict
 from training.data.sampling import is_formula
 from training.metrics.text import edit_similarity
@@ -43,8 +45,9 @@ class Answer:
         fate: What the agent did with it; None if nobody said.
         distance: 1 - edit similarity to the agent's final text, where that is known.
         keystrokes: Characters that the agent did not have to type; None if nobody said.
-        handling_s: Seconds from the whole answer to the agent's word on it; None if nobody said,
-            or if the clocks disagree.
+        handling_s: Seconds that the turn took; None if nobody said, or if the clocks disagree.
+        timed_by: Who tells them.
+        seen_by: How it is known that the agent saw it.
     """
 
     id: str
@@ -55,6 +58,8 @@ class Answer:
     distance: float | None
     keystrokes: float | None
     handling_s: float | None
+    timed_by: Witness | None = None
+    seen_by: Sight = "assumed"
 
     @property
     def used(self) -> bool:
@@ -104,8 +109,8 @@ class Row:
 def answers(served: Iterable[Served], lob: str) -> list[Answer]:
     """Return what agents saw, by conversation.
 
-    Left out are answers that did not complete, and those to pinned versions, which are tests and
-    evaluations and not agents' requests.
+    Left out are answers that did not complete or were not shown, and those to pinned versions,
+    which are tests and evaluations and not agents' requests.
 
     Args:
         served: A line's answers with their feedback.
@@ -114,11 +119,13 @@ def answers(served: Iterable[Served], lob: str) -> list[Answer]:
     taken = map(candidates.as_taken, served)
     mine = [s for s in taken if s.model_requested == lob and s.status == Status.COMPLETED]
     mine.sort(key=lambda s: (s.conversation_id or s.id, s.created_at, s.id))
-    out = []
+    tells, out = handling.tells_from(mine), []
     for name, group in groupby(mine, key=lambda s: s.conversation_id or s.id):
         turns = list(group)
         places = [_place(one, order) for order, one in enumerate(turns)]
-        out += [_answer(one, name, at, max(places)) for one, at in zip(turns, places, strict=True)]
+        for one, at in zip(turns, places, strict=True):
+            if seen := handling.sight(one, _fate(one) is not None, tells):
+                out.append(_answer(one, name, at, max(places), seen))
     return out
 
 
@@ -174,10 +181,11 @@ def _place(served: Served, order: int) -> int:
     return served.turn_position if served.turn_position is not None else 2 * order + 1
 
 
-def _answer(served: Served, conversation: str, before: int, last: int) -> Answer:
+def _answer(served: Served, conversation: str, before: int, last: int, seen: Sight) -> Answer:
     said = verdict(served.feedback)
     fate = _fate(served)
     final = _final(served, fate)
+    took = handling.of(served)
     distance = None if final is None else 1 - edit_similarity(served.output, final)
     return Answer(
         id=served.id,
@@ -187,7 +195,9 @@ def _answer(served: Served, conversation: str, before: int, last: int) -> Answer
         fate=fate,
         distance=distance,
         keystrokes=None if fate is None else _keystrokes(served.output, final, fate),
-        handling_s=_handling_s(served),
+        handling_s=took.seconds,
+        timed_by=took.witness,
+        seen_by=seen,
     )
 
 
@@ -195,6 +205,8 @@ def _fate(served: Served) -> Fate | None:
     """Return what an agent did with an answer; the final text says more than a tick in a box."""
     said = verdict(served.feedback)
     if said.edit is not None:
+        if written_anew(served.feedback):
+            return "rewritten"
         similarity = edit_similarity(served.output, said.edit)
         if similarity == 1:
             return "as it was"
@@ -224,19 +236,6 @@ def _keystrokes(output: str, final: str | None, fate: Fate) -> float:
     if final is None or fate not in USED:
         return 0.0
     return float(max(0, len(final) - Levenshtein.distance(output.strip(), final.strip())))
-
-
-def _handling_s(served: Served) -> float | None:
-    """Return seconds from the whole answer to the first word on what became of it."""
-    shown = served.created_at + served.latency_ms / 1000
-    acts = [f.created_at for f in served.feedback if _is_act(f)]
-    return min(acts) - shown if acts and min(acts) >= shown else None
-
-
-def _is_act(feedback: FeedbackRecord) -> bool:
-    """A rating alone says what someone thought, perhaps much later, not what an agent did."""
-    said = (feedback.edit, feedback.used, feedback.rejected)
-    return any(one is not None for one in said)
 
 
 def _when(feedback: FeedbackRecord) -> tuple[float, int]:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,11 @@ from serving.config.settings import Settings
 from serving.store import interactions, routes
 from serving.store.database import Database
 from serving.store.records import Rollout, Served
-from training.analysis import impact, impact_causal, impact_star
+from training.analysis import handling, impact, impact_causal, impact_holdback, impact_star
+from training.analysis.handling import Sources
 from training.analysis.impact import ALL, POSITIONS, Position, Row
 from training.analysis.impact_causal import Comparison
+from training.analysis.impact_holdback import Effect
 from training.data.formats import star
 from training.errors import DatasetError
 from training.reports import plots
@@ -25,10 +27,10 @@ DAY_S = 86_400.0
 NOTES = (
     "Used: sent as it was, or edited with at least half of it kept. Of judged: those that an agent "
     "said something about; of shown: as if silence meant not used.",
-    "Saved: median handling time (answer complete to the agent's word on it) of answers that were "
-    "not used, less that of used ones, at the same position; `all` is standardised over positions. "
-    "Observational: agents choose what they use, so part of it may be that easy replies are both "
-    "used and quick.",
+    "Saved: median handling time of answers that were not used, less that of used ones, at one "
+    "position; `all` is standardised over positions. Observational, so not yet a saving: agents "
+    "choose what they use, and part of it may be that easy replies are both used and quick. Turns "
+    "that are held back by chance (lobs.NAME.holdback) say what showing saves.",
     "Keys: characters of the final text less the edits that led to it, per judged answer.",
     "Brackets: 95 % intervals; conversations, not answers, are taken as independent.",
 )
@@ -50,6 +52,8 @@ class Report:
         positions: Those that its rows may have, in their order.
         notes: What its figures mean.
         difference: What its rows' `saved_s` is called.
+        sources: By which witnesses answers were seen and timed.
+        effect: Shown against held-back turns; None where none was held back.
     """
 
     lob: str
@@ -59,11 +63,18 @@ class Report:
     positions: tuple[Position, ...] = POSITIONS
     notes: tuple[str, ...] = NOTES
     difference: str = "saved, s"
+    sources: Sources | None = None
+    effect: Effect | None = None
 
     @property
     def head(self) -> tuple[str, ...]:
         """The titles of its columns."""
         return (*HEAD, self.difference)
+
+    @property
+    def said(self) -> list[str]:
+        """What there is to say beside the rows, in sentences."""
+        return [one.words() for one in (self.sources, self.effect) if one is not None]
 
     def as_json(self) -> dict[str, Any]:
         """Return the report for a program."""
@@ -72,6 +83,8 @@ class Report:
             "since": self.since,
             "rows": [row.as_json() for row in self.rows],
             "canaries": [one.as_json() for one in self.comparisons],
+            "sources": self.sources and asdict(self.sources),
+            "holdback": self.effect and self.effect.as_json(),
             "notes": [*self.notes, *([CAUSAL] if self.comparisons else [])],
         }
 
@@ -108,7 +121,7 @@ async def read(
             if version is not None:
                 rows = tuple(row for row in one.rows if row.version == version)
                 arms = tuple(c for c in one.comparisons if version in (c.canary, c.control))
-                one = Report(lob, since, rows, arms)
+                one = replace(one, rows=rows, comparisons=arms)
             reports.append(one)
         return reports
     finally:
@@ -142,7 +155,14 @@ def report(
         if trial.began >= since
     ]
     rows = tuple(impact.table(found))
-    return Report(lob, since, rows, tuple(one for one in compared if one is not None))
+    return Report(
+        lob,
+        since,
+        rows,
+        tuple(one for one in compared if one is not None),
+        sources=handling.sources([(one.seen_by, one.timed_by) for one in found]),
+        effect=impact_holdback.effect(impact_holdback.turns(served, lob)),
+    )
 
 
 def of_star(file: Path, domain: str | None = None) -> Report:

@@ -9,7 +9,8 @@ The conversation is the unit, because its turns resemble each other and all have
 counted once, `window_s` after its first turn, with what had happened until then: so the order in
 which conversations are counted, and when, does not depend on the arm, and looking again later only
 adds conversations at the end. Of a conversation that a change of the share overtakes only the turns
-before count, in both arms alike.
+before count, in both arms alike. Only `shown` is judged from the trial's first `displayed` event
+on, then of all that counts: until then it is 0 in both arms alike, which shows nothing.
 """
 
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ METRICS = {
     "acceptance": Metric("Acceptance", "higher"),
     "usage": Metric("Usage", "higher"),
     "judged": Metric("Judged answers", "higher"),
+    "shown": Metric("Shown answers", "higher"),
     "slow_answers": Metric("Slow answers", "lower"),
     "failures": Metric("Failures", "lower"),
 }
@@ -147,6 +149,9 @@ def conversations(
         own = sum(turn.version == arm for turn in turns) / len(turns)
         outcomes = _outcomes(turns, arm, end, rules)
         counted.append(Conversation(name, started, canary, share, outcomes, own))
+    if not any(one.outcomes.get("shown") for one in counted):  # the desktops do not tell
+        for one in counted:
+            one.outcomes.pop("shown", None)
     return sorted(counted, key=lambda c: (c.started, c.id))
 
 
@@ -165,6 +170,10 @@ def _outcomes(
         judged["failures"].append(float(other or turn.status != Status.COMPLETED))
         if turn.status == Status.COMPLETED:
             judged["slow_answers"].append(float(turn.latency_ms > rules.slow_ms))
+        if turn.shown_by_draw is False:  # no agent saw it, by no fault of its own
+            continue
+        shown = turn.displayed is not None and turn.displayed[1] < end
+        judged["shown"].append(float(shown and not other))
         taken = candidates.as_taken(turn, until=end)
         similarity, accepted = _judged(taken.output, taken.feedback)
         if other:  # what another version answered is not this arm's merit
@@ -179,12 +188,18 @@ def _outcomes(
     return {name: sum(values) / len(values) for name, values in judged.items() if values}
 
 
+def written_anew(feedback: Sequence[FeedbackRecord]) -> bool:
+    """Whether the final text was written without the output, however alike: `used` is denied."""
+    edits = [one for one in feedback if one.edit is not None]
+    return bool(edits) and max(edits, key=lambda f: (f.created_at, f.id or 0)).used is False
+
+
 def _judged(output: str, feedback: Sequence[FeedbackRecord]) -> tuple[float | None, float | None]:
     """Return how much of an output was kept, and whether it was accepted; None: nobody said."""
     merged = verdict(feedback)
     if merged.edit is not None:
         similarity = edit_similarity(output, merged.edit)
-        return similarity, float(similarity >= KEPT)
+        return similarity, float(similarity >= KEPT and not written_anew(feedback))
     if merged.rejected:
         return 0.0, 0.0
     if any(record.used for record in feedback):

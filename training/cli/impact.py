@@ -83,6 +83,8 @@ def _show(report: "Report") -> None:
     for row in report.rows:
         table.add_row(*impact_report.cells(row), end_section=row.position == "all")
     console.print(table)
+    for said in report.said:
+        typer.echo(said)
     for one in report.comparisons:
         typer.echo(
             f"Canary {one.canary} against {one.control}, by chance, {one.conversations[0]} and "

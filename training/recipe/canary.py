@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 from training.recipe.base import RecipeSection
 
 CANARY_METRICS = Literal[
-    "edit_similarity", "acceptance", "usage", "judged", "slow_answers", "failures"
+    "edit_similarity", "acceptance", "usage", "judged", "shown", "slow_answers", "failures"
 ]
 
 
@@ -34,6 +34,7 @@ class CanaryConfig(RecipeSection):
             CanaryRule(metric="acceptance"),
             CanaryRule(metric="usage"),
             CanaryRule(metric="judged"),
+            CanaryRule(metric="shown"),
             CanaryRule(metric="slow_answers"),
             CanaryRule(metric="failures"),
         ),

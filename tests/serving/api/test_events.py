@@ -101,3 +101,16 @@ async def test_what_another_key_has_judged_is_kept_and_judges_nothing(shown: Sit
         answer = await second.post("/v1/events", json=batch({"type": "sent", "text": "Mine."}))
     assert answer.json() == {"object": "events", "received": 1, "created": 1, "feedback": 0}
     assert len(await feedback.for_interaction(shown.db, "shown")) == 1
+
+
+@pytest.mark.parametrize(("before", "index"), [((), 0), (({"candidates": [1, 0]},), 1)])
+async def test_a_reply_that_was_typed_is_the_final_text_of_what_stood_first(
+    shown: Site, before: tuple[dict[str, Any], ...], index: int
+) -> None:
+    told = [{"type": "displayed", **one} for one in before]
+    async with await shown.http(["agent"], ["care"]) as http:
+        given = batch(*told, {"type": "typed", "text": "text 1", "draft": "te"})
+        assert (await http.post("/v1/events", json=given)).json()["feedback"] == 1
+        assert (await http.post("/v1/events", json=given)).json()["feedback"] == 0
+    (said,) = await feedback.for_interaction(shown.db, "shown")
+    assert (said.edit, said.used, said.index) == ("text 1", False, index)

@@ -46,6 +46,29 @@ def delta(content: str | None, index: int = 0, **more: Any) -> str:
     return event(choices=[{"index": index, "delta": {"content": content}} | more])
 
 
+@pytest.mark.parametrize(
+    ("fields", "stored"),
+    [
+        ({}, (None, None)),
+        ({"show": True}, (None, None)),
+        ({"show": False, "holdback": 0.05}, (0.05, False)),
+        ({"show": True, "holdback": 0.05}, (0.05, True)),
+    ],
+)
+def test_a_draw_is_stored_where_one_was_made(
+    fields: dict[str, Any], stored: tuple[float | None, bool | None]
+) -> None:
+    record = to_record(capture(**fields).payload("completed"))
+    assert (record.holdback, record.shown_by_draw) == stored
+
+
+def test_journals_from_before_the_holdback_are_read() -> None:
+    payload = json.loads(capture().payload("completed"))
+    del payload["show"], payload["holdback"]
+    record = to_record(json.dumps(payload).encode())
+    assert (record.holdback, record.shown_by_draw) == (None, None)
+
+
 def test_streamed_chat_is_folded_into_one_body() -> None:
     record = to_record(
         capture(

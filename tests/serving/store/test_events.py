@@ -82,7 +82,8 @@ async def test_events_go_with_their_interaction(db: Database, saved: str) -> Non
         ({"kind": "summary.changed", "text": "other"}, None),
         ({"kind": "displayed", "text": None}, None),
         ({"kind": "edited", "text": "other"}, None),
-        ({"kind": "typed", "text": "other"}, None),
+        ({"kind": "typed", "text": "other"}, {"edit": "other", "used": False}),
+        ({"kind": "typed", "text": "zero"}, {"edit": "zero", "used": False}),
     ],
 )
 def test_an_event_is_the_feedback_that_says_the_same(

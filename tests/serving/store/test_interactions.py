@@ -1,12 +1,14 @@
 import asyncio
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serving.store import events, interactions
 from serving.store import feedback as feedbacks
-from serving.store import interactions
 from serving.store.database import Database
+from serving.store.events import EventRecord
 from serving.store.records import InteractionRecord
 
 
@@ -133,6 +135,55 @@ async def test_served_returns_every_answer_of_a_lob_with_its_feedback(
         "aborted",
         "care@7",
     )
+
+
+def event(id_: str, kind: str, at: float, received_at: float, **fields: Any) -> EventRecord:
+    name = f"{id_} {kind} {at}"
+    times = {"at": at, "received_at": received_at}
+    return EventRecord(event_id=name, interaction_id=id_, kind=kind, **times, **fields)
+
+
+async def test_served_says_what_events_say_of_an_answer(db: Database, interaction) -> None:
+    names = ("sent", "typed", "summary", "silent")
+    await interactions.save(db, [interaction(id=name, created_at=20.0) for name in names])
+    await events.add(
+        db,
+        [
+            event("sent", "displayed", 100.0, 30.0, detail={"candidates": [1]}),
+            event("sent", "displayed", 90.0, 31.0, detail={"candidates": [0]}),
+            event("sent", "inserted", 95.0, 31.0),
+            event("sent", "sent", 120.0, 40.0, text="Hi"),
+            event("typed", "typed", 50.0, 41.0, text="Hi"),
+            event("summary", "summary.saved", 60.0, 42.0, text="x", detail={"section": "s"}),
+            event("summary", "summary.saved", 61.0, 43.0, text="x"),
+            event("silent", "dismissed", 70.0, 44.0),
+        ],
+    )
+    found = {one.id: one for one in await interactions.served(db, lob="care", since=0.0)}
+    told = {name: (one.displayed, one.went_out, one.typed) for name, one in found.items()}
+    assert told == {
+        "sent": ((90.0, 30.0), (120.0, 40.0), False),
+        "typed": (None, (50.0, 41.0), True),
+        "summary": (None, (61.0, 43.0), False),
+        "silent": (None, None, False),
+    }
+
+
+async def test_what_was_held_back_was_shown_to_nobody_unless_its_text_is_known(
+    db: Database, interaction, feedback
+) -> None:
+    common = {"conversation_id": "c", "created_at": 20.0, "holdback": 0.1, "task": "suggestion"}
+    drawn = {"a": True, "b": False, "typed": False}
+    rows = [interaction(id=name, shown_by_draw=shown, **common) for name, shown in drawn.items()]
+    undrawn = {**common, "holdback": None}
+    await interactions.save(db, [*rows, interaction(id="undrawn", **undrawn)])
+    await feedbacks.add(db, feedback("typed", edit="Hi", used=False))
+    found = await interactions.shown(db, lob="care", since=0.0, tasks=["suggestion"])
+    assert found == [("c", 20.0, 3)]
+    served = {one.id: one for one in await interactions.served(db, lob="care", since=0.0)}
+    assert (served["b"].holdback, served["b"].shown_by_draw) == (0.1, False)
+    assert served["undrawn"].shown_by_draw is None
+    assert await interactions.get(db, "b") == rows[1]
 
 
 @pytest.mark.parametrize(

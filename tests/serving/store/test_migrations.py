@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
@@ -26,6 +27,12 @@ def open_once(url: str) -> None:
         await db.close()
 
     asyncio.run(run())
+
+
+def downgrade(connection: Connection) -> None:
+    before = config()
+    before.attributes["connection"] = connection
+    command.downgrade(before, "0005")
 
 
 async def test_migrations_build_exactly_the_models(empty_url: str) -> None:
@@ -82,13 +89,31 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
     async with db.session() as connection:
         for table in ("cycles", "events", "flywheels", "leases"):
             await connection.execute(text(f"DROP TABLE {table}"))
-        await connection.execute(text("ALTER TABLE interactions DROP COLUMN steps"))
+        for column in ("steps", "holdback", "shown_by_draw"):
+            await connection.execute(text(f"ALTER TABLE interactions DROP COLUMN {column}"))
         await connection.execute(text('ALTER TABLE feedback DROP COLUMN "index"'))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-        row = record.model_dump(exclude={"steps"})
+        row = record.model_dump(exclude={"steps", "holdback", "shown_by_draw"})
         await connection.execute(insert(Interaction.__table__).values(row))
     await db.open()
     assert await interactions.get(db, record.id) == record
+    await db.close()
+
+
+async def test_interactions_from_before_the_holdback_were_not_drawn(
+    empty_url: str, interaction: Callable[[], InteractionRecord]
+) -> None:
+    db = Database(empty_url)
+    await db.open()
+    record = interaction()
+    await interactions.save(db, [record])
+    async with db.session() as connection:
+        await connection.run_sync(downgrade)
+    assert not await has_newest(db.url)
+    await db.open()
+    found = await interactions.get(db, record.id)
+    assert found == record
+    assert (found.holdback, found.shown_by_draw) == (None, None)
     await db.close()
 
 

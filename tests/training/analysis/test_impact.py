@@ -48,6 +48,7 @@ def only(one: Served) -> Answer:
         ({"edit": "We will send it."}, "as it was", 0.0, 16),
         ({"edit": "We will send him."}, "edited", 2 / 17, 15),
         ({"edit": "Goodbye now, take care."}, "rewritten", None, 0),
+        ({"edit": "We will send it.", "used": False}, "rewritten", 0.0, 0),
         ({"rejected": True}, "rejected", None, 0),
         ({"used": False}, "left", None, 0),
         ({"rating": 1.0}, None, None, None),

@@ -194,3 +194,49 @@ def test_the_arms_have_the_share_of_the_time_when_their_conversations_began() ->
         assert len(mine) == 2000
         assert sum(mine) / len(mine) == pytest.approx(share, abs=0.035)
     assert {c.answered_by_arm for c in kept} == {1}
+
+
+def displayed(at: float, heard: float, **more: Any) -> Served:
+    return answer(at, displayed=(9e9, heard), **more)  # a client's clock may be years ahead
+
+
+def test_an_answer_is_shown_where_an_event_came_in_time_to_say_so() -> None:
+    outcomes = only(displayed(1010, 1011), displayed(1020, 1200), answer(1030), answer(1040))
+    assert outcomes.outcomes["shown"] == 1 / 4
+
+
+def test_shown_is_judged_in_both_arms_or_in_neither() -> None:
+    silent = [answer(1010), answer(1010, "care@2", OURS)]
+    assert all("shown" not in c.outcomes for c in conversations(TRIAL, silent, RULES, LATE))
+    told = [displayed(1010, 1011), answer(1010, "care@2", OURS)]
+    found = {c.canary: c.outcomes["shown"] for c in conversations(TRIAL, told, RULES, LATE)}
+    assert found == {False: 1, True: 0}
+
+
+def test_what_a_fallback_answered_is_not_shown_by_the_canary_s_merit() -> None:
+    told = [displayed(1010, 1011), displayed(1010, 1011, version="care@1", name=OURS)]
+    found = {c.canary: c.outcomes["shown"] for c in conversations(TRIAL, told, RULES, LATE)}
+    assert found == {False: 1, True: 0}
+
+
+def test_a_reply_that_was_typed_is_judged_and_not_used_however_alike() -> None:
+    typed = {"edit": "Good day.", "used": False}
+    outcomes = only(answer(1010, said=[(1011, typed)])).outcomes
+    assert (outcomes["edit_similarity"], outcomes["judged"]) == (1, 1)
+    assert (outcomes["usage"], outcomes["acceptance"]) == (0, 0)
+    again = only(answer(1010, said=[(1011, typed), (1012, {"edit": "Good day!"})])).outcomes
+    assert again["usage"] == 1
+
+
+def test_of_a_turn_that_was_held_back_only_the_answer_s_making_is_judged() -> None:
+    typed = (1021, {"edit": "Something else", "used": False})
+    held = answer(1020, shown_by_draw=False, said=[typed], latency_ms=5000)
+    alone, beside = only(held), only(displayed(1010, 1011, shown_by_draw=True), held)
+    assert alone.outcomes == {"slow_answers": 1, "failures": 0}
+    assert beside.outcomes == {
+        "slow_answers": 1 / 2,
+        "failures": 0,
+        "usage": 0,
+        "judged": 0,
+        "shown": 1,
+    }

@@ -103,6 +103,7 @@ def test_the_table_the_page_and_the_choices(config: Path, tmp_path: Path) -> Non
     assert "care@1" in shown
     assert "sales: no answers yet" in shown
     assert "Observational" in shown
+    assert "Timed: 0 by events" in shown
     text = page.read_text()
     assert text.count("<h2>") == 2
     assert "data:image/png;base64," in text
@@ -136,3 +137,30 @@ def test_choices_of_the_store_are_refused_with_star(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["--star", str(tmp_path / "s"), "--days", "3"])
     assert result.exit_code == 2
     assert "--days and --version choose in the store" in result.output
+
+
+def test_what_was_held_back_says_what_showing_saves(config: Path, tmp_path: Path) -> None:
+    async def fill() -> None:
+        db = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
+        await db.open()
+        for number in range(50):
+            shown = number % 2 == 0
+            said = {"used": True} if shown else {"edit": "Mine.", "used": False}
+            draw = {"shown_by_draw": shown, "holdback": 0.5, "turn_position": 1}
+            name = {"lob": "sales", "model_requested": "sales", "version": "sales@1"}
+            row = labelled(f"s{number}", said, task="suggestion", **draw, **name)
+            at = row.interaction.created_at + 0.001 + (FAST_S if shown else SLOW_S)
+            await interactions.save(db, [row.interaction])
+            await feedback.add(db, row.feedback[0].model_copy(update={"created_at": at}))
+        await db.close()
+
+    asyncio.run(fill())
+    (report,) = json.loads(call(config, "sales", "--json").output)
+    assert report["holdback"]["turns"] == [25, 25]
+    assert report["holdback"]["saved_s"]["mean"] == pytest.approx(SLOW_S - FAST_S)
+    assert report["rows"][-1]["shown"] == 25
+    page = tmp_path / "impact.html"
+    said = "By chance, 25 turns were shown and 25 held back"
+    assert said in call(config, "sales", "--html", str(page)).output
+    assert said in page.read_text()
+    assert "By chance, " not in call(config, "care").output

@@ -8,8 +8,9 @@ import pytest
 from sqlalchemy import delete
 
 from serving.errors import Conflict, NotFound
-from serving.store import datasets, feedback, interactions
+from serving.store import datasets, events, feedback, interactions
 from serving.store.database import Database
+from serving.store.events import EventRecord
 from serving.store.tables import Feedback, Interaction
 from tests.training.records import feedback as said
 from tests.training.records import labelled
@@ -178,6 +179,33 @@ async def test_datasets_are_found_by_the_beginning_of_their_id(
         await datasets.save(db, record.model_copy(update={"id": f"ab{n}"}))
     with pytest.raises(Conflict, match="several datasets begin with 'ab'"):
         await datasets.find(db, "ab")
+
+
+async def test_a_typed_text_is_known_and_what_was_held_back_in_silence_was_not_shown(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    await add(sqlite_db, 0, 40)
+    before = (await build(sqlite_db, tmp_path)).manifest["coverage"]
+    judging = next(iter(conversations(await build(sqlite_db, tmp_path), "rolling")))
+    drawn: dict[str, dict[str, Any]] = {
+        "silent": {},
+        "typed": {},
+        "held": {"holdback": 0.1, "shown_by_draw": False},
+        "held-typed": {"holdback": 0.1, "shown_by_draw": False},
+    }
+    at = {"created_at": 39.0, "conversation_id": judging}
+    rows = {n: labelled(n, **at, **draw).interaction for n, draw in drawn.items()}
+    await interactions.save(sqlite_db, list(rows.values()))
+    for name in ("typed", "held-typed"):
+        text = f"é typed {name}"
+        event = EventRecord(event_id=name, interaction_id=name, kind="typed", at=1.0, text=text)
+        known = events.judgement(event, rows[name])
+        assert known is not None
+        await feedback.add(sqlite_db, known)
+    after = await build(sqlite_db, tmp_path)
+    assert after.manifest["coverage"]["judged"] == before["judged"] + 2
+    assert after.manifest["coverage"]["shown"] == before["shown"] + 3
+    assert {"é typed typed", "é typed held-typed"} <= {e.target for e in after.rolling}
 
 
 async def test_the_manifest_in_the_store_is_the_one_on_disk(db: Database, tmp_path: Path) -> None:
