@@ -113,4 +113,4 @@ def read(
             f"domains with --domain; they are: {', '.join(sorted(known))}"
         )
     source = {"file": {"sha256": sha256}, "format": "star", "domains": sorted(domains)}
-    return choose(lob, found, begins, rules, past), source
+    return choose(lob, found, begins, rules, past, complete=True), source
