@@ -5,6 +5,7 @@ nothing exists that anyone could serve; after it the version is a candidate, whi
 name it can reach, until it is promoted.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -26,7 +27,7 @@ from training.data.dataset import Dataset
 from training.evaluation import checks, gate, generate, server
 from training.evaluation import scores as evaluation
 from training.evaluation.scores import Scores
-from training.execution import search, trained_adapter
+from training.execution import curation_process, search, trained_adapter
 from training.execution.executor import Trainer, make
 from training.execution.work_folder import work_folder
 from training.progress import each, progress
@@ -179,8 +180,12 @@ class _Judged:
 async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
     """Feedback to examples, the newest conversations and the golden set held out."""
     lob, recipe = context.lob, context.recipe
-    built = await selection.select(context.db, lob, recipe, dataset_id, context.out / "datasets")
-    preference_rows.require(lob, recipe, built.folder)
+    if dataset_id is None:
+        store, root = context.settings.store.url, context.out / "datasets"
+        built = await curation_process.build(store, lob, recipe, root)
+    else:
+        built = await selection.find(context.db, lob, dataset_id)
+    await asyncio.to_thread(preference_rows.require, lob, recipe, built.folder)
     logger.info(
         f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
         f"dataset {built.id[:12]}"

@@ -32,11 +32,11 @@ def test_each_reply_is_asked_for_as_the_server_asks_and_teaches_what_was_sent(
     first, second = curated.train[:2]
     assert [m.content for m in first.messages] == [
         "Write the agent's next reply.",
-        "customer: Is room 1 free?\nknowledge: Name: Room 1; Free: true",
+        "customer: Is room 2 free?\nknowledge: Name: Room 2; Free: true",
     ]
-    assert (first.target, first.source, first.task) == ("Room 1 is free.", "rating", "suggestion")
-    assert second.messages[1].content.endswith("agent: Room 1 is free.\ncustomer: Great, book 1.")
-    assert second.target == "I booked Room 1 for you."
+    assert (first.target, first.source, first.task) == ("Room 2 is free.", "rating", "suggestion")
+    assert second.messages[1].content.endswith("agent: Room 2 is free.\ncustomer: Great, book 2.")
+    assert second.target == "I booked Room 2 for you."
 
 
 def test_as_many_dialogs_as_the_rules_ask_for_are_held_out_and_other_domains_left_out(
