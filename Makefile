@@ -16,7 +16,7 @@ TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
-        bench-flames bench-kernels bench-training bench-canary bench-flywheel bench-real real-setup \
+        bench-flames bench-kernels bench-training bench-canary bench-curation bench-flywheel bench-real real-setup \
         real-model chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
@@ -121,6 +121,10 @@ bench-training: $(READY)
 # False alarms and power of the canary's tests, by simulation; results in benchmarks/results/.
 bench-canary: $(READY)
 	$(BIN)/python benchmarks/flywheel/canary.py $(ARGS)
+
+# Curation of a million labelled interactions: time and memory; ARGS="--rows 100000" for fewer.
+bench-curation: $(READY)
+	$(BIN)/python benchmarks/flywheel/curation.py $(ARGS)
 
 # Twelve days of drifting rules and one of poison: the flywheel, no retraining, no gate (10 minutes).
 bench-flywheel: $(READY)

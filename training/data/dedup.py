@@ -90,13 +90,13 @@ def _sketches(
     count = len(known) + len(examples)
     bands = np.empty((count, BANDS), np.uint64)
     sizes = np.empty((count, 2), np.int32)
-    seed = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32")
+    sketch = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32")
     # Odd factors: a band's hash differs where one of its values does, but for chance of 2^-64.
     factors = np.random.default_rng(1).integers(1 << 62, size=ROWS, dtype=np.uint64) * 2 + 1
     for index, example in enumerate(chain(known, examples)):
         pair = _pair(example)
         tokens = [*(f"p{text}" for text in pair[0]), *(f"t{text}" for text in pair[1])]
-        sketch = seed.copy()
+        sketch.clear()  # a new one would parse its permutations each time
         sketch.update_batch([token.encode("utf-8", "replace") for token in tokens])
         values = sketch.hashvalues.astype(np.uint64).reshape(BANDS, ROWS)
         bands[index] = ((values + 1) * factors).sum(axis=1, dtype=np.uint64)

@@ -9,7 +9,7 @@ import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
@@ -19,14 +19,17 @@ from training.data.examples import Example, Message
 from training.errors import DatasetError
 
 
+_LINEAGE = [field.name for field in fields(Example) if field.name not in ("messages", "target")]
+
+
 def row(example: Example) -> dict[str, Any]:
     """Return one line of a dataset's files."""
-    lineage = asdict(example)
+    lineage = {name: getattr(example, name) for name in _LINEAGE}
     if example.chat_template_kwargs is None:  # as in datasets of before there was the field
         del lineage["chat_template_kwargs"]
     return {
-        "prompt": lineage.pop("messages"),
-        "completion": preferences.answer(lineage.pop("target")),
+        "prompt": preferences.prompt(example),
+        "completion": preferences.answer(example.target),
         **lineage,
     }
 
