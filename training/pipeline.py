@@ -157,12 +157,13 @@ class _Context:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What training gave: `recipe` is the best trial's where there was a search."""
+    """What training gave, in `work`; `recipe` is the best trial's where there was a search."""
 
     recipe: Recipe
     result: Result
     parent: str | None
     trials: tuple[search.SearchTrial, ...] = ()
+    work: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -208,8 +209,7 @@ async def _train(
         )
         logger.info(f"{lob}: goes on from {live}")
     form = chat_template.configured(settings.engine)
-    inputs: list[str | None] = [built.id, context.base_hash, live if start else None]
-    inputs += [repr(form)] if any(form) else []
+    inputs = [built.id, context.base_hash, live if start else None, *([repr(form)] * any(form))]
     work = stack.enter_context(work_folder(context.out, lob, inputs, recipe))
     job = Job(
         lob=lob,
@@ -230,17 +230,19 @@ async def _train(
         best = await search.run(trainer, job, recipe, trials)
         trained = _Trained(best.recipe, best.result, live, best.trials)
     else:
-        trained = _Trained(recipe, await trainer.train(job), live)
-    result = trained.result
-    logger.info(f"{lob}: {result.steps} steps in {result.seconds:.0f} s on {result.device}")
+        done = await trained_adapter.train(trainer, job, settings)
+        trained = _Trained(recipe, done, live, work=work)
+    said = trained.result
+    logger.info(f"{lob}: {said.steps} steps in {said.seconds:.0f} s on {said.device}")
     context.meter.end("training")
     return trained
 
 
 async def _register(context: _Context, built: Dataset, trained: _Trained) -> AdapterVersion:
-    """From here the version exists, as a candidate."""
+    """From here the version exists, as a candidate; an earlier run may have made it."""
     await trained_adapter.check(trained.result, context.settings, context.base_hash)
-    return await context.registry.register(
+    made = await trained_adapter.registered(context.registry, trained.work, trained.parent)
+    made = made or await context.registry.register(
         context.lob,
         await context.registry.reserve(context.lob),
         Path(trained.result.adapter),
@@ -252,6 +254,8 @@ async def _register(context: _Context, built: Dataset, trained: _Trained) -> Ada
         metrics={},
         rank=trained.recipe.lora.rank,
     )
+    await trained_adapter.note(trained.work, made.name)
+    return made
 
 
 async def _judge(

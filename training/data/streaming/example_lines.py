@@ -18,7 +18,6 @@ from training.data import preferences
 from training.data.examples import Example, Message
 from training.errors import DatasetError
 
-
 _LINEAGE = [field.name for field in fields(Example) if field.name not in ("messages", "target")]
 
 
