@@ -180,17 +180,14 @@ class _Judged:
 
 async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
     """Feedback to examples, the newest conversations and the golden set held out."""
-    lob, recipe = context.lob, context.recipe
+    lob, recipe, store = context.lob, context.recipe, context.settings.store.url
     if dataset_id is None:
-        store, root = context.settings.store.url, context.out / "datasets"
-        built = await curation_process.build(store, lob, recipe, root)
+        built = await curation_process.build(store, lob, recipe, context.out / "datasets")
     else:
         built = await selection.find(context.db, lob, dataset_id)
     await asyncio.to_thread(preference_rows.require, lob, recipe, built.folder)
-    logger.info(
-        f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
-        f"dataset {built.id[:12]}"
-    )
+    learned, held = len(built.train), len(built.holdout)
+    logger.info(f"{lob}: {learned} examples, {held} held out; dataset {built.id[:12]}")
     context.meter.end("dataset")
     return built
 
@@ -203,9 +200,8 @@ async def _train(
     route = (await context.registry.routes()).get(lob)
     live, start = route.live if route else None, None
     if recipe.start == "live" and live is not None:
-        cache = settings.adapters.cache_dir
         start = await warm_start.fetch(
-            context.registry, live, context.base_hash, recipe.lora, cache
+            context.registry, live, context.base_hash, recipe.lora, settings.adapters.cache_dir
         )
         logger.info(f"{lob}: goes on from {live}")
     form = chat_template.configured(settings.engine)
