@@ -33,7 +33,7 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
     """Build a dataset from all feedback that there is, and note it in the store.
 
     The golden set is frozen here, as soon as it has the conversations that the rules ask for. The
-    rows are read once and their texts kept on disk, so memory grows by some 600 bytes a row; the
+    rows are read once and their texts kept on disk, so memory grows by some 2 KiB a row; the
     event loop is held up for long: see `execution.curation_process`.
 
     Args:
