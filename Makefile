@@ -16,8 +16,8 @@ TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
-        bench-flames bench-kernels bench-training bench-canary bench-judge bench-flywheel bench-real real-setup \
-        real-model chaos plots clean
+        bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
+        bench-flywheel bench-real real-setup real-model chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -125,6 +125,10 @@ bench-canary: $(READY)
 # How often the judge errs on feedback as agents give it, 300 runs a case (twenty minutes).
 bench-judge: $(READY)
 	$(BIN)/python benchmarks/flywheel/judge.py $(ARGS)
+
+# Curation of a million labelled interactions: time and memory; ARGS="--rows 100000" for fewer.
+bench-curation: $(READY)
+	$(BIN)/python benchmarks/flywheel/curation.py $(ARGS)
 
 # Twelve days of drifting rules and one of poison: the flywheel, no retraining, no gate (10 minutes).
 bench-flywheel: $(READY)

@@ -9,6 +9,7 @@ The tree, one sentence a class::
     ├── DialogError              A dialog file could not be read; names the file, the line, the fix.
     └── TrainingError            A training run could not finish; nothing was switched.
         ├── TooLittleData        The feedback is not enough yet; the message counts what is missing.
+        ├── CurationFailed       The process that makes datasets died or failed; none was made.
         ├── FineTuneFailed       The trainer stopped, or what it made cannot be used.
         │   ├── RenderingDiffers Serving would ask an example with other tokens; names it.
         │   └── WorkerLost       The training process died; the same job may succeed on another.
@@ -48,6 +49,12 @@ class TooLittleData(TrainingError):
     """The feedback is not enough yet; the message counts what is missing."""
 
     code = "too_little_data"
+
+
+class CurationFailed(TrainingError):
+    """The process that makes datasets died or failed; none was made."""
+
+    code = "curation_failed"
 
 
 class FineTuneFailed(TrainingError):

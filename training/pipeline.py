@@ -5,6 +5,7 @@ nothing exists that anyone could serve; after it the version is a candidate, whi
 name it can reach, until it is promoted.
 """
 
+import asyncio
 import logging
 import os
 import time
@@ -26,7 +27,7 @@ from training.data.dataset import Dataset
 from training.evaluation import checks, gate, generate, server
 from training.evaluation import scores as evaluation
 from training.evaluation.scores import Scores
-from training.execution import search, trained_adapter
+from training.execution import curation_process, search, trained_adapter
 from training.execution.executor import Trainer, make
 from training.execution.work_folder import work_folder
 from training.progress import each, progress
@@ -66,10 +67,9 @@ async def run(
         recipe: How to train and judge.
         out: Folder for datasets and runs.
         url: The running server, without /v1; None tries the configured address, then a private one.
-        api_key: A key with the trainer role, or admin to promote; None takes it from the
-            environment.
+        api_key: Of the role trainer, or admin to promote; None takes the environment's.
         promote: Whether to make the version live if it passes.
-        dataset_id: A dataset's id, or the beginning of it; None builds one from all feedback.
+        dataset_id: A dataset's id, or its beginning; None builds one from all feedback.
         worker: A trainer to use; None starts the one that the recipe's `resources` name.
         trials: Recipes to try, the given one first; 0 trains that one only.
         db: The store, if it is open already.
@@ -156,12 +156,13 @@ class _Context:
 
 @dataclass(frozen=True)
 class _Trained:
-    """What training gave: `recipe` is the best trial's where there was a search."""
+    """What training gave, in `work`; `recipe` is the best trial's where there was a search."""
 
     recipe: Recipe
     result: Result
     parent: str | None
     trials: tuple[search.SearchTrial, ...] = ()
+    work: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -178,13 +179,14 @@ class _Judged:
 
 async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
     """Feedback to examples, the conversations drawn to judge and the golden set held out."""
-    lob, recipe = context.lob, context.recipe
-    built = await selection.select(context.db, lob, recipe, dataset_id, context.out / "datasets")
-    preference_rows.require(lob, recipe, built.folder)
-    logger.info(
-        f"{lob}: {len(built.train)} examples to learn from, {len(built.holdout)} held out; "
-        f"dataset {built.id[:12]}"
-    )
+    lob, recipe, store = context.lob, context.recipe, context.settings.store.url
+    if dataset_id is None:
+        built = await curation_process.build(store, lob, recipe, context.out / "datasets")
+    else:
+        built = await selection.find(context.db, lob, dataset_id)
+    await asyncio.to_thread(preference_rows.require, lob, recipe, built.folder)
+    learned, held = len(built.train), len(built.holdout)
+    logger.info(f"{lob}: {learned} examples, {held} held out; dataset {built.id[:12]}")
     context.meter.end("dataset")
     return built
 
@@ -197,14 +199,12 @@ async def _train(
     route = (await context.registry.routes()).get(lob)
     live, start = route.live if route else None, None
     if recipe.start == "live" and live is not None:
-        cache = settings.adapters.cache_dir
         start = await warm_start.fetch(
-            context.registry, live, context.base_hash, recipe.lora, cache
+            context.registry, live, context.base_hash, recipe.lora, settings.adapters.cache_dir
         )
         logger.info(f"{lob}: goes on from {live}")
     form = chat_template.configured(settings.engine)
-    inputs: list[str | None] = [built.id, context.base_hash, live if start else None]
-    inputs += [repr(form)] if any(form) else []
+    inputs = [built.id, context.base_hash, live if start else None, *([repr(form)] * any(form))]
     work = stack.enter_context(work_folder(context.out, lob, inputs, recipe))
     job = Job(
         lob=lob,
@@ -225,17 +225,19 @@ async def _train(
         best = await search.run(trainer, job, recipe, trials)
         trained = _Trained(best.recipe, best.result, live, best.trials)
     else:
-        trained = _Trained(recipe, await trainer.train(job), live)
-    result = trained.result
-    logger.info(f"{lob}: {result.steps} steps in {result.seconds:.0f} s on {result.device}")
+        done = await trained_adapter.train(trainer, job, settings)
+        trained = _Trained(recipe, done, live, work=work)
+    said = trained.result
+    logger.info(f"{lob}: {said.steps} steps in {said.seconds:.0f} s on {said.device}")
     context.meter.end("training")
     return trained
 
 
 async def _register(context: _Context, built: Dataset, trained: _Trained) -> AdapterVersion:
-    """From here the version exists, as a candidate."""
+    """From here the version exists, as a candidate; an earlier run may have made it."""
     await trained_adapter.check(trained.result, context.settings, context.base_hash)
-    return await context.registry.register(
+    made = await trained_adapter.registered(context.registry, trained.work, trained.parent)
+    made = made or await context.registry.register(
         context.lob,
         await context.registry.reserve(context.lob),
         Path(trained.result.adapter),
@@ -247,6 +249,8 @@ async def _register(context: _Context, built: Dataset, trained: _Trained) -> Ada
         metrics={},
         rank=trained.recipe.lora.rank,
     )
+    await trained_adapter.note(trained.work, made.name)
+    return made
 
 
 async def _judge(
@@ -265,11 +269,10 @@ async def _judge(
     ) as client:
         models = [served, trained.parent or served, version]
         scores = await _scores(client, models, built, recipe)
-        base, live, candidate = (scores[model] for model in models)
+        base, live, candidate = map(scores.__getitem__, models)
         context.meter.end("evaluation")
         new, old = evaluation.by_part(candidate, live, built, recipe.evaluation)
-        coverage = built.manifest.get("coverage")
-        seen = new, candidate.rates, old, coverage
+        seen = new, candidate.rates, old, built.manifest.get("coverage")
         decision = gate.decide(recipe.gate, *seen, against=models[1])
         findings = await guarded.run(client, built, base=base, live=live, candidate=candidate)
     decision = decision.also(findings.reasons)
@@ -277,8 +280,8 @@ async def _judge(
     await context.registry.set_metrics(version, figures, decision.as_json())
     if not decision.accepted:
         await context.registry.reject(version, decision.as_json())
-    for reason in decision.reasons:
-        logger.info(f"{lob}: {'passed' if reason.passed else 'failed'}: {reason.text}")
+    for one in decision.reasons:
+        logger.info(f"{lob}: {'passed' if one.passed else 'failed'}: {one.text}")
     return _Judged(base, live, candidate, new, findings, decision)
 
 

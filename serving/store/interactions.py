@@ -1,10 +1,10 @@
 """Interactions: requests with the responses that clients saw."""
 
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, func, or_, select
+from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
 
 from serving.store import candidates
 from serving.store.database import Database, storable
@@ -23,6 +23,9 @@ from serving.store.tables import Event, Feedback, Interaction
 
 CHUNK = 32
 """Rows an INSERT: preparing more of them at once would hold up the event loop for longer."""
+
+PAGE = 500
+"""Rows that a stream reads at once: a few MB."""
 
 _SERVED = [name for name in Served.model_fields if hasattr(Interaction, name)]
 _GOES_OUT = (Kind.SENT, Kind.TYPED, Kind.SUMMARY_SAVED)
@@ -62,7 +65,34 @@ async def labelled(
     until: float | None = None,
     tasks: Collection[Task | str] | None = None,
 ) -> list[LabelledInteraction]:
-    """Return the interactions that have feedback, oldest first.
+    """Return the interactions that have feedback, oldest first; all at once, see `stream`.
+
+    Args:
+        db: The store.
+        lob: The line of business.
+        since: The earliest `created_at`, itself included.
+        until: The latest `created_at`, itself excluded.
+        tasks: The tasks to keep; None keeps all.
+    """
+    pages = stream(db, lob=lob, since=since, until=until, tasks=tasks)
+    return [item async for item in pages]
+
+
+async def stream(
+    db: Database,
+    *,
+    lob: str,
+    since: float | None = None,
+    until: float | None = None,
+    tasks: Collection[Task | str] | None = None,
+    ids: Collection[str] | None = None,
+    page: int = PAGE,
+) -> AsyncIterator[LabelledInteraction]:
+    """Yield the interactions that have feedback, oldest first, a page in memory at a time.
+
+    Each page is read by itself, from where the last one ended (keyset pagination), so no
+    transaction lasts longer than a page. What comes meanwhile is in the stream or not; a row is
+    in it once, with all the feedback that it had when it was read.
 
     Answers of upstreams are left out: they are another model's, so they neither show how good a
     version is nor are ours to train on.
@@ -73,10 +103,15 @@ async def labelled(
         since: The earliest `created_at`, itself included.
         until: The latest `created_at`, itself excluded.
         tasks: The tasks to keep; None keeps all.
+        ids: The interactions to keep, a page of them at most; None keeps all.
+        page: Rows a page.
     """
+    # Not `id IN (SELECT …)`: SQLite would make that list anew for every page.
+    commented = exists().where(Feedback.interaction_id == Interaction.id)
     wanted: list[ColumnElement[bool]] = [
         Interaction.lob == lob,
         func.coalesce(Interaction.version, "").not_like(f"{UPSTREAM}%"),
+        commented,
     ]
     if since is not None:
         wanted.append(Interaction.created_at >= since)
@@ -84,30 +119,33 @@ async def labelled(
         wanted.append(Interaction.created_at < until)
     if tasks is not None:
         wanted.append(Interaction.task.in_([str(task) for task in tasks]))
-    comments = (
-        select(Feedback)
-        .join(Interaction, Interaction.id == Feedback.interaction_id)
-        .where(*wanted)
-        .order_by(Feedback.id)
-    )
-    commented = (
-        select(Interaction)
-        .where(*wanted, Interaction.id.in_(select(Feedback.interaction_id)))
-        .order_by(Interaction.created_at, Interaction.id)
-    )
-    feedback: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
-    async with db.reader() as connection:
-        for row in (await connection.execute(comments)).mappings():
-            feedback[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
-        interactions = (await connection.execute(commented)).mappings().all()
-    return [
-        LabelledInteraction(
-            interaction=InteractionRecord.model_validate(dict(row)),
-            feedback=tuple(feedback[row["id"]]),
-        )
-        for row in interactions
-        if row["id"] in feedback  # else its first feedback came between the two queries
-    ]
+    if ids is not None:
+        wanted.append(Interaction.id.in_(ids))
+    key = Interaction.created_at, Interaction.id
+    statement = select(Interaction).where(*wanted).order_by(*key).limit(page)
+    after: list[ColumnElement[bool]] = []
+    while True:
+        async with db.reader() as connection:
+            rows = (await connection.execute(statement.where(*after))).mappings().all()
+            comments = (
+                select(Feedback)
+                .where(Feedback.interaction_id.in_([row["id"] for row in rows]))
+                .order_by(Feedback.id)
+            )
+            feedback: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
+            for row in (await connection.execute(comments)).mappings():
+                feedback[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
+        for row in rows:
+            if row["id"] in feedback:  # else its feedback went between the two queries
+                yield LabelledInteraction(
+                    interaction=InteractionRecord.model_validate(dict(row)),
+                    feedback=tuple(feedback[row["id"]]),
+                )
+        if len(rows) < page:
+            return
+        at, id_ = rows[-1]["created_at"], rows[-1]["id"]
+        # The first condition is implied by the second; an index is found by it.
+        after = [Interaction.created_at >= at, tuple_(*key) > tuple_(at, id_)]
 
 
 async def served(db: Database, *, lob: str, since: float) -> list[Served]:

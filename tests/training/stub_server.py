@@ -15,12 +15,14 @@ class Stub:
 
     Args:
         answer: (model, last message) to the text.
+        answer_status: Status of answers.
         promote_status: Status of a promotion, canary or rollback.
         busy: How often /ready answers 503 first.
     """
 
     answer: Callable[[str, str], str]
     promote_status: int = 200
+    answer_status: int = 200
     busy: int = 0
     url: str = ""
     models: list[str] = field(default_factory=list)
@@ -58,6 +60,9 @@ def serving(stub: Stub) -> Iterator[Stub]:
                 return
             body = json.loads(content)
             stub.models.append(body["model"])
+            if stub.answer_status != 200:
+                self._send(stub.answer_status, {"error": {"message": "not now"}})
+                return
             text = stub.answer(body["model"], body["messages"][-1]["content"])
             choice = {
                 "index": 0,

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import shutil
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -377,6 +378,38 @@ async def test_hostile_text_stays_text_in_the_reports(
         outcome = await run(settings, stub, tmp_path)
     assert "<script>" not in (outcome.folder / "report.html").read_text()
     assert f"````text\n{nasty}\n````" in (outcome.folder / "report.md").read_text()
+
+
+async def test_an_evaluation_that_failed_is_repeated_without_training_again(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    trainer = StandIn()
+    good.answer_status = 403
+    with pytest.raises(EvaluationFailed):
+        await run(settings, good, tmp_path, worker=trainer)
+    good.answer_status = 200
+    outcome = await run(settings, good, tmp_path, worker=trainer)
+    assert len(trainer.jobs) == 1
+    assert (outcome.version, outcome.decision.accepted) == ("care@1", True)
+    versions = await Registry(store, settings.adapters.uri).list("care")
+    assert [version.name for version in versions] == ["care@1"]
+    assert outcome.training.steps == 8
+    assert list((tmp_path / "runs" / "work").glob("care-*/")) == []
+    await run(settings, good, tmp_path, worker=trainer)
+    assert len(trainer.jobs) == 2
+
+
+async def test_an_adapter_that_was_lost_meanwhile_is_trained_again(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    trainer = StandIn()
+    good.answer_status = 403
+    with pytest.raises(EvaluationFailed):
+        await run(settings, good, tmp_path, worker=trainer)
+    good.answer_status = 200
+    shutil.rmtree(trainer.jobs[0].out + "/adapter")
+    assert (await run(settings, good, tmp_path, worker=trainer)).decision.accepted
+    assert len(trainer.jobs) == 2
 
 
 @pytest.mark.slow

@@ -52,7 +52,7 @@ def build(
             raise DatasetError(f"{from_manifest}: is not a manifest: {exc}") from exc
         if not isinstance(manifest, dict) or manifest.get("lob") != lob:
             raise DatasetError(f"{from_manifest}: is not a manifest of {lob}")
-        return await repository.rebuild(db, manifest, root)
+        return await repository.rebuild(db, manifest, root, from_manifest.parent)
 
     _describe(_with_store(config, work))
 

@@ -2,58 +2,29 @@
 
 Curation is a list of small filters, each pure, in a fixed order; each leaves its counts of kept
 and dropped in the manifest. First those that ask whether an interaction says anything
-(`INTERACTION_FILTERS`); then, after redaction, the split; and last those that only concern what is
-learned from. What judges stays as it came, duplicates included, up to a number: it stands for what
-agents meet.
+(`streaming.candidates`); then, after redaction, the split (`divide`); and last those that only
+concern what is learned from (`learn`). What judges stays as it came, duplicates included, up to a
+number: it stands for what agents meet.
+
+All but near-duplicates is decided by rows that stand for examples (`streaming.rows`), so the texts
+may lie on disk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from serving.store.records import InteractionRecord, LabelledInteraction
-from training.data import dedup, preferences, sampling, splits
-from training.data.examples import (
-    TARGETS,
-    Example,
-    Message,
-    Verdict,
-    contradicts_itself,
-    conversation,
-    example,
-    finished_or_edited,
-    judged,
-    label,
-    plain_messages,
-    redacted,
-)
+from serving.store.records import LabelledInteraction
+from training.data import dedup, sampling, splits
+from training.data.examples import Example, redacted
 from training.data.splits import NOTHING, Past
+from training.data.streaming.candidates import Candidates, FilterCount
+from training.data.streaming.example_lines import Picked
+from training.data.streaming.rows import Row, pair, row, without_contradictions
 from training.errors import TooLittleData
 from training.recipe.curation import CurationConfig
 
 VERSION = 4
 """Raised with every change that makes other examples from the same feedback and rules."""
-
-Keep = Callable[[InteractionRecord, Verdict, CurationConfig], bool]
-
-INTERACTION_FILTERS: tuple[tuple[str, Keep], ...] = (
-    ("in a conversation", lambda i, _, __: bool(i.conversation_id)),
-    ("task", lambda i, _, rules: i.task in rules.tasks),
-    ("finished or edited", lambda i, said, _: finished_or_edited(i, said)),
-    ("plain text", lambda i, _, __: plain_messages(i) is not None),
-    ("judged good or bad", lambda _, said, rules: label(said, rules) is not None),
-    ("not judged both", lambda _, said, rules: not contradicts_itself(said, rules)),
-    ("not empty", lambda i, said, _: bool((i.output if said.edit is None else said.edit).strip())),
-)
-"""Name and predicate, in the order in which they are asked."""
-
-
-@dataclass(frozen=True)
-class FilterCount:
-    """How many examples one filter kept and dropped."""
-
-    name: str
-    kept: int
-    dropped: int
 
 
 @dataclass(frozen=True)
@@ -73,8 +44,8 @@ class Curated:
             their number was capped.
     """
 
-    train: tuple[Example, ...]
-    labels: tuple[Example, ...]
+    train: Sequence[Example]
+    labels: Sequence[Example]
     rolling: tuple[Example, ...]
     golden: tuple[Example, ...]
     filters: tuple[FilterCount, ...]
@@ -92,17 +63,36 @@ class Curated:
 class _Counts(list[FilterCount]):
     """The filters' counts, in the order in which they ran."""
 
-    def filter(
-        self, name: str, before: Sequence[Example], after: Sequence[Example]
-    ) -> list[Example]:
+    def filter(self, name: str, before: Sequence[Row], after: Sequence[Row]) -> list[Row]:
         self.append(FilterCount(name, len(after), len(before) - len(after)))
         return list(after)
 
 
+@dataclass(frozen=True)
+class Divided:
+    """Rows by what they are for, oldest first.
+
+    Args:
+        learned: Of the conversations to learn from.
+        judging: Of those drawn to judge.
+        golden: Of a golden set that is not frozen yet.
+        seen_until: The newest conversation's begin.
+        counts: The filters' counts so far.
+        redactions: Values replaced, by kind.
+    """
+
+    learned: tuple[Row, ...]
+    judging: tuple[Row, ...]
+    golden: tuple[Row, ...]
+    seen_until: float
+    counts: tuple[FilterCount, ...]
+    redactions: dict[str, int]
+
+
 def curate(
-    lob: str, labelled: Sequence[LabelledInteraction], rules: CurationConfig, past: Past = NOTHING
+    lob: str, labelled: Iterable[LabelledInteraction], rules: CurationConfig, past: Past = NOTHING
 ) -> Curated:
-    """Choose examples from the store's feedback and split them.
+    """Choose examples from the store's feedback and split them; all are in memory.
 
     Args:
         lob: The line of business, for the message when data is too little.
@@ -113,25 +103,14 @@ def curate(
     Raises:
         TooLittleData: Fewer usable examples or conversations than the rules ask for.
     """
-    counts = _Counts()
-    candidates = [one for item in labelled for one in judged(item)]
-    begins: dict[str, float] = {}
-    for interaction, _ in candidates:
-        begin = begins.get(conversation(interaction), interaction.created_at)
-        begins[conversation(interaction)] = min(begin, interaction.created_at)
-    for name, keep in INTERACTION_FILTERS:
-        kept = [(i, said) for i, said in candidates if keep(i, said, rules)]
-        counts.append(FilterCount(name, len(kept), len(candidates) - len(kept)))
-        candidates = kept
-    kept = sampling.capped_keys(candidates, rules.key_share, rules.min_examples)
-    counts.append(FilterCount("a share of each key", len(kept), len(candidates) - len(kept)))
-    candidates = kept
-    examples = [
-        example(interaction, said, source)
-        for interaction, said in candidates
-        if (source := label(said, rules)) is not None
-    ]
-    return choose(lob, examples, begins, rules, past, counts)
+    texts: list[Example] = []
+    found = Candidates(rules, texts)
+    for item in labelled:
+        found.add(item)
+    rows, counts = found.capped()
+    return _in_memory(
+        learn(divide(lob, rows, found.begins, rules, past, counts), texts, rules, past)
+    )
 
 
 def choose(
@@ -140,91 +119,149 @@ def choose(
     begins: Mapping[str, float],
     rules: CurationConfig,
     past: Past = NOTHING,
-    counts: Sequence[FilterCount] = (),
     *,
     complete: bool = False,
 ) -> Curated:
-    """Redact examples, drop what repeats or contradicts, split, and balance what is learned.
+    """Redact imported examples, drop what repeats or contradicts, split, and balance.
 
     Args:
         lob: The line of business, for the message when data is too little.
-        examples: From the store, or imported.
+        examples: All of them.
         begins: When each conversation began.
         rules: The recipe's section.
         past: What earlier datasets decided.
-        counts: Counts of the filters that ran before.
         complete: No conversations are to come, as in a file: exactly as many are drawn to judge as
             the rules ask for.
 
     Raises:
         TooLittleData: Fewer usable examples or conversations than the rules ask for.
     """
+    texts: list[Example] = []
+    rows = []
+    for one in examples:
+        (kept,), replaced = redacted([one]) if rules.redact else ([one], {})
+        rows.append(row(kept, len(texts), replaced=tuple(replaced.items())))
+        texts.append(kept)
+    divided = divide(lob, rows, begins, rules, past, complete=complete)
+    return _in_memory(learn(divided, texts, rules, past))
+
+
+def divide(
+    lob: str,
+    rows: Sequence[Row],
+    begins: Mapping[str, float],
+    rules: CurationConfig,
+    past: Past = NOTHING,
+    counts: Sequence[FilterCount] = (),
+    *,
+    complete: bool = False,
+) -> Divided:
+    """Split rows by their conversations.
+
+    Args:
+        lob: The line of business; salts the draw.
+        rows: What stands for the examples.
+        begins: When each conversation began.
+        rules: The recipe's section.
+        past: What earlier datasets decided.
+        counts: Counts of the filters that ran before.
+        complete: No conversations are to come.
+
+    Raises:
+        TooLittleData: Fewer usable examples or conversations than the rules ask for.
+    """
     counts = _Counts(counts)
-    examples = sorted(examples, key=lambda e: (e.created_at, e.interaction_id))
+    rows = sorted(rows, key=lambda r: (r.created_at, r.interaction_id))
     redactions: dict[str, int] = {}
-    if rules.redact:
-        examples, redactions = redacted(examples)
+    for one in rows:
+        for kind, number in one.replaced:
+            redactions[kind] = redactions.get(kind, 0) + number
 
     frozen = splits.frozen_ids(past)
-    known = past.golden or ()
-    fresh = [e for e in examples if e.conversation_id not in frozen]
-    examples = counts.filter("not in the frozen golden set", examples, fresh)
-    targets = [e for e in examples if e.source in TARGETS]
+    fresh = [r for r in rows if r.conversation_id not in frozen]
+    rows = counts.filter("not in the frozen golden set", rows, fresh)
+    targets = [r for r in rows if r.is_target]
     _enough(lob, targets, rules)
 
-    mine = {e.conversation_id: begins[e.conversation_id] for e in examples}
+    mine = {r.conversation_id: begins[r.conversation_id] for r in rows}
     if complete and len(mine) > 1:
         share = splits.share_for(lob, mine, rules)
         rules = rules.model_copy(update={"holdout_share": share})
     parts = splits.split(lob, mine, rules, past)
-    golden = tuple(e for e in targets if e.conversation_id in parts.golden)
-    judging = [e for e in targets if e.conversation_id in parts.rolling]
+    judging = [r for r in targets if r.conversation_id in parts.rolling]
     _judges(lob, judging, parts, rules)
-    by_agent = sampling.capped(judging, rules.agent_share, rules.min_examples)
-    learned = counts.filter(
-        "not drawn to judge", examples, [e for e in examples if e.conversation_id in parts.train]
+    learned = [r for r in rows if r.conversation_id in parts.train]
+    learned = counts.filter("not drawn to judge", rows, learned)
+    return Divided(
+        learned=tuple(learned),
+        judging=tuple(judging),
+        golden=tuple(r for r in targets if r.conversation_id in parts.golden),
+        seen_until=parts.seen_until,
+        counts=tuple(counts),
+        redactions=dict(sorted(redactions.items())),
     )
-    agreed = preferences.without_contradictions(learned)
-    learned = counts.filter("not contradicted", learned, agreed)
+
+
+def learn(
+    divided: Divided, texts: Sequence[Example], rules: CurationConfig, past: Past = NOTHING
+) -> Curated:
+    """Drop what repeats or contradicts, and balance what is learned.
+
+    Args:
+        divided: The rows by what they are for.
+        texts: The examples, by the rows' places; what is learned is read from there.
+        rules: The recipe's section.
+        past: What earlier datasets decided.
+    """
+    counts, learned = _Counts(divided.counts), list(divided.learned)
+    known = past.golden or ()
+    learned = counts.filter("not contradicted", learned, without_contradictions(learned))
     learned = counts.filter("distinct", learned, _distinct(learned, known))
-    new = dedup.first_of_each(learned, known, rules.near_duplicate_similarity)
-    learned = counts.filter("no near-duplicate", learned, new)
-    targets = [e for e in learned if e.source in TARGETS]
+    places = [r.place for r in learned]
+    new = dedup.are_new(Picked(texts, places), known, rules.near_duplicate_similarity)
+    kept = [r for r, is_new in zip(learned, new, strict=True) if is_new]
+    learned = counts.filter("no near-duplicate", learned, kept)
+    targets = [r for r in learned if r.is_target]
     name = f"edited, used or rated {rules.rating_at_least:g} or higher"
     counts.filter(f"{name}; others are for KTO", learned, targets)
-    balanced = sampling.fewer_greetings(learned, rules.greeting_share)
+    balanced = sampling.fewer_greetings(learned, rules.greeting_share, lambda r: r.is_greeting)
     learned = counts.filter("a share of greetings and closings", learned, balanced)
     balanced = sampling.capped(learned, rules.agent_share, rules.min_examples)
     learned = counts.filter("a share of each agent", learned, balanced)
     balanced = sampling.with_replay(learned, rules)
     learned = counts.filter("recent, or a share of older ones", learned, balanced)
+    by_agent = sampling.capped(divided.judging, rules.agent_share, rules.min_examples)
+    rolling = sampling.stratified(by_agent, rules.max_holdout)
+    golden = past.golden if past.golden is not None else (texts[r.place] for r in divided.golden)
     return Curated(
-        train=tuple(e for e in learned if e.source in TARGETS),
-        labels=tuple(e for e in learned if e.source not in TARGETS),
-        rolling=tuple(sampling.stratified(by_agent, rules.max_holdout)),
-        golden=past.golden if past.golden is not None else golden,
+        train=Picked(texts, (r.place for r in learned if r.is_target)),
+        labels=Picked(texts, (r.place for r in learned if not r.is_target)),
+        rolling=tuple(texts[r.place] for r in rolling),
+        golden=tuple(golden),
         filters=tuple(counts),
-        redactions=redactions,
-        seen_until=parts.seen_until,
+        redactions=divided.redactions,
+        seen_until=divided.seen_until,
         rates=past.rates,
-        judged=len({e.interaction_id.partition("#")[0] for e in judging}),
+        judged=len({r.interaction_id.partition("#")[0] for r in divided.judging}),
     )
 
 
-def _distinct(examples: Sequence[Example], known: Sequence[Example]) -> list[Example]:
+def _in_memory(curated: Curated) -> Curated:
+    return replace(curated, train=tuple(curated.train), labels=tuple(curated.labels))
+
+
+def _distinct(rows: Sequence[Row], known: Iterable[Example]) -> list[Row]:
     """Keep the oldest of exact duplicates: the same answer to the same prompt."""
-    seen: set[tuple[tuple[Message, ...], str]] = {(e.messages, e.target) for e in known}
+    seen = {pair(e) for e in known}
     out = []
-    for one in examples:
-        if (one.messages, one.target) not in seen:
-            seen.add((one.messages, one.target))
+    for one in rows:
+        if one.pair not in seen:
+            seen.add(one.pair)
             out.append(one)
     return out
 
 
-def _judges(
-    lob: str, judging: Sequence[Example], parts: splits.Splits, rules: CurationConfig
-) -> None:
+def _judges(lob: str, judging: Sequence[Row], parts: splits.Splits, rules: CurationConfig) -> None:
     have = len({e.conversation_id for e in judging})
     if have < rules.min_holdout or not parts.train:
         raise TooLittleData(
@@ -234,7 +271,7 @@ def _judges(
         )
 
 
-def _enough(lob: str, examples: Sequence[Example], rules: CurationConfig) -> None:
+def _enough(lob: str, examples: Sequence[Row], rules: CurationConfig) -> None:
     conversations = len({e.conversation_id for e in examples})
     missing = [
         f"{need - have} {noun if need - have > 1 else noun.removesuffix('s')}"

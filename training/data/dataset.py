@@ -10,16 +10,20 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
 from training.data import curation, preferences
 from training.data.curation import Curated
-from training.data.examples import Example, Message
+from training.data.examples import Example
 from training.data.redaction import surrogates
+from training.data.streaming import sources as source_rows
+from training.data.streaming.example_lines import ExampleFile, row, write_file
+from training.data.streaming.sources import SourceLog
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
 
@@ -45,8 +49,8 @@ class Dataset:
         id: sha256 of the manifest, which holds the files' own hashes.
         folder: Where the files lie.
         manifest: What is in them and how it was chosen.
-        train: Examples to learn from.
-        labels: Examples that are no targets, only known to be good or bad.
+        train: Examples to learn from, read from the disk one by one.
+        labels: Examples that are no targets, only known to be good or bad; likewise.
         rolling: Examples of the conversations drawn to judge.
         golden: Examples of the golden set, to be judged on.
     """
@@ -54,8 +58,8 @@ class Dataset:
     id: str
     folder: Path
     manifest: Manifest
-    train: tuple[Example, ...]
-    labels: tuple[Example, ...] = ()
+    train: Sequence[Example]
+    labels: Sequence[Example] = ()
     rolling: tuple[Example, ...] = ()
     golden: tuple[Example, ...] = ()
 
@@ -70,7 +74,7 @@ def write(
     curated: Curated,
     rules: CurationConfig,
     root: Path,
-    sources: Mapping[str, Any] | None = None,
+    sources: Mapping[str, Any] | SourceLog | None = None,
     *,
     kind: Kind = "feedback",
     golden_id: str | None = None,
@@ -83,7 +87,8 @@ def write(
         curated: The examples.
         rules: The rules that chose them, kept in the manifest.
         root: Folder of all datasets; this one becomes `root/<lob>-<first 16 digits of the id>`.
-        sources: Each row that was considered, with its hash.
+        sources: Each row that was considered, with its hash; as a log it becomes a file of its own
+            beside the manifest, which then names no row of what is learned from either.
         kind: Where it comes from.
         golden_id: The id of the frozen golden set, if there is one.
         coverage: Of the answers `shown` in the conversations that judge, how many are `judged`:
@@ -93,7 +98,7 @@ def write(
         TRAIN: _rows(curated.train),
         LABELS: _rows(curated.labels),
         PREFERENCE: preferences.pairs(curated.train),
-        KTO: preferences.labels((*curated.train, *curated.labels)),
+        KTO: preferences.labels(chain(curated.train, curated.labels)),
         ROLLING: _rows(curated.rolling),
         GOLDEN: _rows(curated.golden),
     }
@@ -112,15 +117,7 @@ def write(
         },
     }
     dataset_id, folder, manifest = _store(root, lob, files, manifest, sources or {})
-    return Dataset(
-        dataset_id,
-        folder,
-        manifest,
-        curated.train,
-        curated.labels,
-        curated.rolling,
-        curated.golden,
-    )
+    return _dataset(dataset_id, folder, manifest, curated.rolling, curated.golden)
 
 
 def write_golden(
@@ -157,25 +154,41 @@ def read(folder: Path) -> Dataset:
             f"{folder / MANIFEST}: format {manifest.get('format')!r}; this version reads {FORMAT}. "
             "Fix: build the dataset anew"
         )
-    found: dict[str, tuple[Example, ...]] = {}
-    for name, file in manifest["files"].items():
-        data = read_bytes(folder / name)
-        if hashlib.sha256(data).hexdigest() != file["sha256"]:
+    expected = {name: file["sha256"] for name, file in manifest["files"].items()}
+    if not source_rows.is_inline(manifest):
+        expected[source_rows.FILE] = manifest["sources"]["sha256"]
+    for name, sha256 in expected.items():
+        if _sha256(folder / name) != sha256:
             raise DatasetError(
                 f"{folder / name}: changed since it was written. Fix: remove the folder and "
                 "rebuild it with `switchboard dataset build --from-manifest`"
             )
-        if name not in (PREFERENCE, KTO):
-            found[name] = tuple(_example(json.loads(line)) for line in data.splitlines())
-    return Dataset(
-        hashlib.sha256(content).hexdigest(),
-        folder,
-        manifest,
-        found.get(TRAIN, ()),
-        found.get(LABELS, ()),
-        found.get(ROLLING, ()),
-        found.get(GOLDEN, ()),
-    )
+    judging = [tuple(_examples(folder, manifest, name)) for name in (ROLLING, GOLDEN)]
+    return _dataset(hashlib.sha256(content).hexdigest(), folder, manifest, *judging)
+
+
+def _dataset(
+    dataset_id: str,
+    folder: Path,
+    manifest: Manifest,
+    rolling: tuple[Example, ...],
+    golden: tuple[Example, ...],
+) -> Dataset:
+    train, labels = (_examples(folder, manifest, name) for name in (TRAIN, LABELS))
+    return Dataset(dataset_id, folder, manifest, train, labels, rolling, golden)
+
+
+def _examples(folder: Path, manifest: Manifest, name: str) -> Sequence[Example]:
+    file = manifest["files"].get(name)
+    return ExampleFile(folder / name, file["examples"]) if file else ()
+
+
+def _sha256(file: Path) -> str:
+    try:
+        with file.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+    except OSError as exc:
+        raise DatasetError(f"{file}: cannot be read ({exc.strerror})") from exc
 
 
 def read_bytes(file: Path) -> bytes:
@@ -190,18 +203,6 @@ def read_bytes(file: Path) -> bytes:
         raise DatasetError(f"{file}: cannot be read ({exc.strerror})") from exc
 
 
-def row(example: Example) -> dict[str, Any]:
-    """Return one line of a dataset's files."""
-    lineage = asdict(example)
-    if example.chat_template_kwargs is None:  # as in datasets of before there was the field
-        del lineage["chat_template_kwargs"]
-    return {
-        "prompt": lineage.pop("messages"),
-        "completion": preferences.answer(lineage.pop("target")),
-        **lineage,
-    }
-
-
 def made_by() -> dict[str, Any]:
     """Return the versions of what decides a dataset's bytes."""
     return {
@@ -211,14 +212,18 @@ def made_by() -> dict[str, Any]:
     }
 
 
-def _example(line: dict[str, Any]) -> Example:
-    """Return what `row` made a line of."""
-    messages = tuple(Message(**message) for message in line.pop("prompt"))
-    return Example(messages=messages, target=line.pop("completion")[0]["content"], **line)
+def identify(manifest: Manifest) -> str:
+    """Return the id of the dataset that a manifest describes."""
+    return hashlib.sha256(_content(manifest)).hexdigest()
 
 
-def _rows(examples: Sequence[Example]) -> list[dict[str, Any]]:
-    return [row(example) for example in examples]
+def _content(manifest: Manifest) -> bytes:
+    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+    return text.encode("utf-8", "replace")
+
+
+def _rows(examples: Iterable[Example]) -> Iterable[dict[str, Any]]:
+    return map(row, examples)
 
 
 def _head(kind: Kind, lob: str, rules: CurationConfig) -> Manifest:
@@ -234,53 +239,54 @@ def _head(kind: Kind, lob: str, rules: CurationConfig) -> Manifest:
 def _store(
     root: Path,
     lob: str,
-    files: Mapping[str, Sequence[dict[str, Any]]],
+    files: Mapping[str, Iterable[dict[str, Any]]],
     manifest: Manifest,
-    sources: Mapping[str, Any],
+    sources: Mapping[str, Any] | SourceLog,
 ) -> tuple[str, Path, Manifest]:
     """Write files and manifest; return the id, the folder and the whole manifest."""
-    contents = {name: lines(rows) for name, rows in files.items()}
-    manifest = {
-        **manifest,
-        "files": {name: _file(contents[name], rows) for name, rows in files.items()},
-        "sources": dict(sources),
-    }
-    text = json.dumps(manifest, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-    data = text.encode("utf-8", "replace")
-    dataset_id = hashlib.sha256(data).hexdigest()
-    folder = root.absolute() / f"{lob}-{dataset_id[:16]}"
-    _write(folder, {**contents, MANIFEST: data})
+    root = root.absolute()
+    root.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=root))
+    try:
+        inline = not isinstance(sources, SourceLog)
+        named = FILES if inline else (ROLLING, GOLDEN)
+        manifest = {
+            **manifest,
+            "files": {
+                n: write_file(temporary / n, rows, named=n in named) for n, rows in files.items()
+            },
+            "sources": sources.write(temporary) if isinstance(sources, SourceLog) else sources,
+        }
+        data = _content(manifest)
+        (temporary / MANIFEST).write_bytes(data)
+        dataset_id = hashlib.sha256(data).hexdigest()
+        folder = root / folder_name(lob, dataset_id)
+        _publish(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return dataset_id, folder, json.loads(data)
 
 
-def lines(rows: Sequence[dict[str, Any]]) -> bytes:
-    """Return rows as JSON Lines: the same rows are the same bytes."""
-    text = [json.dumps(r, ensure_ascii=False, sort_keys=True) + "\n" for r in rows]
-    return "".join(text).encode("utf-8", "replace")
+def folder_name(lob: str, dataset_id: str) -> str:
+    """Return the name of a dataset's folder."""
+    return f"{lob}-{dataset_id[:16]}"
 
 
-def _file(content: bytes, rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    return {
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "examples": len(rows),
-        "conversations": len({r["conversation_id"] for r in rows}),
-        "rows": [r["interaction_id"] for r in rows],
-    }
-
-
-def _write(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files beside the folder and rename it into place."""
-    if folder.is_dir():
-        return
+def copy(built: Dataset, root: Path) -> Dataset:
+    """Copy a dataset into the folder of all datasets, whole or not at all; return the copy."""
+    folder = root.absolute() / built.folder.name
     folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=folder.parent))
+    with tempfile.TemporaryDirectory(prefix=".writing-", dir=folder.parent) as near:
+        _publish(Path(shutil.copytree(built.folder, Path(near) / folder.name)), folder)
+    return read(folder)
+
+
+def _publish(temporary: Path, folder: Path) -> None:
+    """Rename a whole dataset into place; one that is there is left as it is."""
+    temporary.chmod(0o755)
     try:
-        for name, content in files.items():
-            (temporary / name).write_bytes(content)
-        temporary.chmod(0o755)
-        os.rename(temporary, folder)
+        if not folder.is_dir():
+            os.rename(temporary, folder)
     except OSError:
         if not folder.is_dir():  # else another process wrote the same content first
             raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

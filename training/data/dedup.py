@@ -5,55 +5,146 @@ Two examples are near-duplicates when both their prompts and their targets share
 is then computed exactly, so no example is dropped by an estimate. Prompt and target count each for
 itself: the suggestions at turns 100 and 102 of one conversation have nearly the same prompt, but
 are not the same lesson.
+
+Two passes, so that millions of examples need neither their texts nor an index of them in memory.
+The first leaves 16 hashes of 8 bytes of each example, one a band (Leskovec, Rajaraman and Ullman,
+"Mining of Massive Datasets", section 3.4). Sorting them shows which examples share a band with
+another at all; only of these, in order, the second reads the texts again. Time is linear in the
+examples and in the proposed pairs, whose number only texts made from one template drive up.
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from array import array
+from collections.abc import Sequence
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING
 
 from training.data.examples import Example
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 BANDS, ROWS = 16, 8
 """At a similarity of 0.9 a pair is proposed with probability 1 - (1 - 0.9^8)^16 > 0.999."""
 
 WORDS = 3
 _WORD = re.compile(r"\w+|[^\w\s]")
+_TEXTS_KEPT = 4096
+"""Examples of proposed pairs whose 3-grams stay in memory: some tens of MB."""
+
+Shingles = tuple[frozenset[str], frozenset[str]]
 
 
 def first_of_each(
-    examples: Sequence[Example], known: Iterable[Example], similarity: float
+    examples: Sequence[Example], known: Sequence[Example], similarity: float
 ) -> list[Example]:
-    """Return the examples without those that nearly repeat one before them.
+    """Return the examples without those that nearly repeat one before them; see `are_new`."""
+    new = are_new(examples, known, similarity)
+    return [example for example, is_new in zip(examples, new, strict=True) if is_new]
+
+
+def are_new(examples: Sequence[Example], known: Sequence[Example], similarity: float) -> list[bool]:
+    """Say of each example whether it nearly repeats none before it that is new itself.
 
     Args:
-        examples: The first of several near-duplicates is the one that stays.
-        known: Examples that come before all; they are not returned.
+        examples: The first of several near-duplicates is the one that stays. They are read once,
+            and those of proposed pairs again by their index.
+        known: Examples that come before all; nothing is returned of them.
         similarity: Jaccard similarity from which a pair counts as near-duplicates, 0 to 1.
     """
-    from datasketch import MinHash, MinHashLSH
+    count = len(known) + len(examples)
+    bands, sizes = _sketches(known, examples)
+    groups = _groups(bands)
+    del bands
 
-    index = MinHashLSH(num_perm=BANDS * ROWS, params=(BANDS, ROWS))
-    kept: dict[int, tuple[frozenset[str], frozenset[str]]] = {}
-    out = []
-    seed = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32")
+    @lru_cache(_TEXTS_KEPT)
+    def shingles(index: int) -> Shingles:
+        example = known[index] if index < len(known) else examples[index - len(known)]
+        return _pair(example)
 
-    def is_new(example: Example) -> bool:
-        pair = _shingles(_prompt(example)), _shingles(example.target)
+    kept: dict[int, array[int]] = {}
+    new = [True] * count
+    for index in sorted(groups):
+        mine = groups[index]
+        lists = [kept[group] for group in mine if group in kept]
+        for other in _of_like_size(lists, sizes, index, similarity):
+            pair = zip(shingles(index), shingles(other), strict=True)
+            if all(_jaccard(a, b) >= similarity for a, b in pair):
+                new[index] = False
+                break
+        else:
+            for group in mine:
+                kept.setdefault(group, array("q")).append(index)
+    return new[len(known) :]
+
+
+def _sketches(
+    known: Sequence[Example], examples: Sequence[Example]
+) -> "tuple[NDArray[np.uint64], NDArray[np.int32]]":
+    """Return each example's bands, (count, BANDS), and numbers of 3-grams, (count, 2)."""
+    import numpy as np
+    from datasketch import MinHash
+
+    count = len(known) + len(examples)
+    bands = np.empty((count, BANDS), np.uint64)
+    sizes = np.empty((count, 2), np.int32)
+    sketch = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32")
+    # Odd factors: a band's hash differs where one of its values does, but for chance of 2^-64.
+    factors = np.random.default_rng(1).integers(1 << 62, size=ROWS, dtype=np.uint64) * 2 + 1
+    for index, example in enumerate(chain(known, examples)):
+        pair = _pair(example)
         tokens = [*(f"p{text}" for text in pair[0]), *(f"t{text}" for text in pair[1])]
-        sketch = seed.copy()
+        sketch.clear()  # a new one would parse its permutations each time
         sketch.update_batch([token.encode("utf-8", "replace") for token in tokens])
-        for key in index.query(sketch):
-            if all(_jaccard(a, b) >= similarity for a, b in zip(pair, kept[key], strict=True)):
-                return False
-        kept[len(kept)] = pair
-        index.insert(len(kept) - 1, sketch)
-        return True
+        values = sketch.hashvalues.astype(np.uint64).reshape(BANDS, ROWS)
+        bands[index] = ((values + 1) * factors).sum(axis=1, dtype=np.uint64)
+        sizes[index] = len(pair[0]), len(pair[1])
+    return bands, sizes
 
-    for example in known:
-        is_new(example)
-    for example in examples:
-        if is_new(example):
-            out.append(example)  # noqa: PERF401 - is_new remembers what it has seen
-    return out
+
+def _groups(bands: "NDArray[np.uint64]") -> dict[int, list[int]]:
+    """Return, of each example that shares a band with another, the groups that it is in."""
+    import numpy as np
+
+    groups: dict[int, list[int]] = {}
+    number = 0
+    for band in range(bands.shape[1]):
+        order = np.argsort(bands[:, band], kind="stable")
+        ordered = bands[order, band]
+        same = np.flatnonzero(ordered[1:] == ordered[:-1])
+        last = -2
+        for place in same.tolist():
+            if place != last + 1:
+                number += 1
+                groups.setdefault(int(order[place]), []).append(number)
+            groups.setdefault(int(order[place + 1]), []).append(number)
+            last = place
+    return groups
+
+
+def _of_like_size(
+    lists: "Sequence[array[int]]", sizes: "NDArray[np.int32]", index: int, similarity: float
+) -> list[int]:
+    """Return the examples of these lists whose numbers of 3-grams allow the similarity.
+
+    Of two sets the Jaccard similarity is at most the smaller's size over the larger's.
+    """
+    import numpy as np
+
+    if not lists:
+        return []
+    others = np.unique(np.concatenate([np.frombuffer(one, np.int64) for one in lists]))
+    a, b = sizes[others], sizes[index]
+    alike = np.minimum(a, b) >= similarity * np.maximum(a, b) - 1e-9
+    found: list[int] = others[alike.all(axis=1)].tolist()
+    return found
+
+
+def _pair(example: Example) -> Shingles:
+    """Return the 3-grams of prompt and target."""
+    return _shingles(_prompt(example)), _shingles(example.target)
 
 
 def _prompt(example: Example) -> str:

@@ -18,7 +18,7 @@ from serving.store import interactions
 from serving.store.database import Database
 from serving.store.records import LabelledInteraction
 from training.data import dataset, dedup, repository, sampling, splits
-from training.data.curation import Curated, FilterCount
+from training.data.curation import Curated
 from training.data.dataset import Dataset
 from training.data.examples import (
     Source,
@@ -31,6 +31,8 @@ from training.data.examples import (
     plain_messages,
     redacted,
 )
+from training.data.streaming.candidates import FilterCount
+from training.data.streaming.sources import sources
 from training.errors import DatasetError, RecipeError, TooLittleData
 from training.metrics.text import edit_similarity
 from training.recipe.curation import CurationConfig
@@ -69,9 +71,7 @@ async def build(
         await teacher.close()
     curated = curate(lob, labelled, rules, student, held)
     ids = {one.interaction_id for one in curated.train}
-    taught = repository.sources(
-        item for item in labelled if any(one.id in ids for one, _ in judged(item))
-    )
+    taught = sources(item for item in labelled if any(one.id in ids for one, _ in judged(item)))
     source = {
         **student.model_dump(mode="json", exclude={"store"}),
         "held_out_of": held.id,
@@ -154,7 +154,7 @@ def curate(
         examples, redactions = redacted(examples)
     new = dedup.first_of_each(examples, held.holdout, rules.near_duplicate_similarity)
     keep("no near-duplicate", len(examples), len(new))
-    fewer = sampling.fewer_greetings(new, rules.greeting_share)
+    fewer = sampling.fewer_greetings(new, rules.greeting_share, sampling.is_greeting_or_closing)
     keep("a share of greetings and closings", len(new), len(fewer))
     learned = sampling.capped(fewer, rules.agent_share, rules.min_examples)
     keep("a share of each agent", len(fewer), len(learned))

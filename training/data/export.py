@@ -4,7 +4,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from training.data import preferences
-from training.data.dataset import Dataset, lines
+from training.data.dataset import Dataset
+from training.data.streaming.example_lines import lines
 from training.errors import DatasetError
 
 Format = Literal["sft", "preference", "kto"]
@@ -33,9 +34,10 @@ def rows(built: Dataset, form: Format, split: Split) -> list[dict[str, Any]]:
             for e in examples
         ]
     if form == "preference":
-        found = preferences.pairs(examples)
+        found = list(preferences.pairs(examples))
     else:
-        found = preferences.labels((*examples, *(built.labels if split == "train" else ())))
+        more = built.labels if split == "train" else ()
+        found = list(preferences.labels((*examples, *more)))
     return [{key: row[key] for key in _COLUMNS[form]} for row in found]
 
 

@@ -8,12 +8,13 @@ rejected, badly rated or edited in its words is not.
 Rows are TRL's conversational formats, with the interaction's id beside them.
 """
 
+import hashlib
+import json
 import re
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from training.data.examples import TARGETS, Example, Message
+from training.data.examples import TARGETS, Example
 
 Row = dict[str, Any]
 _WORD = re.compile(r"\w+|[%$€£¥°+<>=/-]")
@@ -24,45 +25,45 @@ def is_cosmetic(shown: str, edited: str) -> bool:
     return _WORD.findall(shown.casefold()) == _WORD.findall(edited.casefold())
 
 
-def pairs(examples: Iterable[Example]) -> list[Row]:
-    """Return a preference pair for each edit that is more than cosmetic, each pair once."""
-    rows: dict[tuple[tuple[Message, ...], str, str], Row] = {}
+def pairs(examples: Iterable[Example]) -> Iterator[Row]:
+    """Yield a preference pair for each edit that is more than cosmetic, each pair once."""
+    seen: set[bytes] = set()
     for example in examples:
-        if _is_pair(example):
-            key = example.messages, example.target, example.shown
-            row = {
+        if _is_pair(example) and _is_first(seen, example, example.target, example.shown):
+            yield {
                 "prompt": prompt(example),
                 "chosen": answer(example.target),
                 "rejected": answer(example.shown),
+                **_lineage(example),
             }
-            rows.setdefault(key, {**row, **_lineage(example)})
-    return list(rows.values())
 
 
-def labels(examples: Iterable[Example]) -> list[Row]:
-    """Return KTO examples: one for each text that is known to be good or bad, each once."""
-    rows: dict[tuple[tuple[Message, ...], str], Row] = {}
+def labels(examples: Iterable[Example]) -> Iterator[Row]:
+    """Yield KTO examples: one for each text that is known to be good or bad, each once."""
+    seen: set[bytes] = set()
     for example in examples:
-        for text, desirable in _judged(example):
-            row = {"prompt": prompt(example), "completion": answer(text), "label": desirable}
-            rows.setdefault((example.messages, text), {**row, **_lineage(example)})
-    return list(rows.values())
+        for text, desirable in judged(example):
+            if _is_first(seen, example, text):
+                row = {"prompt": prompt(example), "completion": answer(text), "label": desirable}
+                yield {**row, **_lineage(example)}
 
 
-def without_contradictions(examples: Sequence[Example]) -> list[Example]:
-    """Drop every example that calls a text good that another calls bad, and that other.
+def _is_first(seen: set[bytes], example: Example, *texts: str) -> bool:
+    """Say whether a prompt comes with these texts for the first time; remembers their hash."""
+    content = json.dumps([[(m.role, m.content) for m in example.messages], texts])
+    digest = hashlib.blake2b(content.encode(), digest_size=16).digest()
+    if digest in seen:
+        return False
+    seen.add(digest)
+    return True
 
-    The same text is meant: the same answer to the same prompt.
-    """
-    said: defaultdict[tuple[tuple[Message, ...], str], set[bool]] = defaultdict(set)
-    for example in examples:
-        for text, desirable in _judged(example):
-            said[example.messages, text.strip()].add(desirable)
-    return [
-        example
-        for example in examples
-        if all(len(said[example.messages, text.strip()]) == 1 for text, _ in _judged(example))
-    ]
+
+def judged(example: Example) -> list[tuple[str, bool]]:
+    """Return the texts that an example judges, with whether each is desirable."""
+    found = [(example.target, example.source in TARGETS)]
+    if _is_pair(example):
+        found.append((example.shown, False))
+    return found
 
 
 def prompt(example: Example) -> list[Row]:
@@ -81,14 +82,6 @@ def _is_pair(example: Example) -> bool:
         and bool(example.shown.strip())
         and not is_cosmetic(example.shown, example.target)
     )
-
-
-def _judged(example: Example) -> list[tuple[str, bool]]:
-    """Return the texts that an example judges, with whether each is desirable."""
-    judged = [(example.target, example.source in TARGETS)]
-    if _is_pair(example):
-        judged.append((example.shown, False))
-    return judged
 
 
 def _lineage(example: Example) -> Row:

@@ -6,10 +6,9 @@ manifest names and no others, so that newer feedback changes nothing, and refuse
 making something else than what was asked for.
 """
 
-import hashlib
-import json
+import asyncio
 import tempfile
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +17,14 @@ from serving.store import interactions
 from serving.store.database import Database
 from serving.store.records import DatasetRecord, FeedbackRecord, LabelledInteraction
 from training.data import dataset, splits
-from training.data.curation import Curated, curate
+from training.data.curation import Curated, divide, learn
 from training.data.dataset import Dataset, Manifest
-from training.data.examples import candidate, conversation, example, judged, label, redacted
+from training.data.examples import Example, candidate, example, judged, label, redacted
 from training.data.splits import Past
+from training.data.streaming import sources as source_rows
+from training.data.streaming.candidates import Candidates
+from training.data.streaming.example_lines import Spool
+from training.data.streaming.sources import Named, SourceLog, sources
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
 
@@ -29,7 +32,9 @@ from training.recipe.curation import CurationConfig
 async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Dataset:
     """Build a dataset from all feedback that there is, and note it in the store.
 
-    The golden set is frozen here, as soon as it has the conversations that the rules ask for.
+    The golden set is frozen here, as soon as it has the conversations that the rules ask for. The
+    rows are read once and their texts kept on disk, so memory grows by some 2 KiB a row; the
+    event loop is held up for long: see `execution.curation_process`.
 
     Args:
         db: The store.
@@ -41,42 +46,73 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
         TooLittleData: There is not enough feedback yet.
         DatasetError: The golden set's files are gone and cannot be made again.
     """
-    labelled = await interactions.labelled(db, lob=lob)
     past = await _past(db, lob, rules, root)
-    curated = curate(lob, labelled, rules, past)
-    ids = {e.conversation_id for e in curated.golden}
-    if past.golden is None and len(ids) >= rules.golden_conversations:
-        mine = [item for item in labelled if conversation(item.interaction) in ids]
-        used = {e.interaction_id for e in curated.golden}
-        named = (item.model_copy(update={"feedback": _on(item, used)}) for item in mine)
-        frozen = dataset.write_golden(
-            lob,
-            curated.golden,
-            rules,
-            root,
-            sources(item for item in named if item.feedback),
+    with Spool(root) as texts, SourceLog(root) as log:
+        found = Candidates(rules, texts)
+        async for item in interactions.stream(db, lob=lob):
+            found.add(item)
+            log.add(item)
+        rows, counts = found.capped()
+        divided = divide(lob, rows, found.begins, rules, past, counts)
+        conversations = {row.conversation_id for row in divided.golden}
+        if past.golden is None and len(conversations) >= rules.golden_conversations:
+            frozen = await _freeze(
+                db, lob, [texts[r.place] for r in divided.golden], rules, log, root
+            )
+            past = Past(past.rates, past.seen_until, golden=frozen.golden, golden_id=frozen.id)
+            divided = divide(lob, rows, found.begins, rules, past, counts)
+        curated = learn(divided, texts, rules, past)
+        coverage = await _coverage(db, lob, curated, rules, past)
+        built = dataset.write(
+            lob, curated, rules, root, log, golden_id=past.golden_id, coverage=coverage
         )
-        await note(db, lob, frozen)
-        past = splits.Past(past.rates, past.seen_until, golden=frozen.golden, golden_id=frozen.id)
-        curated = curate(lob, labelled, rules, past)
-    coverage = await _coverage(db, lob, curated, rules, past)
-    built = dataset.write(
-        lob, curated, rules, root, sources(labelled), golden_id=past.golden_id, coverage=coverage
-    )
     await note(db, lob, built)
     return built
 
 
-async def rebuild(db: Database, manifest: Manifest, root: Path) -> Dataset:
+async def _freeze(
+    db: Database,
+    lob: str,
+    examples: Sequence[Example],
+    rules: CurationConfig,
+    log: SourceLog,
+    root: Path,
+) -> Dataset:
+    """Write the golden set, with the rows and the feedback that its examples are made from."""
+    used = {e.interaction_id for e in examples}
+    read = log.feedback(used | {id_.rpartition("#")[0] for id_ in used})
+    rows: dict[str, Any] = {}
+    ids_ = sorted(read)
+    for start in range(0, len(ids_), interactions.PAGE):
+        page = ids_[start : start + interactions.PAGE]
+        async for item in interactions.stream(db, lob=lob, ids=page):
+            ids = read[item.interaction.id]
+            known = item.model_copy(
+                update={"feedback": tuple(f for f in item.feedback if f.id in ids)}
+            )
+            named = known.model_copy(update={"feedback": _on(known, used)})
+            if named.feedback:
+                rows |= sources([named])
+    frozen = dataset.write_golden(lob, examples, rules, root, rows)
+    await note(db, lob, frozen)
+    return frozen
+
+
+async def rebuild(
+    db: Database, manifest: Manifest, root: Path, beside: Path | None = None
+) -> Dataset:
     """Make the dataset that a manifest describes, byte for byte.
 
     Args:
         db: The store.
         manifest: The manifest of a dataset made from feedback, or of a golden set.
         root: Folder of all datasets.
+        beside: Folder of the manifest, where the file with its rows lies too; None looks where the
+            store says that the dataset is, and in its place under `root`.
 
     Raises:
-        DatasetError: A row is gone or was changed, or other versions would make other bytes.
+        DatasetError: A row is gone or was changed, the file that names them is, or other versions
+            would make other bytes.
     """
     kind, lob = manifest.get("kind"), manifest.get("lob")
     if manifest.get("format") != dataset.FORMAT or not isinstance(lob, str):
@@ -92,17 +128,21 @@ async def rebuild(db: Database, manifest: Manifest, root: Path) -> Dataset:
             "the manifest is of a version that held out the newest conversations; only datasets "
             "made since can be rebuilt"
         )
-    rules = CurationConfig.model_validate(manifest["rules"])
-    labelled = _named(await interactions.labelled(db, lob=lob), manifest["sources"])
+    id_ = dataset.identify(manifest)
+    if manifest.get("made_by") != dataset.made_by():
+        raise DatasetError(
+            f"these rows make another dataset than {id_[:16]}{_other_versions(manifest)}"
+        )
+    record = await dataset_rows.get(db, id_)
+    folders = [root / dataset.folder_name(lob, id_)]
+    folders += [Path(record.uri)] if record else []
+    wanted = source_rows.read(manifest, [beside, *folders] if beside else folders)
     past = await _past_of(db, manifest, root)
     with tempfile.TemporaryDirectory() as trial:
-        rebuilt = _again(manifest, labelled, rules, past, Path(trial))
+        rebuilt = await _again(db, manifest, Named(wanted), past, Path(trial))
         if rebuilt.manifest != manifest:
-            raise DatasetError(
-                f"these rows make {rebuilt.folder.name}, not the manifest's dataset"
-                + _other_versions(manifest)
-            )
-    rebuilt = _again(manifest, labelled, rules, past, root)
+            raise DatasetError(f"these rows make {rebuilt.folder.name}, not the manifest's dataset")
+        rebuilt = await asyncio.to_thread(dataset.copy, rebuilt, root)
     await note(db, lob, rebuilt)
     return rebuilt
 
@@ -116,7 +156,7 @@ async def find(db: Database, prefix: str) -> Dataset:
         DatasetError: Its files are gone or changed.
     """
     record = await dataset_rows.find(db, prefix)
-    found = dataset.read(Path(record.uri))
+    found = await asyncio.to_thread(dataset.read, Path(record.uri))
     if found.id != record.id:
         raise DatasetError(f"{record.uri}: its manifest is not that of dataset {record.id}")
     return found
@@ -141,76 +181,6 @@ def _on(item: LabelledInteraction, examples: Container[str]) -> tuple[FeedbackRe
         for f in item.feedback
         if (one := candidate(item.interaction, f.index)) is not None and one.id in examples
     )
-
-
-def sources(labelled: Iterable[LabelledInteraction]) -> dict[str, Any]:
-    """Return each row's feedback ids and the hash of what curation reads of it, by row id."""
-    return {
-        item.interaction.id: {
-            "feedback": [f.id for f in item.feedback],
-            "sha256": _hash(item),
-        }
-        for item in labelled
-    }
-
-
-_INTERACTION = {
-    *("id", "created_at", "task", "version", "messages", "output", "finish_reason"),
-    *("conversation_id", "turn_position", "status", "key_id"),
-}
-_REQUEST = ("response_format", "max_completion_tokens", "max_tokens", "user")
-_FEEDBACK = {"id", "created_at", "key_id", "rating", "edit", "used", "rejected"}
-
-
-def _hash(item: LabelledInteraction) -> str:
-    """Hash what curation reads, so that a new column changes no manifest."""
-    request = item.interaction.request
-    content: dict[str, Any] = {
-        "interaction": item.interaction.model_dump(mode="json", include=_INTERACTION),
-        "request": {key: request[key] for key in _REQUEST if key in request},
-        "feedback": [_said(f) for f in item.feedback],
-    }
-    others = {f.index: candidate(item.interaction, f.index) for f in item.feedback if f.index}
-    if others:  # of the first alone, what was hashed before candidates had feedback
-        content["candidates"] = {
-            str(index): one and [one.output, one.finish_reason] for index, one in others.items()
-        }
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _said(feedback: FeedbackRecord) -> dict[str, Any]:
-    said = feedback.model_dump(mode="json", include=_FEEDBACK)
-    return said | {"index": feedback.index} if feedback.index else said
-
-
-def _named(
-    labelled: Iterable[LabelledInteraction], wanted: Mapping[str, Any]
-) -> list[LabelledInteraction]:
-    """Return the rows that a manifest names, with the feedback that it names.
-
-    Raises:
-        DatasetError: One is gone or was changed; names the first and counts the others.
-    """
-    rows, faults = [], []
-    seen = set()
-    for item in labelled:
-        id_ = item.interaction.id
-        if id_ not in wanted:
-            continue
-        seen.add(id_)
-        ids = set(wanted[id_]["feedback"])
-        named = tuple(f for f in item.feedback if f.id in ids)
-        gone = sorted(ids - {f.id for f in named})
-        rows.append(item.model_copy(update={"feedback": named}))
-        if gone:
-            faults.append(f"feedback {gone[0]} on interaction {id_} is no longer in the store")
-        elif _hash(rows[-1]) != wanted[id_]["sha256"]:
-            faults.append(f"interaction {id_} or its feedback is not what it was")
-    faults += [f"interaction {id_} is no longer in the store" for id_ in sorted(set(wanted) - seen)]
-    if faults:
-        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise DatasetError(f"the dataset cannot be rebuilt: {faults[0]}{others}")
-    return rows
 
 
 async def _coverage(
@@ -267,26 +237,45 @@ async def _golden(db: Database, id_: str, root: Path) -> Dataset:
     return await rebuild(db, record.manifest, root)
 
 
-def _again(
-    manifest: Manifest,
-    labelled: Sequence[LabelledInteraction],
-    rules: CurationConfig,
-    past: Past,
-    root: Path,
-) -> Dataset:
-    lob = manifest["lob"]
-    if manifest["kind"] == "golden":
-        said = [one for item in labelled for one in judged(item)]
-        found = [example(i, v, source) for i, v in said if (source := label(v, rules)) is not None]
-        found.sort(key=lambda e: (e.created_at, e.interaction_id))
-        if rules.redact:
-            found, _ = redacted(found)
-        return dataset.write_golden(lob, found, rules, root, sources(labelled))
-    curated = curate(lob, labelled, rules, past)
-    rows, coverage = sources(labelled), manifest["coverage"]
-    return dataset.write(
-        lob, curated, rules, root, rows, golden_id=past.golden_id, coverage=coverage
-    )
+async def _again(db: Database, manifest: Manifest, named: Named, past: Past, root: Path) -> Dataset:
+    """Make a dataset in a folder of its own, of the rows that its manifest names."""
+    lob, rules = manifest["lob"], CurationConfig.model_validate(manifest["rules"])
+    with Spool(root) as texts, SourceLog(root) as log:
+        found = Candidates(rules, texts)
+        inline: dict[str, Any] = {}
+        golden: list[Example] = []
+        async for item in interactions.stream(db, lob=lob):
+            if (row := named.take(item)) is None:
+                continue
+            if source_rows.is_inline(manifest):
+                inline |= sources([row])
+            else:
+                log.add(row)
+            if manifest["kind"] == "golden":
+                golden += _judged(row, rules)
+            else:
+                found.add(row)
+        named.check()
+        if manifest["kind"] == "golden":
+            golden.sort(key=lambda e: (e.created_at, e.interaction_id))
+            return dataset.write_golden(lob, golden, rules, root, inline)
+        rows, counts = found.capped()
+        curated = learn(divide(lob, rows, found.begins, rules, past, counts), texts, rules, past)
+        return dataset.write(
+            lob,
+            curated,
+            rules,
+            root,
+            inline if source_rows.is_inline(manifest) else log,
+            golden_id=past.golden_id,
+            coverage=manifest["coverage"],
+        )
+
+
+def _judged(item: LabelledInteraction, rules: CurationConfig) -> list[Example]:
+    said = judged(item)
+    found = [example(i, v, source) for i, v in said if (source := label(v, rules)) is not None]
+    return redacted(found)[0] if rules.redact else found
 
 
 def _other_versions(manifest: Manifest) -> str:

@@ -9,18 +9,41 @@ manifest, and the same examples always make the same choice.
 import hashlib
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from itertools import accumulate
+from typing import Protocol, TypeVar
 
-from serving.store.records import InteractionRecord
-from training.data.examples import Example, Verdict
+from training.data.examples import Example
 from training.recipe.curation import CurationConfig
 
 DAY_S = 86_400.0
-Judged = tuple[InteractionRecord, Verdict]
 LONGEST_FORMULA_WORDS = 14
 _LATE_TURN = 10
 """Turns from this one on are one stratum."""
+
+
+class Counted(Protocol):
+    """What is read of an example, or of what stands for one; see `Example`."""
+
+    @property
+    def interaction_id(self) -> str: ...  # noqa: D102
+    @property
+    def created_at(self) -> float: ...  # noqa: D102
+    @property
+    def task(self) -> str: ...  # noqa: D102
+    @property
+    def turn_position(self) -> int | None: ...  # noqa: D102
+    @property
+    def version(self) -> str | None: ...  # noqa: D102
+    @property
+    def source(self) -> str: ...  # noqa: D102
+    @property
+    def agent(self) -> str | None: ...  # noqa: D102
+
+
+E = TypeVar("E", bound=Counted)
 
 _FORMULA = re.compile(
     r"\W*(?:"
@@ -56,13 +79,15 @@ def is_formula(text: str) -> bool:
     return all(_FORMULA.fullmatch(sentence) for sentence in _SENTENCE.split(text))
 
 
-def fewer_greetings(examples: Sequence[Example], share: float) -> list[Example]:
-    """Keep a share of the greetings and closings, and all else."""
-    formula = [e for e in examples if is_greeting_or_closing(e)]
+def fewer_greetings(
+    examples: Sequence[E], share: float, is_greeting: Callable[[E], bool]
+) -> list[E]:
+    """Keep a share of the greetings and closings, as `is_greeting` tells them, and all else."""
+    formula = [e for e in examples if is_greeting(e)]
     return _without(examples, formula, math.ceil(len(formula) * share))
 
 
-def capped(examples: Sequence[Example], share: float, floor: int) -> list[Example]:
+def capped(examples: Sequence[E], share: float, floor: int) -> list[E]:
     """Keep no more of any one agent's examples than a share of all that stay.
 
     The cap is the largest count c with c <= share * sum(min(n, c)) over the agents' counts n; with
@@ -74,49 +99,63 @@ def capped(examples: Sequence[Example], share: float, floor: int) -> list[Exampl
         share: Largest share of one agent.
         floor: No agent is cut below this many.
     """
-    counts = Counter(e.agent for e in examples if e.agent is not None)
-    if len(counts) * share <= 1:
-        return list(examples)
-    unknown = len(examples) - counts.total()
-    cap = _cap(counts, share, floor, unknown)
-    out = list(examples)
-    for agent in sorted(agent for agent, count in counts.items() if count > cap):
-        out = _without(out, [e for e in out if e.agent == agent], cap)
-    return out
+    return _capped(examples, [e.agent for e in examples], share, floor)
 
 
-def capped_keys(items: Sequence[Judged], share: float, floor: int) -> list[Judged]:
+def capped_keys(items: Sequence[E], keys: Sequence[str], share: float, floor: int) -> list[E]:
     """Keep no more of what any one API key judged than a share of all that stays.
 
     Whoever holds a key can so decide only a part of what a model learns, however many names of
     agents it sends. With too few keys there is nothing to balance, as in `capped`.
 
     Args:
-        items: Interactions with what was said of them.
+        items: What was judged.
+        keys: Which key judged each.
         share: Largest share of one key.
         floor: No key is cut below this many.
     """
-    counts = Counter(said.key_id for _, said in items)
+    return _capped(items, keys, share, floor)
+
+
+def _capped(items: Sequence[E], owners: Sequence[str | None], share: float, floor: int) -> list[E]:
+    counts = Counter(owner for owner in owners if owner is not None)
     if len(counts) * share <= 1:
         return list(items)
-    cap = _cap(counts, share, floor, unknown=0)
-    dropped: set[str] = set()
-    for key in sorted(key for key, count in counts.items() if count > cap):
-        mine = sorted(
-            (i.id for i, said in items if said.key_id == key), key=lambda id_: (rank(id_), id_)
-        )
-        dropped |= set(mine[cap:])
-    return [(i, said) for i, said in items if i.id not in dropped]
+    most = cap(counts.values(), share, floor, unknown=len(items) - counts.total())
+    over: dict[str, list[E]] = {owner: [] for owner, count in counts.items() if count > most}
+    for item, owner in zip(items, owners, strict=True):
+        if owner in over:
+            over[owner].append(item)
+    dropped = {id_ for some in over.values() for id_ in _beyond(some, most)}
+    return [item for item in items if item.interaction_id not in dropped]
 
 
-def _cap(counts: Counter[str], share: float, floor: int, unknown: int) -> int:
-    cap = max(counts.values())
-    while cap > floor and cap > share * (unknown + sum(min(n, cap) for n in counts.values())):
-        cap -= 1
-    return cap
+def cap(counts: Collection[int], share: float, floor: int, unknown: int = 0) -> int:
+    """Return the largest c with c <= share * (unknown + sum(min(n, c) for n in counts)).
+
+    The right side is concave in c and not below the left at c = 0, so what fits ends once: it is
+    searched by halving, each sum from the counts sorted and summed up once.
+
+    Args:
+        counts: What each owner has; at least one owner.
+        share: Largest share of one owner.
+        floor: The least that is returned, if any owner has as much.
+        unknown: How many have no known owner.
+    """
+    ordered = sorted(counts)
+    sums = list(accumulate(ordered, initial=0))
+
+    def exceeds(c: int) -> bool:
+        below = bisect_right(ordered, c)
+        return c > share * (unknown + sums[below] + c * (len(ordered) - below))
+
+    most = ordered[-1]
+    if most <= floor:
+        return most
+    return bisect_left(range(floor + 1, most + 1), True, key=exceeds) + floor
 
 
-def with_replay(examples: Sequence[Example], rules: CurationConfig) -> list[Example]:
+def with_replay(examples: Sequence[E], rules: CurationConfig) -> list[E]:
     """Keep all recent examples, and of older ones only a share of the whole, against forgetting.
 
     Two shares: one of older data, one of the base's own good outputs, which nobody had to edit
@@ -136,14 +175,19 @@ def with_replay(examples: Sequence[Example], rules: CurationConfig) -> list[Exam
     return _without(out, edited, max(round(whole * rules.replay_share), rules.min_examples - left))
 
 
-def _without(examples: Sequence[Example], some: Sequence[Example], keep: int) -> list[Example]:
+def _without(examples: Sequence[E], some: Sequence[E], keep: int) -> list[E]:
     """Return the examples with only `keep` of `some`, which a hash of their ids chooses."""
-    ranked = sorted(some, key=lambda e: (rank(e.interaction_id), e.interaction_id))
-    dropped = {e.interaction_id for e in ranked[max(0, keep) :]}
+    dropped = set(_beyond(some, max(0, keep)))
     return [e for e in examples if e.interaction_id not in dropped]
 
 
-def stratified(examples: Sequence[Example], most: int) -> list[Example]:
+def _beyond(some: Sequence[Counted], keep: int) -> list[str]:
+    """Return the ids of all but `keep`, which a hash of the ids chooses."""
+    ids = sorted((e.interaction_id for e in some), key=lambda id_: (rank(id_), id_))
+    return ids[keep:]
+
+
+def stratified(examples: Sequence[E], most: int) -> list[E]:
     """Return at most so many examples, each agent, task and position with its share of them.
 
     Systematic sampling along the strata, in the order of a hash within each (Cochran, "Sampling

@@ -9,31 +9,36 @@ from training.errors import DatasetError
 from training.recipe.recipe import Recipe
 
 
-async def select(
-    db: Database, lob: str, recipe: Recipe, dataset_id: str | None, root: Path
-) -> Dataset:
-    """Return the dataset that was named, or build what the recipe asks for.
+async def build(db: Database, lob: str, recipe: Recipe, root: Path) -> Dataset:
+    """Build the dataset that a recipe asks for.
 
     Args:
         db: The store.
         lob: The line of business.
         recipe: Its recipe.
-        dataset_id: The dataset's id or the beginning of it; None builds one.
         root: Folder of the datasets.
 
     Raises:
-        NotFound: There is no such dataset.
-        DatasetError: It belongs elsewhere, lacks a part, or its files are gone or changed.
+        DatasetError: The golden set's files are gone, or a student's teacher has no dataset.
         TooLittleData: There is not enough feedback yet.
     """
-    if dataset_id is not None:
-        return await _found(db, lob, dataset_id)
     if recipe.student is not None:
         return await distillation.build(db, lob, recipe.curation, recipe.student, root)
     return await repository.build(db, lob, recipe.curation, root)
 
 
-async def _found(db: Database, lob: str, dataset_id: str) -> Dataset:
+async def find(db: Database, lob: str, dataset_id: str) -> Dataset:
+    """Return a dataset to train on.
+
+    Args:
+        db: The store.
+        lob: The line of business.
+        dataset_id: The dataset's id or the beginning of it.
+
+    Raises:
+        NotFound: There is no such dataset.
+        DatasetError: It belongs elsewhere, lacks a part, or its files are gone or changed.
+    """
     found = await repository.find(db, dataset_id)
     if found.manifest["lob"] != lob:
         raise DatasetError(f"dataset {found.id[:16]} belongs to {found.manifest['lob']}")

@@ -14,9 +14,9 @@ from serving.config.settings import Settings
 from serving.store import interactions
 from serving.store.database import Database
 from serving.store.records import LabelledInteraction
-from training.data import preferences
-from training.data.curation import INTERACTION_FILTERS
-from training.data.examples import Example, example, judged, label, redacted
+from training.data.examples import Example
+from training.data.streaming.candidates import Candidates
+from training.data.streaming.rows import without_contradictions
 from training.evaluation import checks, judge, judge_agreement, server
 from training.evaluation.judge_agreement import Agreement
 from training.recipe.curation import CurationConfig
@@ -75,12 +75,10 @@ async def run(
         return await checks.agree(other, model, template, pairs, rules, recipe.evaluation)
 
 
-def _examples(rows: Sequence[LabelledInteraction], rules: CurationConfig) -> list[Example]:
+def _examples(labelled: Sequence[LabelledInteraction], rules: CurationConfig) -> list[Example]:
     """Return what feedback judges, redacted; what contradicts itself or another says nothing."""
-    found = []
-    for interaction, said in (one for row in rows for one in judged(row)):
-        source = label(said, rules)
-        kept = all(keep(interaction, said, rules) for _, keep in INTERACTION_FILTERS)
-        if kept and source is not None:
-            found.append(example(interaction, said, source))
-    return preferences.without_contradictions(redacted(found)[0])
+    texts: list[Example] = []
+    found = Candidates(rules.model_copy(update={"redact": True}), texts)
+    for item in labelled:
+        found.add(item)
+    return [texts[one.place] for one in without_contradictions(found.rows)]

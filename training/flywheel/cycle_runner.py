@@ -17,9 +17,9 @@ from serving.store.database import Database
 from serving.store.records import Action, AdapterVersion, Cycle, CycleState
 from training import pipeline
 from training.canary import watcher
-from training.data import repository
 from training.errors import DatasetError, TooLittleData
 from training.evaluation import server
+from training.execution import curation_process
 from training.execution.local import Worker
 from training.flywheel import report, schedule, webhook
 from training.recipe.recipe import Recipe
@@ -93,7 +93,7 @@ class CycleRunner:
         count, newest = await cycles.new_feedback(self.db, cycle.lob)
         root = self.out / "datasets"
         try:
-            built = await repository.build(self.db, cycle.lob, recipe.curation, root)
+            built = await curation_process.build(self.settings.store.url, cycle.lob, recipe, root)
         except TooLittleData as exc:
             return await self._on(cycle, exc.message, state=S.TOO_LITTLE_DATA)
         if not built.train or not built.holdout:

@@ -82,9 +82,9 @@ class OptimizationConfig(RecipeSection):
     )
     checkpoint_steps: int | None = Field(
         None,
-        ge=1,
-        description="Save a checkpoint every so many steps; none by default. With `validation` "
-        "one is saved at each look instead.",
+        ge=0,
+        description="Save a checkpoint every so many steps, 100 by default; 0 saves none. With "
+        "`validation` one is saved at each look instead.",
     )
     threads: int | None = Field(
         None, ge=1, description="CPU threads; all by default. Leave some to a server beside it."

@@ -25,6 +25,8 @@ from training.trainers.job import Job, Result
 
 ADAPTER = "adapter"
 CHECKPOINTS = "checkpoints"
+CHECKPOINT_STEPS = 100
+"""Unless the recipe says otherwise; a LoRA adapter and its optimizer take well under a second."""
 TOKENS = "tokens"
 
 
@@ -112,9 +114,10 @@ def prepare(job: Job, recipe: Recipe, stage: Stage, out: Path, start: Path | Non
 def arguments(setting: StageContext) -> dict[str, Any]:
     """Return the arguments that all of TRL's configurations share."""
     rules, looks = setting.rules, setting.recipe.validation
+    every = CHECKPOINT_STEPS if rules.checkpoint_steps is None else rules.checkpoint_steps
     saving: dict[str, Any] = {
-        "save_strategy": "steps" if rules.checkpoint_steps else "no",
-        "save_steps": rules.checkpoint_steps or 0,
+        "save_strategy": "steps" if every else "no",
+        "save_steps": every,
     }
     if looks.share:
         strategy = "steps" if looks.steps else "epoch"

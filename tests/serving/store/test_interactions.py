@@ -79,6 +79,22 @@ async def test_labelled_returns_only_what_has_feedback_oldest_first(
     assert found[2].interaction == late
 
 
+@pytest.mark.parametrize("page", [1, 2, 3, 7])
+async def test_the_stream_has_every_row_once_whatever_the_page(
+    db: Database, interaction, feedback, page: int
+) -> None:
+    records = [interaction(id=f"i{n}", created_at=float(n // 3)) for n in range(7)]
+    await interactions.save(db, [*records, interaction(created_at=1.0)])
+    for record in records:
+        for edit in ("one", "two"):
+            await feedbacks.add(db, feedback(record.id, edit=edit))
+    found = [one async for one in interactions.stream(db, lob="care", page=page)]
+    assert [one.interaction for one in found] == records
+    assert [[f.edit for f in one.feedback] for one in found] == [["one", "two"]] * 7
+    some = interactions.stream(db, lob="care", ids=["i5", "i2"], page=page)
+    assert [one.interaction.id async for one in some] == ["i2", "i5"]
+
+
 async def test_labelled_filters_by_lob_time_and_task(db: Database, interaction, feedback) -> None:
     records = [
         interaction(id="early", created_at=10.0),

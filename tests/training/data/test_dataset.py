@@ -7,6 +7,7 @@ import pytest
 from tests.training.records import drawn, labelled
 from training.data import dataset
 from training.data.curation import Curated, curate
+from training.data.streaming.sources import SourceLog
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
 
@@ -123,6 +124,25 @@ def test_a_request_s_template_variables_lie_in_its_rows_and_in_no_others(tmp_pat
             own = quiet if row["interaction_id"] != "i0" else {}
             assert {key: row[key] for key in row if key == "chat_template_kwargs"} == own
     assert dataset.read(built.folder) == built
+
+
+def test_rows_of_a_log_lie_in_a_file_beside_a_short_manifest(
+    curated: Curated, tmp_path: Path
+) -> None:
+    with SourceLog(tmp_path / "a") as log:
+        log.add(labelled("i0", {"edit": "é"}))
+        built = dataset.write("care", curated, RULES, tmp_path / "a", log)
+    of = built.manifest["sources"]
+    file = built.folder / of["file"]
+    assert (of["rows"], of["sha256"]) == (1, hashlib.sha256(file.read_bytes()).hexdigest())
+    assert json.loads(file.read_text())["id"] == "i0"
+    assert "rows" not in built.manifest["files"]["train.jsonl"]
+    assert built.manifest["files"]["rolling.jsonl"]["rows"] == ["i4", "i5"]
+    assert dataset.read(built.folder) == built
+    assert sorted(p.name for p in (tmp_path / "a").iterdir()) == [built.folder.name]
+    file.write_text("{}\n")
+    with pytest.raises(DatasetError, match=r"sources\.jsonl: changed since it was written"):
+        dataset.read(built.folder)
 
 
 def test_preference_and_kto_rows_lie_beside_the_targets(curated: Curated, tmp_path: Path) -> None:

@@ -1,3 +1,8 @@
+import random
+
+from datasketch import MinHash, MinHashLSH
+
+from training.data import dedup
 from training.data.dedup import first_of_each
 from training.data.examples import Example, Message
 
@@ -53,3 +58,30 @@ def test_no_pair_is_missed_among_many() -> None:
     many = [one(f"{n}", " ".join(f"{n}-{w}" for w in WORDS), "ok") for n in range(50)]
     twins = [one(f"t{e.interaction_id}", e.messages[1].content + " x", "ok") for e in many]
     assert names(*many, *twins) == [str(n) for n in range(50)]
+
+
+def test_what_stays_is_what_an_index_of_all_that_stayed_would_keep() -> None:
+    """The definition: each example is looked up in datasketch's own index of those kept so far."""
+    chance = random.Random(2)
+    given = []
+    for n in range(300):
+        words = list(chance.choice(given).target.split()) if n > 20 else chance.choices(WORDS, k=60)
+        for _ in range(chance.choice([0, 1, 2, 5])):
+            words[chance.randrange(len(words))] = chance.choice(WORDS)
+        given.append(one(str(n), LONG, " ".join(words)))
+    index = MinHashLSH(num_perm=128, params=(16, 8))
+    kept: dict[str, Example] = {}
+    for example in given:
+        pair = dedup._pair(example)
+        sketch = MinHash(num_perm=128, seed=1, scheme="affine32")
+        tokens = [*(f"p{text}" for text in pair[0]), *(f"t{text}" for text in pair[1])]
+        sketch.update_batch([token.encode() for token in tokens])
+        others = (dedup._pair(kept[name]) for name in index.query(sketch))
+        if not any(
+            all(len(a & b) / len(a | b) >= 0.8 for a, b in zip(pair, other, strict=True))
+            for other in others
+        ):
+            kept[example.interaction_id] = example
+            index.insert(example.interaction_id, sketch)
+    assert 20 < len(kept) < 280
+    assert names(*given, similarity=0.8) == list(kept)

@@ -18,6 +18,7 @@ from training.data import dataset, distillation, repository
 from training.data.curation import curate
 from training.data.dataset import Dataset
 from training.data.examples import Example, Verdict
+from training.data.streaming.sources import sources
 from training.errors import DatasetError, RecipeError, TooLittleData
 from training.recipe.curation import CurationConfig
 from training.recipe.distillation import StudentConfig
@@ -66,7 +67,7 @@ def row(number: int, *said: dict[str, Any], **fields: Any) -> LabelledInteractio
 def held_of(rows: list[LabelledInteraction], tmp_path: Path) -> Dataset:
     """Return the teacher's own dataset: it learns from i0 to i14 and holds out i15 to i19."""
     curated = curate("care", rows, RULES)
-    built = dataset.write("care", curated, RULES, tmp_path, sources=repository.sources(rows))
+    built = dataset.write("care", curated, RULES, tmp_path, sources=sources(rows))
     assert learned(built.holdout) == [f"i{n}" for n in range(15, 20)]
     return built
 

@@ -1,7 +1,8 @@
 import pytest
 
 from training.data.examples import Example, Message, Source
-from training.data.preferences import is_cosmetic, labels, pairs, without_contradictions
+from training.data.preferences import is_cosmetic, labels, pairs
+from training.data.streaming.rows import row, without_contradictions
 
 
 def one(name: str, shown: str, target: str, source: Source = "edit", prompt: str = "p") -> Example:
@@ -43,7 +44,7 @@ def test_cosmetic_edits_ratings_and_empty_outputs_are_no_pairs() -> None:
         one("b", "good", "good", "rating"),
         one("c", "", "text"),
     ]
-    assert pairs(given) == []
+    assert list(pairs(given)) == []
 
 
 def test_kto_labels_of_each_kind_of_feedback() -> None:
@@ -54,7 +55,7 @@ def test_kto_labels_of_each_kind_of_feedback() -> None:
         one("d", "d", "d", "used"),
         one("e", "e", "e", "rejection"),
     ]
-    rows = labels(given)
+    rows = list(labels(given))
     assert dict(zip(texts(rows, "completion"), (r["label"] for r in rows), strict=True)) == {
         "edited a": True,
         "shown a": False,
@@ -67,13 +68,16 @@ def test_kto_labels_of_each_kind_of_feedback() -> None:
 
 def test_each_pair_and_each_label_is_there_once() -> None:
     given = [one("a", "x", "y"), one("b", "x", "y")]
-    assert len(pairs(given)) == 1
-    assert len(labels(given)) == 2
+    assert len(list(pairs(given))) == 1
+    assert len(list(labels(given))) == 2
 
 
 def test_opposite_edits_and_disputed_answers_are_dropped() -> None:
+    def agreed(given: list[Example]) -> list[Example]:
+        return [given[r.place] for r in without_contradictions([*map(row, given, range(9))])]
+
     kept = one("k", "a", "b", prompt="another")
-    assert without_contradictions([one("a", "x", "y"), one("b", "y", "x"), kept]) == [kept]
-    assert without_contradictions([one("a", "x", "y"), one("b", "x", "x", "rating")]) == []
-    agreed = [one("a", "x", "y"), one("b", "x", "z"), one("c", "x", "x", "rejection")]
-    assert without_contradictions(agreed) == agreed
+    assert agreed([one("a", "x", "y"), one("b", "y", "x"), kept]) == [kept]
+    assert agreed([one("a", "x", "y"), one("b", "x", "x", "rating")]) == []
+    same = [one("a", "x", "y"), one("b", "x", "z"), one("c", "x", "x", "rejection")]
+    assert agreed(same) == same

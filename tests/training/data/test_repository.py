@@ -15,7 +15,9 @@ from serving.store.tables import Feedback, Interaction
 from tests.training.records import feedback as said
 from tests.training.records import labelled
 from training.data import dataset, repository
+from training.data.curation import curate
 from training.data.dataset import Dataset
+from training.data.streaming.sources import sources
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
 
@@ -75,6 +77,46 @@ async def test_a_dataset_from_before_the_freeze_is_rebuilt_after_it(
     assert (await build(sqlite_db, tmp_path / "a")).manifest["splits"]["golden"]
     again = await repository.rebuild(sqlite_db, first.manifest, tmp_path / "b")
     assert content(again.folder) == content(first.folder)
+
+
+async def test_a_manifest_with_its_rows_inline_is_rebuilt_as_it_was(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    """Manifests of before there was `sources.jsonl`."""
+    await add(sqlite_db, 0, 40)
+    rows = await interactions.labelled(sqlite_db, lob="care")
+    rules = RULES.model_copy(update={"golden_share": 0.0})
+    curated = curate("care", rows, rules)
+    coverage = {"shown": 40, "judged": 40}
+    old = dataset.write("care", curated, rules, tmp_path / "a", sources(rows), coverage=coverage)
+    assert old.manifest["sources"].keys() == {f"i{n}" for n in range(40)}
+    again = await repository.rebuild(sqlite_db, old.manifest, tmp_path / "b")
+    assert content(again.folder) == content(old.folder)
+
+
+async def test_what_is_read_in_pages_is_what_is_curated_at_once(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    await add(sqlite_db, 0, 40)
+    built = await build(sqlite_db, tmp_path, golden_share=0.0)
+    rows = await interactions.labelled(sqlite_db, lob="care")
+    rules = RULES.model_copy(update={"golden_share": 0.0})
+    whole = dataset.write("care", curate("care", rows, rules), rules, tmp_path / "whole")
+    for name in dataset.FILES:
+        assert (built.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+
+async def test_rows_whose_file_is_gone_are_not_guessed(sqlite_db: Database, tmp_path: Path) -> None:
+    await add(sqlite_db, 0, 40)
+    first = await build(sqlite_db, tmp_path / "a")
+    file = first.folder / "sources.jsonl"
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    file.rename(aside / file.name)
+    with pytest.raises(DatasetError, match=r"sources\.jsonl with the rows .* is gone or changed"):
+        await repository.rebuild(sqlite_db, first.manifest, tmp_path / "b")
+    again = await repository.rebuild(sqlite_db, first.manifest, tmp_path / "b", aside)
+    assert again.id == first.id
 
 
 async def test_a_row_that_is_gone_or_changed_is_named(sqlite_db: Database, tmp_path: Path) -> None:
@@ -239,5 +281,5 @@ async def test_datasets_of_several_candidates_are_rebuilt(db: Database, tmp_path
 
 def test_the_hash_of_a_row_is_what_it_was_before_candidates() -> None:
     row = labelled("a", {"edit": "final"}, response={"choices": [{"index": 1, "text": "x"}]})
-    hashed = repository.sources([row])["a"]["sha256"]
+    hashed = sources([row])["a"]["sha256"]
     assert hashed == "5116544074160ca7541187895d288900f79a51dfa6e73d689a04dc5ccf3bdac0"

@@ -1,3 +1,4 @@
+import random
 from collections import Counter
 
 import pytest
@@ -5,6 +6,7 @@ import pytest
 from training.data.examples import Example, Message, Source
 from training.data.sampling import (
     DAY_S,
+    cap,
     capped,
     fewer_greetings,
     is_greeting_or_closing,
@@ -78,11 +80,12 @@ def test_a_summary_is_never_a_greeting() -> None:
 def test_a_share_of_greetings_stays_and_all_else() -> None:
     hello = [one(f"h{n}", "Hello!") for n in range(10)]
     rest = [one(f"r{n}", "Your refund is on its way.") for n in range(5)]
-    kept = fewer_greetings([*hello, *rest], 0.25)
+    kept = fewer_greetings([*hello, *rest], 0.25, is_greeting_or_closing)
     assert [e for e in kept if e in rest] == rest
     assert len(kept) == 5 + 3
-    assert fewer_greetings([*rest, *reversed(hello)], 0.25)[:5] == rest
-    assert set(fewer_greetings([*rest, *reversed(hello)], 0.25)) == set(kept)
+    again = fewer_greetings([*rest, *reversed(hello)], 0.25, is_greeting_or_closing)
+    assert again[:5] == rest
+    assert set(again) == set(kept)
 
 
 def test_no_agent_gives_more_than_the_share_of_what_stays() -> None:
@@ -97,6 +100,25 @@ def test_the_cap_leaves_at_least_the_floor() -> None:
     given = [one(f"big{n}", agent="big") for n in range(100)]
     given += [one(a, agent=a) for a in "abcd"]
     assert Counter(e.agent for e in capped(given, 0.25, 30))["big"] == 30
+
+
+def counted_down(counts: list[int], share: float, floor: int, unknown: int) -> int:
+    """The definition: down from the largest count, one by one, until it fits."""
+    found = max(counts)
+    while found > floor and found > share * (unknown + sum(min(n, found) for n in counts)):
+        found -= 1
+    return found
+
+
+def test_the_cap_is_what_counting_down_finds() -> None:
+    chance = random.Random(3)
+    for _ in range(3000):
+        counts = [chance.choice([1, 3, 40, 900]) for _ in range(chance.randint(1, 12))]
+        counts = [chance.randint(1, most) for most in counts]
+        share = chance.choice([0.05, 0.1, 0.25, 1 / 3, 0.5, chance.random(), 1.0])
+        floor, unknown = chance.choice([0, 1, 2, 30, 500]), chance.choice([0, 0, 5, 300])
+        wanted = counted_down(counts, share, floor, unknown)
+        assert cap(counts, share, floor, unknown) == wanted, (counts, share, floor, unknown)
 
 
 @pytest.mark.parametrize("agents", ["a", "ab", "abcd"])

@@ -184,6 +184,24 @@ async def test_a_failed_step_is_tried_again_after_a_while_then_given_up(
     assert "no memory" in (tmp_path / "runs/cycles/care-0001/cycle.md").read_text()
 
 
+async def test_an_evaluation_that_failed_is_tried_again_without_training_again(
+    store: Database, settings: Settings, good: Stub, tmp_path: Path
+) -> None:
+    trainer = StandIn()
+    turns = wheel(store, settings, good, tmp_path, worker=trainer)
+    good.answer_status = 403
+    for attempts in (1, 2):
+        await turns.step("care")
+        cycle = await last(store)
+        assert (cycle.state, cycle.attempts) == (S.TRAIN, attempts)
+        await cycles.set_flags(store, "care", forced=True)
+    good.answer_status = 200
+    await turns.step("care")
+    cycle = await last(store)
+    assert (cycle.state, cycle.version) == (S.PROMOTED, "care@1")
+    assert len(trainer.jobs) == 1
+
+
 async def test_a_failing_webhook_stops_nothing(
     store: Database,
     settings: Settings,

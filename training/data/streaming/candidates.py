@@ -1,0 +1,111 @@
+"""The first pass: feedback in, rows out. Filters, redaction and conversations' begins in one go."""
+
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from serving.store.records import InteractionRecord, LabelledInteraction
+from training.data import sampling
+from training.data.examples import (
+    Example,
+    Verdict,
+    contradicts_itself,
+    conversation,
+    example,
+    finished_or_edited,
+    judged,
+    label,
+    plain_messages,
+    redacted,
+)
+from training.data.streaming.rows import Row, row
+from training.recipe.curation import CurationConfig
+
+Keep = Callable[[InteractionRecord, Verdict, CurationConfig], bool]
+
+INTERACTION_FILTERS: tuple[tuple[str, Keep], ...] = (
+    ("in a conversation", lambda i, _, __: bool(i.conversation_id)),
+    ("task", lambda i, _, rules: i.task in rules.tasks),
+    ("finished or edited", lambda i, said, _: finished_or_edited(i, said)),
+    ("plain text", lambda i, _, __: plain_messages(i) is not None),
+    ("judged good or bad", lambda _, said, rules: label(said, rules) is not None),
+    ("not judged both", lambda _, said, rules: not contradicts_itself(said, rules)),
+    ("not empty", lambda i, said, _: bool((i.output if said.edit is None else said.edit).strip())),
+)
+"""Name and predicate, in the order in which they are asked."""
+
+
+@dataclass(frozen=True)
+class FilterCount:
+    """How many examples one filter kept and dropped."""
+
+    name: str
+    kept: int
+    dropped: int
+
+
+class Kept(Protocol):
+    """Where examples go, one after the other: a list, or a file."""
+
+    def append(self, one: Example) -> None:
+        """Add an example at the end."""
+        ...
+
+
+class Candidates:
+    """What of the labelled interactions says anything.
+
+    Args:
+        rules: The recipe's section.
+        kept: Where the examples' texts go.
+
+    Attributes:
+        begins: When each conversation began, by id, whether anything is kept of it or not.
+        rows: What stands for the examples so far, in the order in which they came.
+    """
+
+    def __init__(self, rules: CurationConfig, kept: Kept) -> None:
+        self.begins: dict[str, float] = {}
+        self._rules = rules
+        self._kept = kept
+        self.rows: list[Row] = []
+        self._seen = 0
+        self._dropped: Counter[str] = Counter()
+
+    def add(self, item: LabelledInteraction) -> None:
+        """Take one interaction with its feedback."""
+        for interaction, said in judged(item):
+            self._add(interaction, said)
+
+    def _add(self, interaction: InteractionRecord, said: Verdict) -> None:
+        self._seen += 1
+        name, at = sys.intern(conversation(interaction)), interaction.created_at
+        self.begins[name] = min(self.begins.get(name, at), at)
+        rules = self._rules
+        for filter_, keep in INTERACTION_FILTERS:
+            if not keep(interaction, said, rules):
+                self._dropped[filter_] += 1
+                return
+        source = label(said, rules)
+        if source is None:  # a filter has asked
+            return
+        one = example(interaction, said, source)
+        replaced: dict[str, int] = {}
+        if rules.redact:
+            (one,), replaced = redacted([one])
+        self.rows.append(row(one, len(self.rows), said.key_id, tuple(replaced.items())))
+        self._kept.append(one)
+
+    def capped(self) -> tuple[list[Row], list[FilterCount]]:
+        """Return the rows without what one API key gives too much of, and all counts so far."""
+        counts, left = [], self._seen
+        for name, _ in INTERACTION_FILTERS:
+            left -= self._dropped[name]
+            counts.append(FilterCount(name, left, self._dropped[name]))
+        rows, rules = self.rows, self._rules
+        keys = [one.key_id for one in rows]
+        kept = sampling.capped_keys(rows, keys, rules.key_share, rules.min_examples)
+        counts.append(FilterCount("a share of each key", len(kept), len(rows) - len(kept)))
+        return kept, counts
