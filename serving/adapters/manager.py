@@ -30,8 +30,8 @@ STATE_TTL_S = 2.0
 class LoraEngine(Protocol):
     """What this needs of the engine."""
 
-    async def load(self, adapter_id: int, name: str, path: Path) -> None:
-        """Load an adapter into a slot and answer one token through it."""
+    async def load(self, adapter_id: int, name: str, path: Path) -> bool:
+        """Load an adapter into a slot; returns whether it answers otherwise than the base."""
 
     async def unload(self, adapter_id: int, name: str) -> None:
         """Free an adapter's memory."""
@@ -126,12 +126,17 @@ class AdapterManager:
                 return
             path = await asyncio.to_thread(self._verified, version)
             try:
-                await self._engine.load(version.id, version.name, path)
+                differs = await self._engine.load(version.id, version.name, path)
             except AdapterRefused:
                 raise
             except Exception as exc:
                 raise AdapterRefused(f"{version.name}: the engine refused it: {exc}") from exc
             self.loaded[version.name] = version
+            if not differs:
+                metrics.WITHOUT_EFFECT.labels(version.name).inc()
+                logger.warning(
+                    "%s answers a probe just as the base does: it may have no effect", version.name
+                )
 
     def _verified(self, version: AdapterVersion) -> Path:
         path = artifacts.fetch(version.uri, self._cache_dir, version.manifest_hash)

@@ -52,6 +52,7 @@ _RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)  # what vLLM's max_lora_rank acc
 logger = logging.getLogger(__name__)
 READY_TTL_S = 2.0
 PROBE_TIMEOUT_S = 10.0
+PROBE = [1, 2, 3, 4]  # token ids, which any vocabulary has
 
 
 class _Parser(FlexibleArgumentParser):  # type: ignore[misc]
@@ -151,6 +152,7 @@ class Engine:
         self._stack = stack
         self._answered = 0.0
         self._probe = asyncio.Lock()
+        self._base_says: list[float] = []
 
     @property
     def max_num_seqs(self) -> int:
@@ -188,15 +190,18 @@ class Engine:
         await init_app_state(client, app.state, args, tasks)
         engine = cls(client, app, stack, template)
         # The first request for log probabilities compiles a kernel, while everybody else waits.
-        await engine._answer_one_token(None, logprobs=1)
+        engine._base_says = await engine._ask(None, logprobs=1)
         return engine
 
     async def stop(self) -> None:
         """Shut the engine down."""
         await self._stack.aclose()
 
-    async def load(self, adapter_id: int, name: str, path: Path) -> None:
+    async def load(self, adapter_id: int, name: str, path: Path) -> bool:
         """Load an adapter and answer one token through it, so the first request is not slow.
+
+        Returns:
+            Whether any log probability differs from the base's: else it has no effect as served.
 
         Args:
             adapter_id: Unique and never reused: vLLM keys weights and prefix caches by it.
@@ -209,10 +214,11 @@ class Engine:
         request = LoRARequest(lora_name=name, lora_int_id=adapter_id, lora_path=str(path))
         try:
             await self._client.add_lora(request)
-            await self._answer_one_token(request)
+            says = await self._ask(request, logprobs=1)
         except EngineDeadError as exc:
             raise Unavailable("The engine has failed. Try again.") from exc
         self._models.lora_requests[name] = request
+        return says != self._base_says
 
     async def unload(self, adapter_id: int, name: str) -> None:
         """Free an adapter's memory."""
@@ -234,24 +240,22 @@ class Engine:
                 return
             try:
                 async with asyncio.timeout(PROBE_TIMEOUT_S):
-                    await self._answer_one_token(None)
+                    await self._ask(None)
             except TimeoutError as exc:
                 raise Unavailable(f"The engine gave no token in {PROBE_TIMEOUT_S:g} s.") from exc
             self._answered = time.monotonic()
 
-    async def _answer_one_token(
-        self, lora: LoRARequest | None, logprobs: int | None = None
-    ) -> None:
-        stream = self._client.generate(
-            {"prompt_token_ids": [0]},
-            SamplingParams(
-                max_tokens=1, temperature=0.0, logprobs=logprobs, prompt_logprobs=logprobs
-            ),
-            f"warm-{uuid.uuid4().hex}",
-            lora_request=lora,
-        )
-        async for _ in stream:
-            pass
+    async def _ask(self, lora: LoRARequest | None, logprobs: int | None = None) -> list[float]:
+        """Return the log probabilities of the prompt's tokens and the answer's, if asked for."""
+        asked = SamplingParams(max_tokens=1, temperature=0.0)
+        asked.logprobs = asked.prompt_logprobs = logprobs
+        name, prompt = f"warm-{uuid.uuid4().hex}", {"prompt_token_ids": PROBE}
+        stream = self._client.generate(prompt, asked, name, lora_request=lora)
+        said: list[float] = []
+        async for output in stream:
+            places = [*(output.prompt_logprobs or ()), *(output.outputs[0].logprobs or ())]
+            said = [one.logprob for place in places if place for one in place.values()]
+        return said
 
 
 def _template(client: Any, settings: Settings) -> ChatTemplate:

@@ -49,4 +49,9 @@ JOURNAL_BACKLOG = Gauge(
 )
 STORE_UP = Gauge("switchboard_store_up", "Whether the store answers this replica (1) or not (0).")
 FEEDBACK = Counter("switchboard_feedback_total", "Feedback stored.", ["lob"])
+WITHOUT_EFFECT = Counter(
+    "switchboard_adapters_without_effect_total",
+    "Loads of a version that answered a probe just as the base does.",
+    ["version"],
+)
 ADAPTERS_LOADED = Gauge("switchboard_adapters_loaded", "Adapter versions loaded on this replica.")

@@ -215,6 +215,20 @@ def test_unfit_adapter_is_refused_and_live_keeps_serving(
     assert again.headers["x-switchboard-version"] == good
 
 
+def test_a_version_without_effect_is_counted_once_it_is_loaded(
+    lone: Server, register: Callable[..., str]
+) -> None:
+    real, none = register(lone, "care"), register(lone, "care", strength=1e-30)
+    with lone.http("trainer") as http:
+        for name in (real, none):
+            asked = {"model": name, "messages": PROMPT, "max_tokens": 1}
+            assert http.post("/v1/chat/completions", json=asked).status_code == 200
+    with lone.http() as http:
+        shown = http.get("/metrics").text
+    assert f'switchboard_adapters_without_effect_total{{version="{none}"}} 1.0' in shown
+    assert f'switchboard_adapters_without_effect_total{{version="{real}"}}' not in shown
+
+
 def test_candidate_answers_trainers_only(server: Server, register: Callable[..., str]) -> None:
     name = register(server, "care")
     body = {"model": name, "messages": PROMPT, "max_tokens": 2}

@@ -23,10 +23,12 @@ class Engine:
     def __init__(self) -> None:
         self.held: set[str] = set()
         self.changed = asyncio.Event()
+        self.differs = True
 
-    async def load(self, adapter_id: int, name: str, path: Path) -> None:
+    async def load(self, adapter_id: int, name: str, path: Path) -> bool:
         self.held.add(name)
         self.changed.set()
+        return self.differs
 
     async def unload(self, adapter_id: int, name: str) -> None:
         self.held.discard(name)
@@ -114,3 +116,16 @@ async def test_a_replica_starts_without_a_live_version_only_where_it_can_fall_ba
     await adapters.activate(routes)
     assert adapters.table.resolve("care", "c").version == bad
     await settled(engine, {good})
+
+
+async def test_a_version_that_answers_as_the_base_does_is_served_with_a_warning(
+    registry: Registry, register: Register, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapters, engine = replica(registry, tmp_path)
+    first, second = await register(), await register()
+    await adapters.ensure(await adapters.describe(first))
+    assert caplog.text == ""
+    engine.differs = False
+    await adapters.ensure(await adapters.describe(second))
+    assert f"{second} answers a probe just as the base does" in caplog.text
+    assert second in adapters.loaded
