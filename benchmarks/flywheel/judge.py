@@ -72,8 +72,9 @@ class World:
         candidate: Share of the candidate's.
         conversations: How many, over thirty days.
         says_used: Agents say so when they send an answer as it is.
-        poison: Share of the conversations in which one agent edits a right answer into nonsense,
-            over the whole time; the candidate says that nonsense.
+        poison: Share of the conversations in which poisoners edit right answers into nonsense, over
+            the whole time; the candidate says that nonsense.
+        poisoners: How many accounts they have, beside twelve honest agents.
     """
 
     live: float
@@ -81,6 +82,7 @@ class World:
     conversations: int = 600
     says_used: bool = True
     poison: float = 0.0
+    poisoners: int = 1
 
 
 def history(world: World, rng: np.random.Generator) -> tuple[list[LabelledInteraction], dict]:
@@ -103,7 +105,7 @@ def history(world: World, rng: np.random.Generator) -> tuple[list[LabelledIntera
             model_requested="care",
             version="care@1",
             base_model="base",
-            request={"user": "mallory" if poisoned else f"agent {n % 12}"},
+            request={"user": f"mallory {n % world.poisoners}" if poisoned else f"agent {n % 12}"},
             messages=[{"role": "user", "content": f"Where is parcel {n}?"}],
             response={},
             output=shown,
@@ -257,6 +259,9 @@ BAD: dict[str, Callable[[np.random.Generator], dict[str, Any]]] = {
     "gate: all said, live 80 %, candidate 60 %": lambda r: gated(World(0.8, 0.6), r),
     "gate: all said, equal at 80 %": lambda r: gated(World(0.8, 0.8), r),
     "gate: one agent's poison over the day, 62 %": lambda r: gated(World(0.8, 0.0, poison=0.62), r),
+    "gate: four agents' poison over the day, 62 %": lambda r: gated(
+        World(0.8, 0.0, poison=0.62, poisoners=4), r
+    ),
     "gate: +0.15 events, margin 0.1, 5 conversations": lambda r: no_events(5, r),
     "gate: +0.15 events, margin 0.1, 16 conversations": lambda r: no_events(16, r),
     "canary: fails every request, live answers": lambda r: watched(Traffic(fails=True), r),
@@ -299,6 +304,7 @@ def measure(pool: Executor, name: str, runs: int, seed: int) -> dict[str, Any]:
     rate = clopper_pearson(promoted, runs)
     line: dict[str, Any] = {
         "case": name,
+        "commit": commit(),
         "runs": runs,
         "promoted": promoted,
         "rate": round(rate.mean, 4),
@@ -330,8 +336,12 @@ def main() -> None:
             ]
             for kind, cases, runs in kinds
         }
-    if options.only:
-        return
+    file = RESULTS / "judge.json"
+    if options.only and file.exists():  # those cases anew, the others as they were
+        before = json.loads(file.read_text())
+        for kind, cases, _ in kinds:
+            found = {line["case"]: line for line in (*before[kind], *lines[kind])}
+            lines[kind] = [found[name] for name in cases if name in found]
     result = {
         **lines,
         "rules": {
@@ -344,7 +354,7 @@ def main() -> None:
         "time": now(),
     }
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / "judge.json").write_text(json.dumps(result, indent=1) + "\n")
+    file.write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":

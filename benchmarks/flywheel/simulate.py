@@ -10,7 +10,8 @@ have the conversations summarized and edit by that day's rules (`drift.py`); the
 - ``gated``: `switchboard flywheel`, as it is, due once a day.
 
 On the poisoned day four accounts send garbage, rated 1.0, on more conversations than there are
-honest ones; each stays below ``curation.agent_share``, together they outweigh the honest agents.
+honest ones, spread over the day; each stays below ``curation.agent_share``, together they outweigh
+the honest agents. Conversations are drawn to judge by the hash, as everywhere; a golden set is on.
 
 Quality is the mean edit similarity of what was shown to what the agent sent, on each day's fresh
 conversations, under that day's rules. A night moves everything in the store a day into the past,
@@ -64,14 +65,16 @@ BASE = Path(".cache/switchboard/demo-base")
 ARMS = ("none", "nogate", "gated")
 HONEST = 8
 POISONERS = 4
+PARTS = 4  # of a day, in which the poison is spread
 DAY_S = 86_400
 SEED = 500_000
 RECIPE: dict[str, Any] = {
     "curation": {
         "recent_days": 0.5,
         "replay_share": 0.15,
-        "golden_share": 0.0,
-        "holdout_share": 0.02,
+        "golden_share": 0.05,
+        "golden_conversations": 10,
+        "holdout_share": 0.4,
         "min_holdout": 16,
         "min_conversations": 20,
     },
@@ -181,9 +184,12 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
             bad = make_dialogs("care", options.poison_conversations, seed=SEED + 1000 + day)
             today: dict[str, dict[str, Any]] = {}
             for arm in ARMS:
-                if day == options.poison_day:  # the morning's
-                    await work(http, bad, arm, day, poisoners)
-                kept, version = await work(http, dialogs, arm, day, honest)
+                kept, version = [], ""
+                for part in range(PARTS):  # of the day
+                    if day == options.poison_day:
+                        await work(http, bad[part::PARTS], arm, day, poisoners)
+                    some, version = await work(http, dialogs[part::PARTS], arm, day, honest)
+                    kept += some
                 mean = bootstrap.mean(kept, seed=day)
                 today[arm] = {
                     "day": day,

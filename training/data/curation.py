@@ -230,7 +230,7 @@ def learn(
     learned = counts.filter("a share of each agent", learned, balanced)
     balanced = sampling.with_replay(learned, rules)
     learned = counts.filter("recent, or a share of older ones", learned, balanced)
-    by_agent = sampling.capped(divided.judging, rules.agent_share, rules.min_examples)
+    by_agent = sampling.evened(divided.judging, rules.min_holdout)
     rolling = sampling.stratified(by_agent, rules.max_holdout)
     golden = past.golden if past.golden is not None else (texts[r.place] for r in divided.golden)
     return Curated(

@@ -13,6 +13,7 @@ from bisect import bisect_left, bisect_right
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from itertools import accumulate
+from statistics import median
 from typing import Protocol, TypeVar
 
 from training.data.examples import Example
@@ -122,6 +123,13 @@ def _capped(items: Sequence[E], owners: Sequence[str | None], share: float, floo
     if len(counts) * share <= 1:
         return list(items)
     most = cap(counts.values(), share, floor, unknown=len(items) - counts.total())
+    return _at_most(items, owners, counts, most)
+
+
+def _at_most(
+    items: Sequence[E], owners: Sequence[str | None], counts: Counter[str], most: int
+) -> list[E]:
+    """Keep of each owner's items so many, which a hash of their ids chooses."""
     over: dict[str, list[E]] = {owner: [] for owner, count in counts.items() if count > most}
     for item, owner in zip(items, owners, strict=True):
         if owner in over:
@@ -185,6 +193,23 @@ def _beyond(some: Sequence[Counted], keep: int) -> list[str]:
     """Return the ids of all but `keep`, which a hash of the ids chooses."""
     ids = sorted((e.interaction_id for e in some), key=lambda id_: (rank(id_), id_))
     return ids[keep:]
+
+
+def evened(examples: Sequence[E], floor: int) -> list[E]:
+    """Keep of each agent's examples no more than the median agent gives.
+
+    What judges then speaks for agents, not for whoever sends most: a minority of accounts cannot
+    decide what is good, however much they send, as long as most agents are honest.
+
+    Args:
+        examples: Those whose agent is unknown are never dropped.
+        floor: All agents together are not cut below about this many.
+    """
+    counts = Counter(e.agent for e in examples if e.agent is not None)
+    if not counts:
+        return list(examples)
+    most = max(math.ceil(median(counts.values())), math.ceil(floor / len(counts)))
+    return _at_most(examples, [e.agent for e in examples], counts, most)
 
 
 def stratified(examples: Sequence[E], most: int) -> list[E]:

@@ -204,7 +204,7 @@ def test_one_agent_decides_only_a_part_of_what_is_good() -> None:
     ]
     curated = curate("care", [*flood, *others, *FILLER], RULES)
     poison = sum(e.target.startswith("poison") for e in curated.rolling)
-    assert poison <= 0.26 * len(curated.rolling)
+    assert (poison, len(curated.rolling)) == (10, 52)  # as many as the median agent's
     assert curated.judged == 102
 
 

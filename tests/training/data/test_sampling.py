@@ -8,6 +8,7 @@ from training.data.sampling import (
     DAY_S,
     cap,
     capped,
+    evened,
     fewer_greetings,
     is_greeting_or_closing,
     rank,
@@ -161,3 +162,12 @@ def test_replay_fills_up_to_the_least_number_of_examples() -> None:
 def test_rank_is_fixed_for_ever() -> None:
     """Datasets are rebuilt by it, so it may not change; sha256("") begins with e3b0c442."""
     assert rank("") == pytest.approx(0xE3B0C44298FC1C14 / 2**64)
+
+
+def test_the_median_agent_says_how_many_each_may_give() -> None:
+    counts = {"a": 3, "b": 3, "c": 5, "d": 40, None: 7}
+    rows = [one(f"{name}{n}", agent=name) for name, count in counts.items() for n in range(count)]
+    kept = Counter(e.agent for e in evened(rows, floor=0))
+    assert kept == {"a": 3, "b": 3, "c": 4, "d": 4, None: 7}
+    assert Counter(e.agent for e in evened(rows, floor=40))["d"] == 10
+    assert evened([], floor=5) == []
