@@ -16,7 +16,7 @@ TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
-        bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
+        bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-real real-setup real-model chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
@@ -105,6 +105,10 @@ bench-serving: $(READY)
 # Switchboard with 1 to 1,000 registered adapters, 8 or 64 of them active (15 minutes).
 bench-growth: $(READY)
 	$(BIN)/python benchmarks/serving/growth.py $(ARGS)
+
+# What storing an interaction costs, polled for and in batches; no engine (7 minutes).
+bench-drain: $(READY)
+	$(BIN)/python benchmarks/serving/drain.py --stores sqlite,postgresql $(ARGS)
 
 # Where the CPU time beside the engine goes, bare vLLM and Switchboard: flame graphs and a table.
 bench-flames: $(READY)

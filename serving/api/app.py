@@ -22,6 +22,7 @@ from serving.api.access import need, scope
 from serving.api.arrival import Arrivals
 from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBody
 from serving.auth import ApiKey, Role
+from serving.capture import Drainer
 from serving.capture.health import Health
 from serving.errors import (
     InvalidRequest,
@@ -45,6 +46,7 @@ def build(
     *,
     db: Database,
     registry: Registry,
+    drainer: Drainer,
     health: Health,
     adapters: AdapterManager,
     base: str,
@@ -56,6 +58,7 @@ def build(
     Args:
         db: The store.
         registry: Adapter versions.
+        drainer: Moves this replica's interactions to the store.
         health: What /ready says beside the engine, and whether interactions are still to come.
         adapters: This replica's adapters and routing table.
         base: The base model's served name.
@@ -66,7 +69,7 @@ def build(
         title="Switchboard", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
     )
     started = int(time.time())
-    arrivals = Arrivals(db, health)
+    arrivals = Arrivals(db, drainer, health)
     app.include_router(events.router(db, arrivals))
 
     @app.exception_handler(SwitchboardError)

@@ -1,8 +1,9 @@
 """An interaction that was answered a moment ago and is still on its way to the store.
 
-Its journal is drained within milliseconds, so whoever asks for it waits. An id that only looks
-fresh costs the same wait, so the wait is bounded: in queries, by pauses that grow, and in callers,
-by how many of one key wait at once.
+It waits in its replica's journal for a batch, so whoever asks for it waits: milliseconds where
+this is that replica, whose drainer is woken, and as long as a batch may take (`journal.batch_s`)
+where it is another. An id that only looks fresh costs the longest wait, so that is bounded: in
+queries, by pauses that grow, and in callers, by how many of one key wait at once.
 """
 
 import asyncio
@@ -10,6 +11,7 @@ import time
 from collections import Counter
 
 from serving.auth import ApiKey
+from serving.capture import Drainer
 from serving.capture.health import Health
 from serving.errors import NotFound, RateLimited, StoreUnavailable
 from serving.store import interactions
@@ -27,11 +29,13 @@ class Arrivals:
 
     Args:
         db: The store.
+        drainer: Brings this replica's.
         health: Whether interactions are still to come.
     """
 
-    def __init__(self, db: Database, health: Health) -> None:
+    def __init__(self, db: Database, drainer: Drainer, health: Health) -> None:
         self._db = db
+        self._drainer = drainer
         self._health = health
         self._waiting: Counter[str] = Counter()
 
@@ -63,6 +67,7 @@ class Arrivals:
         self._waiting[key.id] += 1
         try:
             pause_s, longest_s = PAUSE_S
+            self._drainer.wake()
             deadline = time.monotonic() + DRAIN_WAIT_S
             while (left_s := deadline - time.monotonic()) > 0:
                 await asyncio.sleep(min(pause_s, left_s))

@@ -5,10 +5,12 @@ import logging
 import os
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from serving.capture import segments
+from serving.capture.batching import Batching
 from serving.capture.journal import REJECTED, Journal
 from serving.capture.segments import Frame
 from serving.errors import StoreUnavailable, Unavailable
@@ -46,8 +48,8 @@ class Drainer:
         directory: The folder of all journals.
         own: The journal of this process.
         sink: Stores payloads, all or none; storing one again must change nothing.
-        interval_s: How often to look for new payloads.
-        batch: How many to store at once at most.
+        batch: How many to store at once at most; so many are stored without further wait.
+        wait_s: Longest that a payload of `own` waits for others to be stored with.
     """
 
     def __init__(
@@ -56,19 +58,23 @@ class Drainer:
         own: Journal,
         sink: Sink,
         *,
-        interval_s: float = 0.05,
-        batch: int = 256,
+        batch: int = 64,
+        wait_s: float = 1.0,
     ) -> None:
         self._directory = Path(directory).absolute()
         self._own = own
         self._sink = sink
-        self._interval_s = interval_s
         self._batch = batch
+        # A reading takes no more than so many bytes; and half a small journal is for the meantime.
+        size_bytes = min(segments.READ_BYTES, own.limit_bytes // 2)
+        self._batching = Batching(batch, wait_s, size_bytes)
+        self._target = own.appended_bytes  # so far it is drained without further wait
         self._source = _Source(own.folder)
         self._adopted: list[_Source] = []
         self._adopt_at = 0.0
         self._hurry = asyncio.Event()
         self._moved = asyncio.Event()
+        own.on_append = self._note
         self.alarm = Alarm("the store takes no interactions, so they wait on this disk")
 
     @property
@@ -84,15 +90,24 @@ class Drainer:
         return self._own.backlog_frames + sum(source.left_frames for source in self._adopted)
 
     @property
+    def overdue(self) -> bool:
+        """Whether something is not in the store that is no longer meant to wait."""
+        left = any(source.left_bytes > 0 for source in self._adopted)
+        return left or self._own.drained_bytes < self._target
+
+    @property
     def last_error(self) -> str | None:
         """Why nothing can be stored just now, or None."""
         return self.alarm.reason
 
     async def run(self) -> None:
         """Drain until cancelled; then only what was stored is forgotten."""
-        pause_s = self._interval_s
+        pause_s = BACKOFF_S[0]
         try:
             while True:
+                self._hurry.clear()
+                if self._batching.due_in(time.monotonic()) == 0:
+                    self._want_all()
                 try:
                     moved = await self._step_all()
                 except (Unavailable, OSError) as exc:
@@ -100,9 +115,9 @@ class Drainer:
                 else:
                     if moved or self.backlog_bytes == 0:
                         self.alarm.off()
-                    pause_s = self._interval_s
                     if moved:
                         continue
+                    pause_s = self._idle_s()
                 await self._pause(pause_s)
         finally:
             for source in self._adopted:
@@ -110,13 +125,19 @@ class Drainer:
                     segments.disown(source.folder, source.lock)
             self._adopted.clear()
 
+    def wake(self) -> None:
+        """Have what was appended so far stored now; during an outage the next attempt has it."""
+        if self._own.backlog_bytes > 0:
+            self._want_all()
+            self._look_again()
+
     async def flush(self, timeout_s: float) -> None:
         """Wait until all that this process has appended so far is in the store.
 
         Raises:
             StoreUnavailable: It is not, `timeout_s` seconds later.
         """
-        target = self._own.appended_bytes
+        target = self._want_all()
         try:
             async with asyncio.timeout(timeout_s):
                 while self._own.drained_bytes < target:
@@ -131,7 +152,7 @@ class Drainer:
     async def _step_all(self) -> bool:
         """Move a batch from each folder; return whether there may be more."""
         moved = False
-        if self._own.backlog_bytes > 0:
+        if self._own.drained_bytes < self._target:
             moved = await self._step(self._source)
         if time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + ADOPT_INTERVAL_S
@@ -230,10 +251,27 @@ class Drainer:
         self.alarm.on(error)
         return min(2 * pause_s, BACKOFF_S[1])
 
+    def _note(self, size: int) -> None:
+        if self._batching.add(size, time.monotonic()):
+            self._look_again()
+
+    def _look_again(self) -> None:
+        if self.alarm.since is None:  # or each new answer would try a store that is down
+            self._hurry.set()
+
+    def _want_all(self) -> int:
+        self._batching.clear()
+        self._target = self._own.appended_bytes
+        return self._target
+
+    def _idle_s(self) -> float:
+        """Seconds until there is something to do that no event tells of."""
+        now = time.monotonic()
+        due_s = self._batching.due_in(now)
+        adopt_s = max(0.0, self._adopt_at - now)
+        return adopt_s if due_s is None else min(adopt_s, due_s)
+
     async def _pause(self, pause_s: float) -> None:
-        try:
+        with suppress(TimeoutError):
             async with asyncio.timeout(pause_s):
                 await self._hurry.wait()
-        except TimeoutError:
-            pass
-        self._hurry.clear()

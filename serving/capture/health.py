@@ -53,7 +53,7 @@ class Health:
     @property
     def behind(self) -> bool:
         """Whether an interaction that is not in the store may yet come: an outage, or its wake."""
-        return self._drainer.backlog_bytes > 0 or any(a.recent(SETTLE_S) for a in self._store)
+        return self._drainer.overdue or any(a.recent(SETTLE_S) for a in self._store)
 
     def page(self, well: str) -> dict[str, Any]:
         """Return the page.

@@ -52,7 +52,7 @@ class Journal:
         self._fsync_interval_s = 0.0 if fsync == "commit" else fsync_interval_s
         self._waits = fsync == "commit"
         self._segment_bytes = segment_bytes
-        self._limit_bytes = limit_bytes
+        self.limit_bytes = limit_bytes
         numbers = segments.segment_numbers(self.folder)
         paths = [segments.segment_path(self.folder, number) for number in numbers]
         self._appended = sum(path.stat().st_size for path in paths)
@@ -60,6 +60,8 @@ class Journal:
         self._drained = self._drained_frames = 0
         self.lost = 0
         """How many payloads could not be written since the start."""
+        self.on_append: Callable[[int], object] = lambda _: None
+        """Is called after each payload, by the thread that appended it, with its size in bytes."""
         self._writing = Alarm(f"interactions are lost, as the journal {self.folder} takes none")
         self._syncing = Alarm(f"a power cut may lose the newest interactions of {self.folder}")
         self.alarms = (self._writing, self._syncing)
@@ -126,6 +128,7 @@ class Journal:
         self._writing.off()
         if not self._dirty.is_set():
             self._dirty.set()
+        self.on_append(size)
 
     async def commit(self, payload: bytes) -> None:
         """Append, and wait for the disk if this journal was told to; raises as `append` does."""
@@ -163,11 +166,11 @@ class Journal:
 
     def _append(self, header: bytes, payload: bytes, size: int) -> None:
         with self._guard:
-            if self.backlog_bytes + size > self._limit_bytes:
+            if self.backlog_bytes + size > self.limit_bytes:
                 raise JournalFull(
                     "The journal is at its limit.",
                     reason=f"the journal {self.folder} holds {self.backlog_bytes} bytes that are "
-                    f"not in the store yet, and its limit is {self._limit_bytes}",
+                    f"not in the store yet, and its limit is {self.limit_bytes}",
                 )
             try:
                 self._write(header, payload, size)

@@ -35,7 +35,6 @@ from serving.store import interactions
 from serving.store.database import Database
 
 FLUSH_S = 5.0
-DRAIN_BATCH = 64
 CHECK_ENGINE_S = 120.0
 FAULT = "switchboard-fault: "
 
@@ -118,7 +117,13 @@ async def start(
         records = await asyncio.to_thread(lambda: [to_record(payload) for payload in payloads])
         await interactions.save(db, records)
 
-    drainer = Drainer(settings.journal.dir, journal, sink, batch=DRAIN_BATCH)
+    drainer = Drainer(
+        settings.journal.dir,
+        journal,
+        sink,
+        batch=settings.journal.batch_records,
+        wait_s=settings.journal.batch_s,
+    )
     keys = KeyRing(db)
     await keys.start()
     draining = asyncio.create_task(drainer.run())
@@ -145,6 +150,7 @@ async def start(
     own = app.build(
         db=db,
         registry=registry,
+        drainer=drainer,
         health=health,
         adapters=adapters,
         base=settings.served_name,

@@ -51,6 +51,8 @@ _PRICES: dict[str, Price] = {
     "adapters.max_rank": "heavy",
     "adapters.max_active": "heavy",
     "adapters.max_cached": "heavy",
+    "journal.batch_records": "heavy",
+    "journal.batch_s": "heavy",
     "journal.fsync": "heavy",
     "journal.limit_bytes": "heavy",
     "upstreams": "heavy",

@@ -88,6 +88,20 @@ class Journal(Section):
     limit_bytes: int = Field(
         1 << 30, ge=1 << 20, description="Backlog at which capture raises the alarm."
     )
+    batch_records: int = Field(
+        64,
+        ge=1,
+        le=1024,
+        description="Interactions that are moved to the store without further wait, and at most at "
+        "once.",
+    )
+    batch_s: float = Field(
+        1.0,
+        ge=0,
+        le=2,
+        description="Longest that an interaction waits in the journal for others, to be moved to "
+        "the store in one transaction. Who asks the same replica for it has it moved at once.",
+    )
 
 
 class AdapterSettings(Section):

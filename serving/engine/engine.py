@@ -43,7 +43,7 @@ from serving.chat_template import ChatTemplate
 from serving.config import secrets
 from serving.config.settings import Settings
 from serving.engine import args as engine_keys
-from serving.engine import checkpoint, hardware, process, sizing
+from serving.engine import checkpoint, environment, hardware, process, sizing
 from serving.engine import fault as engine_fault
 from serving.errors import ConfigError, SwitchboardError, Unavailable
 from serving.untrusted_text import SpecialTokens
@@ -191,6 +191,7 @@ class Engine:
         engine = cls(client, app, stack, template)
         # The first request for log probabilities compiles a kernel, while everybody else waits.
         engine._base_says = await engine._ask(None, logprobs=1)
+        stack.callback(environment.keep())
         return engine
 
     async def stop(self) -> None:

@@ -1,7 +1,8 @@
 """Our endpoints while the store is down and in the wake of that."""
 
+import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from serving.capture.health import Health
 from serving.observability.alarm import Alarm
 from serving.store import interactions
 from serving.store.database import Database
+from serving.store.records import InteractionRecord
 
 Client = Callable[[Database], httpx.AsyncClient]
 
@@ -28,18 +30,35 @@ def alarm() -> Alarm:
 
 
 @pytest.fixture
-async def client(tmp_path: Path, alarm: Alarm) -> AsyncIterator[Client]:
-    """A function that makes a client of the app over a store, which may be down."""
+def journal(tmp_path: Path) -> Iterator[Journal]:
     journal = Journal(tmp_path, "a")
+    yield journal
+    journal.close()
+
+
+@pytest.fixture
+async def client(tmp_path: Path, alarm: Alarm, journal: Journal) -> AsyncIterator[Client]:
+    """A function that makes a client of the app over a store, which may be down.
+
+    A drainer is at work that waits for a full batch.
+    """
+    running = []
 
     async def nothing(*_: Any) -> Any:
         return None
 
     def make(db: Database) -> httpx.AsyncClient:
-        drainer = Drainer(tmp_path, journal, nothing)
+        async def sink(payloads: list[bytes]) -> None:
+            await interactions.save(
+                db, [InteractionRecord.model_validate_json(one) for one in payloads]
+            )
+
+        drainer = Drainer(tmp_path, journal, sink, wait_s=600)
+        running.append(asyncio.create_task(drainer.run()))
         app = api.build(
             db=db,
             registry=Registry(db, str(tmp_path)),
+            drainer=drainer,
             health=Health(
                 "r1", store=(alarm,), journal=journal, drainer=drainer, limit_bytes=1 << 20
             ),
@@ -58,7 +77,9 @@ async def client(tmp_path: Path, alarm: Alarm) -> AsyncIterator[Client]:
         )
 
     yield make
-    journal.close()
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
 
 
 def fresh_id() -> str:
@@ -89,6 +110,48 @@ async def test_an_interaction_that_may_yet_arrive_is_not_unknown(
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "5")
         old = {"id": "chatcmpl-of-another-age", "rating": "up"}
         assert (await http.post("/v1/feedback", json=old)).status_code == 404
+
+
+@pytest.mark.parametrize("asks", ["feedback", "events", "interactions"])
+async def test_whoever_asks_for_an_interaction_that_waits_for_a_batch_has_it_moved(
+    client: Client,
+    sqlite_db: Database,
+    journal: Journal,
+    interaction: Callable[..., Any],
+    asks: str,
+) -> None:
+    id_ = fresh_id()
+    async with client(sqlite_db) as http:
+        journal.append(interaction(id=id_, key_id=None).model_dump_json().encode())
+        if asks == "feedback":
+            answer = await http.post("/v1/feedback", json={"id": id_, "rating": "up"})
+        elif asks == "events":
+            event = {"event_id": "e1", "id": id_, "at": time.time(), "type": "sent", "text": "hi"}
+            answer = await http.post("/v1/events", json={"events": [event]})
+        else:
+            answer = await http.get(f"/v1/interactions/{id_}")
+    assert answer.status_code == 200, answer.text
+
+
+async def test_an_unknown_id_is_unknown_while_others_wait_for_their_batch(
+    client: Client,
+    sqlite_db: Database,
+    journal: Journal,
+    interaction: Callable[..., Any],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(arrival, "PAUSE_S", (0.01, 0.01))
+    append, kept = interactions.get, interaction()
+
+    async def get(*args: Any) -> Any:
+        journal.append(kept.model_dump_json().encode())  # requests go on meanwhile
+        return await append(*args)
+
+    async with client(sqlite_db) as http:
+        monkeypatch.setattr(interactions, "get", get)
+        answer = await http.post("/v1/feedback", json={"id": fresh_id(), "rating": "up"})
+    assert journal.backlog_bytes > 0
+    assert answer.status_code == 404
 
 
 async def test_ready_is_degraded_but_200_while_the_store_is_down(

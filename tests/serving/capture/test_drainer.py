@@ -101,7 +101,7 @@ async def test_flush_tells_what_is_in_the_way(tmp_path: Path, sink: Sink) -> Non
 
 async def test_flush_is_quick_even_where_draining_is_rare(tmp_path: Path, sink: Sink) -> None:
     journal = Journal(tmp_path, "a")
-    drainer = Drainer(tmp_path, journal, sink, interval_s=600)
+    drainer = Drainer(tmp_path, journal, sink, wait_s=600)
     async with draining(drainer):
         await asyncio.sleep(0.05)
         journal.append(b"x")
@@ -110,12 +110,101 @@ async def test_flush_is_quick_even_where_draining_is_rare(tmp_path: Path, sink: 
     journal.close()
 
 
+async def test_payloads_wait_for_a_batch_and_are_stored_in_one_call(
+    tmp_path: Path, sink: Sink
+) -> None:
+    journal = Journal(tmp_path, "a")
+    drainer = Drainer(tmp_path, journal, sink, batch=64, wait_s=600)
+    written = [f"payload {number:03}".encode() for number in range(64)]
+    async with draining(drainer):
+        for payload in written[:-1]:
+            journal.append(payload)
+        await work_done_beside(tmp_path, sink, b"of the dead")
+        assert sink.payloads == [b"of the dead"], "63 still wait"
+        assert not drainer.overdue, "as they are meant to"
+        calls = sink.calls
+        journal.append(written[-1])
+        await until(lambda: drainer.backlog_bytes == 0)
+        assert sink.payloads[1:] == written
+        assert sink.calls == calls + 1
+        journal.append(b"the next batch")
+        await work_done_beside(tmp_path, sink, b"of another")
+        assert b"the next batch" not in sink.payloads
+    journal.close()
+
+
+async def work_done_beside(directory: Path, sink: Sink, payload: bytes) -> None:
+    """Wait until the drainer has looked at everything and moved a dead writer's payload."""
+    dead = Journal(directory, "dead")
+    dead.append(payload)
+    dead.close()
+    await until(lambda: payload in sink.payloads and not (directory / "dead").exists())
+
+
+async def test_the_first_of_a_few_payloads_waits_no_longer_than_it_may(
+    tmp_path: Path, sink: Sink
+) -> None:
+    journal = Journal(tmp_path, "a")
+    async with draining(Drainer(tmp_path, journal, sink, wait_s=0.05)):
+        for payload in (b"x", b"y"):
+            journal.append(payload)
+            await until(lambda payload=payload: payload in sink.payloads)
+    journal.close()
+
+
+async def test_a_journal_that_grows_is_drained_before_a_batch_is_full(
+    tmp_path: Path, sink: Sink
+) -> None:
+    journal = Journal(tmp_path, "a", limit_bytes=1000)
+    async with draining(Drainer(tmp_path, journal, sink, wait_s=600)):
+        for number in range(3):
+            journal.append(b"%d" % number * 400)
+            journal.append(b"x%d" % number * 100)
+            await until(lambda: journal.backlog_bytes == 0)
+    journal.close()
+
+
+async def test_whoever_asks_has_what_waits_stored_at_once(tmp_path: Path, sink: Sink) -> None:
+    journal = Journal(tmp_path, "a")
+    drainer = Drainer(tmp_path, journal, sink, wait_s=600)
+    async with draining(drainer):
+        for payload in (b"x", b"y"):
+            journal.append(payload)
+            drainer.wake()
+            assert drainer.overdue
+            await until(lambda payload=payload: payload in sink.payloads)
+            await until(lambda: not drainer.overdue)
+    journal.close()
+
+
+async def test_a_store_that_is_down_is_not_tried_for_each_new_payload(
+    tmp_path: Path, sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(drainer_module, "BACKOFF_S", (600, 600))
+    journal = Journal(tmp_path, "a")
+    drainer = Drainer(tmp_path, journal, sink, batch=4)
+    sink.error = StoreUnavailable("down")
+    async with draining(drainer):
+        for number in range(4):
+            journal.append(b"first %d" % number)
+        await until(lambda: drainer.alarm.since is not None)
+        for number in range(100):
+            journal.append(b"%d" % number)
+            drainer.wake()
+            await asyncio.sleep(0.001)
+        assert sink.calls <= 2, "one more if a payload came while the first attempt was failing"
+        sink.error = None
+        await drainer.flush(10)
+        assert len(sink.payloads) == 104
+    journal.close()
+
+
 @pytest.mark.parametrize("error", [StoreUnavailable("down"), ConnectionResetError("reset")])
 async def test_an_outage_keeps_everything_and_then_drains_in_order(
     tmp_path: Path, sink: Sink, error: Exception
 ) -> None:
     journal = Journal(tmp_path, "a", segment_bytes=100)
-    drainer = Drainer(tmp_path, journal, sink, interval_s=0.01, batch=3)
+    drainer = Drainer(tmp_path, journal, sink, wait_s=0.01, batch=3)
     sink.error = error
     written = [f"payload {number}".encode() for number in range(50)]
     async with draining(drainer):

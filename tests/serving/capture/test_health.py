@@ -27,7 +27,7 @@ async def make(tmp_path: Path, store: Alarm) -> tuple[Journal, Drainer, Health, 
             raise StoreUnavailable("the store postgresql://user@secret-host/x does not answer")
         stored.extend(payloads)
 
-    drainer = Drainer(tmp_path, journal, sink, interval_s=0.01)
+    drainer = Drainer(tmp_path, journal, sink, wait_s=0.01)
     health = Health(
         "r1", store=(store, drainer.alarm), journal=journal, drainer=drainer, limit_bytes=10_000
     )

@@ -114,12 +114,13 @@ async def site(
     )
     adapters.loaded["care@2"] = cast(Any, None)
     journal = Journal(tmp_path / "journal", "a")
-    drainer = Drainer(tmp_path / "journal", journal, sink)
+    drainer = Drainer(tmp_path / "journal", journal, sink, wait_s=600)
     health = Health("r", store=(), journal=journal, drainer=drainer, limit_bytes=1 << 20)
     limits = {"": settings.limits.base} | {n: lob.limits for n, lob in settings.lobs.items()}
     own = api.build(
         db=sqlite_db,
         registry=registry,
+        drainer=drainer,
         health=health,
         adapters=adapters,
         base="base",
