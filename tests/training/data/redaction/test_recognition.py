@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.redaction.recognition import _luhn, mark
+from training.data.redaction.patterns import luhn
+from training.data.redaction.recognition import mark
 
 
 def one(text: str) -> str:
@@ -87,7 +88,7 @@ WORDS = st.lists(st.text(string.ascii_letters + " .,;!?", min_size=1, max_size=1
 @st.composite
 def card(draw: st.DrawFn) -> str:
     digits = "4" + draw(st.text("0123456789", min_size=14, max_size=14))
-    check = next(d for d in string.digits if _luhn(digits + d))
+    check = next(d for d in string.digits if luhn(digits + d))
     digits += check
     gap = draw(st.sampled_from(["", " ", "-"]))
     return gap.join(digits[i : i + 4] for i in range(0, 16, 4))
