@@ -82,7 +82,7 @@ _NO_LOCAL = frozenset(
     "or order ordered out over page paid please pm price read save see seen sell shop shopping "
     "site sold store the them there this to up us visit was we website work works you".split()
 )
-_DIGIT_RUN = re.compile(r"(?<![\d.,])\d(?:[ \u00a0./\u2013-]{0,3}\d){12,}+(?!\d)")
+_DIGIT_RUN = re.compile(r"(?<![\d.,+])\d(?:(?:[ \u00a0]{0,2}| ?[.\u2013-] ?|/)\d){12,}+(?!\d)")
 _PHONES = (
     re.compile(r"(?<![\w+])\+\d{1,3}(?:[ ./-]?\(?\d{1,4}\)?){2,6}(?!\d)"),
     re.compile(
@@ -183,21 +183,20 @@ def _emails(text: str) -> Iterator[Span]:
 
 def _cards(run: re.Match[str]) -> Iterator[Span]:
     """Yield card numbers within a run of digits, as when an expiry date follows the number."""
-    groups = [(m.start(), m.end()) for m in re.finditer(r"\d+", run[0])]
-    first = 0
-    while first < len(groups):
+    groups = [m.span() for m in re.finditer(r"\d+", run[0])]
+    taken = bytearray(len(groups))
+    # first what is grouped as on cards, then what may be one by chance
+    for first in sorted(range(len(groups)), key=lambda i: groups[i][1] - groups[i][0] in (1, 2, 3)):
         number, match = "", None
         for last in range(first, len(groups)):
             number += run[0][slice(*groups[last])]
-            if len(number) > 19:
+            if len(number) > 19 or taken[last]:
                 break
             if len(number) >= 13 and _issued(number) and luhn(number):
                 match = last
-        if match is None:
-            first += 1
-            continue
-        yield Span(run.start() + groups[first][0], run.start() + groups[match][1], Kind.CARD)
-        first = match + 1
+        if match is not None:
+            taken[first : match + 1] = b"\1" * (match + 1 - first)
+            yield Span(run.start() + groups[first][0], run.start() + groups[match][1], Kind.CARD)
 
 
 def _issued(number: str) -> bool:
