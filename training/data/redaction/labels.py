@@ -24,7 +24,7 @@ _NUMBERED_VALUE = {
     for kind, words in _NUMBERED.items()
 }
 _SORT_CODE = re.compile(
-    r"\bsort code\W{0,3}(?:is )?(?P<value>\d\d-?\d\d-?\d\d)(?!\w)", re.IGNORECASE
+    r"\bsort\s{1,3}code\W{0,3}(?:is )?(?P<value>\d\d-?\d\d-?\d\d)(?!\w)", re.IGNORECASE
 )
 _HASHED = re.compile(rf"(?<![\w&])#\s?{_VALUE}", re.IGNORECASE)
 _WORD_FOLLOWS = re.compile(r"[^\S\n]*+\w")
@@ -42,7 +42,10 @@ _FILLERS = (
     "|texted|gave|got|received|me|says|said|reads|here|new|old|current|back|sms|text|digits?|ist"
     "|lautet|am|le|in|and|be|should|plate|id|security|secret|again|yes|sure|ok"
 )
-_GAP = rf"[^\w\n]{{0,6}}+(?:(?:{_FILLERS})\b[^\w\n]{{1,4}}+){{0,6}}?"
+_SAID = (
+    r"(?:[^\S\n]{1,3}+[^\W\d_]{1,20}+){0,5}?[^\S\n]{0,3}+(?:[:=]|(?:is|was|ist)\b:?)[^\S\n]{0,3}+"
+)
+_GAP = rf"(?:{_SAID}|[^\w\n]{{0,6}}+(?:(?:{_FILLERS})\b[^\w\n]{{1,4}}+){{0,6}}?)"
 _KINDS = {
     Kind.SSN: (
         r"ssn|itin|social(?: security)?|national insurance|ni(?= no| num)|nino|tax(?:payer)? id|tin"
@@ -55,8 +58,8 @@ _KINDS = {
         r"\d{3,4}",
     ),
     Kind.PIN: (
-        r"pin|pin-?code|pass ?code|otp|one[- ]time (?:code|pin|password|passcode)|tan|2fa"
-        r"|(?:verification|authentication|confirmation|access|login|sms|security) code"
+        r"pin|pin-?code|pass ?code|otp|one.time (?:code|pin|password|passcode)|tan|2fa"
+        r"|(?:veri[a-z]{3,10}|authentication|confirmation|access|login|sms|security) code"
         r"|code(?= you (?:sent|texted|gave)| i (?:got|received)| we sent| from the (?:sms|text))",
         r"\d{4,8}|\d{3}[ -]\d{3}",
     ),
@@ -72,29 +75,32 @@ _KINDS = {
         r"(?=[A-Z-]{0,8}\d)[A-Z0-9]{2,20}(?:[ -](?=[A-Z]{0,3}\d)[A-Z0-9]{1,6}){0,4}",
     ),
 }
-_LABELS = {kind: rf"(?<![\w-])(?:{words})(?![^\W_])" for kind, (words, _) in _KINDS.items()}
+_SPACES = r"(?:[^\S\n]{1,3}+)"
+_LABELS = {
+    kind: rf"(?<![\w-])(?:{words.replace(' ', _SPACES)})(?![^\W_])"
+    for kind, (words, _) in _KINDS.items()
+}
 _ALONE = r"(?!\w|[.,:/-]\d|[%€$£])"
 _LABELLED = {
     kind: re.compile(rf"{_LABELS[kind]}{_GAP}(?P<value>{value}){_ALONE}", re.IGNORECASE)
     for kind, (_, value) in _KINDS.items()
 }
 _ANSWERS = {
-    kind: re.compile(rf"(?<![\w.,:/$€£-])(?:{value}){_ALONE}(?! \d)", re.IGNORECASE)
+    kind: re.compile(rf"(?<![\w.,:/$€£-])(?<!\d )(?:{value}){_ALONE}(?! \d)", re.IGNORECASE)
     for kind, (_, value) in _KINDS.items()
 }
 _BIRTH = (
     r"(?<!\w)(?:d\.?o\.?b\b\.?|date of birth|birth ?da(?:te|y)|born|geboren|geburtsdatum|geb\."
     r"|n[ée]e? le|date de naissance|fecha de nacimiento|data di nascita|geboortedatum)"
-)
+).replace(" ", _SPACES)
 _ASKS = re.compile(
     r"\?|\b(?:please|pls|provide|confirm|enter|tell|give|need|what|bitte)\b", re.IGNORECASE
 )
 _PASSWORD = re.compile(
     r"(?<!\w)(?:pass ?words?|passwd|pwd|pw|pass ?phrase|passwort|kennwort"
     r"|mot de passe|contraseña)(?!\w)"
-    r"(?P<gap>(?:(?: for| to| of| on)? (?:the|my|your|our) [^\W\d]{1,20}+)?)"
-    r"(?P<link>[^\S\n]{0,3}+(?:[:=]|(?:is|was|ist|lautet)\b[: ]?|,? it'?s\b)?)[^\S\n]{0,3}+"
-    r"(?:(?P<quote>[\"'“„`])(?P<quoted>[^\"'“”„`\n]{3,40})[\"'”“`]|(?P<value>[^\s\"'“”„`]{4,64}+))",
+    rf"(?:(?P<link>{_SAID}|{_S},? ?it'?s\b{_S})|{_S})"
+    r"(?:[\"'“„`](?P<quoted>[^\"'“”„`\n]{3,40})[\"'”“`]|(?P<value>[^\s\"'“”„`]{4,64}+))",
     re.IGNORECASE,
 )
 _PROSE = frozenset(
@@ -156,7 +162,7 @@ def _passwords(text: str) -> Iterator[Span]:
             continue
         value = m["value"].rstrip(".,;:?)]»")
         mixed = not value.isalpha() and any(c.isalpha() for c in value) and digits(value) > 0
-        said = m["link"].strip() != ""
+        said = m["link"] is not None
         word = value.isalpha() and value.casefold() not in _PROSE and _said(text, m)
         if len(value) >= 4 and (mixed or (said and (word or _odd(value)))):
             start = m.start("value")
@@ -193,9 +199,9 @@ def _answers(text: str) -> Iterator[Span]:
         if asked and line:
             for kind, answers in _ANSWERS.items():
                 if re.search(_LABELS[kind], asked, re.IGNORECASE):
-                    for m in answers.finditer(line):
-                        if _long_enough(kind, m[0]):
-                            yield Span(begin + m.start(), begin + m.end(), kind, labelled=True)
+                    m = answers.search(line)
+                    if m and _long_enough(kind, m[0]):
+                        yield Span(begin + m.start(), begin + m.end(), kind, labelled=True)
             if re.search(_BIRTH, asked, re.IGNORECASE):
                 for m in birth_dates.DATE.finditer(line):
                     if birth_dates.key_of(m[0]):

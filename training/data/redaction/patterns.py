@@ -175,10 +175,8 @@ def _emails(text: str) -> Iterator[Span]:
         yield Span(m.start(), m.end(), Kind.EMAIL)
     for pattern in _SPELLED_EMAILS:
         for m in pattern.finditer(text):
-            start, local = m.start(), m["local"]
-            words = re.split(r" (?:dot|punkt|underscore|dash|minus|plus) ", local, flags=re.I)
-            if words[0].casefold() not in _NO_LOCAL and not local.isdigit():
-                yield Span(start, m.end(), Kind.EMAIL)
+            if m["local"].casefold() not in _NO_LOCAL and not m["local"].isdigit():
+                yield Span(m.start(), m.end(), Kind.EMAIL)
 
 
 def _cards(run: re.Match[str]) -> Iterator[Span]:
