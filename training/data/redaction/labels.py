@@ -15,9 +15,10 @@ _LINK = rf"{_S}(?:\b(?:is|was)\b{_S})?[:=#]?{_S}#?{_S}"
 _VALUE = r"(?P<value>[A-Z0-9]++(?:-[A-Z0-9]++)*+(?:(?<=\d{3}) \d{3,6}(?!\w))*+)"
 _NUMBERED = {
     Kind.ORDER: r"order|purchase|invoice|shipment|tracking|confirmation|reference|ref|ticket|case"
-    r"|booking|parcel|package|claim|transaction|reservation|return|rma",
+    r"|booking|parcel|package|claim|transaction|reservation|return|rma|bestellnummer"
+    r"|auftragsnummer|rechnungsnummer",
     Kind.ACCOUNT: r"account|acct|customer|member|membership|policy|contract|client|routing|user"
-    r"|subscription|loyalty|konto|kundennummer",
+    r"|subscription|loyalty|konto(?:nummer|nr)?|kundennummer|vertragsnummer|blz",
 }
 _NUMBERED_VALUE = {
     kind: re.compile(rf"\b(?:{words})\b{_MARK}{_LINK}{_VALUE}", re.IGNORECASE)
@@ -31,7 +32,7 @@ _WORD_FOLLOWS = re.compile(r"[^\S\n]*+\w")
 _WRITTEN_DATE = re.compile(r"\d{4}-\d{1,2}(?:-\d{1,2})?|\d{1,2}-\d{1,2}-\d{2,4}")
 _PHONE = re.compile(
     r"\b(?:phone|telephone|tel|mobile|cell|fax|whatsapp|handy|my number is)\b[^\d\n\[\]]{0,20}"
-    r"(?P<value>(?:\d[ ().-]{0,2}){6,14}\d)(?!\d)",
+    r"(?P<value>(?:\d[ ()./-]{0,3}){6,14}\d)(?!\d)",
     re.IGNORECASE,
 )
 
@@ -40,7 +41,7 @@ _FILLERS = (
     "for|the|my|your|our|on|of|to|from|with|is|are|was|it's|its|it|that|number|code|no|nr|num|account|card"
     "|phone|app|portal|bank|banking|online|website|router|wifi|voicemail|sim|you|i|we|they|sent"
     "|texted|gave|got|received|me|says|said|reads|here|new|old|current|back|sms|text|digits?|ist"
-    "|lautet|am|le|in|and|be|should|plate|id|security|secret|again|yes|sure|ok"
+    "|lautet|ending|ends|last|four|am|le|in|and|be|should|plate|id|security|secret|again|yes|sure|ok"
 )
 _SAID = (
     r"(?:[^\S\n]{1,3}+[^\W\d_]{1,20}+){0,5}?[^\S\n]{0,3}+(?:[:=]|(?:is|was|ist)\b:?)[^\S\n]{0,3}+"
@@ -59,16 +60,18 @@ _KINDS = {
     ),
     Kind.PIN: (
         r"pin|pin-?code|pass ?code|otp|one.time (?:code|pin|password|passcode)|tan|2fa"
-        r"|(?:veri[a-z]{3,10}|authentication|confirmation|access|login|sms|security) code"
+        r"|(?:veri[a-z]{3,10}|v[a-z]{4,9}ation|authentication|"
+        r"confirmation|access|login|sms|security) code"
         r"|code(?= you (?:sent|texted|gave)| i (?:got|received)| we sent| from the (?:sms|text))",
         r"\d{4,8}|\d{3}[ -]\d{3}",
     ),
     Kind.DOCUMENT: (
         r"passport|reisepass|passeport|pasaporte|(?:driver'?s?'?|driving) licen[cs]e|driver id"
         r"|licen[cs]e(?= number| no| plate| nr)|personalausweis|ausweis(?:nummer)?|id card"
-        r"|identity card|residence permit|vin|vehicle identification number|number plate"
+        r"|identity card|residence permit|plates?|vin|vehicle identification number|number plate"
         r"|kennzeichen|führerschein",
-        r"(?=[A-Z-]{0,8}\d)[A-Z0-9]{2,20}(?:[ -](?=[A-Z]{0,3}\d)[A-Z0-9]{2,6}){0,4}",
+        r"[A-Z]{1,3}-[A-Z]{1,2} ?\d{2,4}|[A-Z]{2}\d{2} [A-Z]{3}"
+        r"|(?=[A-Z-]{0,8}\d)[A-Z0-9]{2,20}(?:[ -](?=[A-Z]{0,3}\d)[A-Z0-9]{2,6}){0,4}",
     ),
     Kind.DEVICE: (
         r"imei2?|mac(?: address)?|serial|s/n|iccid|meid",
@@ -90,8 +93,9 @@ _ANSWERS = {
     for kind, (_, value) in _KINDS.items()
 }
 _BIRTH = (
-    r"(?<!\w)(?:d\.?o\.?b\b\.?|date of birth|birth ?da(?:te|y)|born|geboren|geburtsdatum|geb\."
-    r"|n[ée]e? le|date de naissance|fecha de nacimiento|data di nascita|geboortedatum)"
+    r"(?<!\w)(?:d\.?o\.?b\b\.?|date of birth|birth ?da(?:te|y)|b-?day|born|geboren"
+    r"|geburtsdatum|geb\.|n[ée]e? le|date de naissance|fecha de nacimiento"
+    r"|data di nascita|geboortedatum)"
 ).replace(" ", _SPACES)
 _ASKS = re.compile(
     r"\?|\b(?:please|pls|provide|confirm|enter|tell|give|need|what|bitte)\b", re.IGNORECASE
@@ -99,7 +103,7 @@ _ASKS = re.compile(
 _PASSWORD = re.compile(
     r"(?<!\w)(?:pass ?words?|passwd|pwd|pw|pass ?phrase|passwort|kennwort"
     r"|mot de passe|contraseña)(?!\w)"
-    rf"(?:(?P<link>{_SAID}|{_S},? ?it'?s\b{_S})|{_S})"
+    rf"(?:(?P<link>{_SAID}|{_S},? ?it'?s\b{_S})|{_S}(?:(?:to|as)\b{_S})?)"
     r"(?:[\"'“„`](?P<quoted>[^\"'“”„`\n]{3,40})[\"'”“`]|(?P<value>[^\s\"'“”„`]{4,64}+))",
     re.IGNORECASE,
 )
@@ -151,7 +155,8 @@ def _long_enough(kind: Kind, value: str) -> bool:
     """Say whether a document's or a device's number is one and not a year or a model's name."""
     if kind not in (Kind.DOCUMENT, Kind.DEVICE):
         return True
-    return len(value) >= 6 and digits(value) >= 3 and not _WRITTEN_DATE.fullmatch(value)
+    enough = digits(value) >= 3 or (kind is Kind.DOCUMENT and len(value) == 8)
+    return len(value) >= 6 and enough and not _WRITTEN_DATE.fullmatch(value)
 
 
 def _passwords(text: str) -> Iterator[Span]:
@@ -188,7 +193,9 @@ def _births(text: str) -> Iterator[Span]:
         line = text.find("\n", m.end(), m.end() + 60)
         end = line if line >= 0 else m.end() + 60
         date = birth_dates.DATE.search(text, m.end(), end)
-        if date and date.start() - m.end() <= 30 and birth_dates.key_of(date[0]):
+        if not date or date.start() - m.end() > 30 or digits(text[m.end() : date.start()]):
+            continue
+        if birth_dates.key_of(date[0]):
             yield Span(date.start(), date.end(), Kind.BIRTHDATE, labelled=True)
 
 
@@ -203,11 +210,10 @@ def _answers(text: str) -> Iterator[Span]:
                     if m and _long_enough(kind, m[0]):
                         yield Span(begin + m.start(), begin + m.end(), kind, labelled=True)
             if re.search(_BIRTH, asked, re.IGNORECASE):
-                for m in birth_dates.DATE.finditer(line):
-                    if birth_dates.key_of(m[0]):
-                        yield Span(
-                            begin + m.start(), begin + m.end(), Kind.BIRTHDATE, labelled=True
-                        )
+                m = birth_dates.DATE.search(line)
+                if m and birth_dates.key_of(m[0]):
+                    start, end = begin + m.start(), begin + m.end()
+                    yield Span(start, end, Kind.BIRTHDATE, labelled=True)
         if line:
             asked = line[-200:] if _ASKS.search(line[-200:]) else ""
         begin += len(line) + 1

@@ -82,7 +82,7 @@ _NO_LOCAL = frozenset(
     "or order ordered out over page paid please pm price read save see seen sell shop shopping "
     "site sold store the them there this to up us visit was we website work works you".split()
 )
-_DIGIT_RUN = re.compile(r"(?<![\d.,+])\d(?:(?:[ \u00a0]{0,2}| ?[.\u2013-] ?|/)\d){12,}+(?!\d)")
+_DIGIT_RUN = re.compile(r"(?<![\d.,+])\d(?:(?:[ \u00a0]{0,2}| ?[\u2013-] ?|[./])\d){12,}+(?!\d)")
 _PHONES = (
     re.compile(r"(?<![\w+])\+\d{1,3}(?:[ ./-]?\(?\d{1,4}\)?){2,6}(?!\d)"),
     re.compile(
@@ -181,13 +181,14 @@ def _emails(text: str) -> Iterator[Span]:
 
 def _cards(run: re.Match[str]) -> Iterator[Span]:
     """Yield card numbers within a run of digits, as when an expiry date follows the number."""
-    groups = [m.span() for m in re.finditer(r"\d+", run[0])]
+    whole = run[0]  # once: a match copies its text each time
+    groups = [m.span() for m in re.finditer(r"\d+", whole)]
     taken = bytearray(len(groups))
     # first what is grouped as on cards, then what may be one by chance
     for first in sorted(range(len(groups)), key=lambda i: groups[i][1] - groups[i][0] in (1, 2, 3)):
         number, match = "", None
         for last in range(first, len(groups)):
-            number += run[0][slice(*groups[last])]
+            number += whole[slice(*groups[last])]
             if len(number) > 19 or taken[last]:
                 break
             if len(number) >= 13 and _issued(number) and luhn(number):

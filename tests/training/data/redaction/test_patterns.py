@@ -14,6 +14,7 @@ PERSONAL = {
         "its <536-22-8726>, can you check",
         "SSN <536228726>",
         "last four of my social are <8726>",
+        "ssn ending in <8726>",
         "National Insurance number <QQ 12 34 56 C>",
         "NI no. <ab123456c>",
         "Steuer-ID: <12 345 678 901>",
@@ -31,6 +32,7 @@ PERSONAL = {
         "I was born on <March 12th, 1985>",
         "born <1985-03-12>",
         "birthday is <12.03.1985>.",
+        "my bday is <3/12/85>",
         "Geburtsdatum: <12.3.1985>",
         "geboren am <12. März 1985>",
         "date of birth <12031985>",
@@ -65,6 +67,7 @@ PERSONAL = {
         "password <S3cret99> does not work",
         'password is "<correct horse>"',
         "pwd is <sunshine>",
+        "i set pwd to <hunter2>",
     ],
     "card": [
         "<4111.1111.1111.1111>",
@@ -81,6 +84,7 @@ PERSONAL = {
         "<GB29-NWBK-6016-1331-9268-19>",
         "IBAN: <DE88 3704 0044 0532 0130 00> sorry",
         "sort code <20-00-00>",
+        "Kontonummer <12345678>",
         "account number <1234 5678>",
         "acct no <12345678>",
         "user id: <jdoe88>",
@@ -102,6 +106,7 @@ PERSONAL = {
         "<0151-2345-6789>",
         "<07700 900123>",
         "<070-123 45 67>",
+        "Handy: <0171 / 123 45 67>",
         "<+33 6 12 34 56 78>",
         "<977 6252661>",
         "<(977)625-2661>",
@@ -114,6 +119,8 @@ PERSONAL = {
         "driver's license <D123-4567-8901>",
         "driving licence: <MORGA657054SM9IJ>",
         "my license plate is <7ABC123>",
+        "plate is <M-AB 1234>",
+        "number plate <AB12 CDE>",
         "VIN <1HGCM82633A004352>",
     ],
     "device": [
@@ -175,6 +182,9 @@ HARMLESS = [
     "the serial killer podcast, case closed",
     "customer service was great, account closed",
     "pay 100 200 or 300",
+    "born to run 2020 tour, May 12",
+    "reset the password to continue.",
+    "the reference price was 4500, package 2500 grams",
 ]
 
 
@@ -231,11 +241,15 @@ def test_an_answer_is_known_by_the_question_before_it() -> None:
         "0",
         "A",
         "ssn\n",
+        "1-",
+        "0 1",
+        "password for my dog ",
+        "verification aaaa ",
     ],
 )
 @pytest.mark.parametrize("ending", ["", "!"])
 def test_time_grows_no_faster_than_the_text(piece: str, ending: str) -> None:
-    text = piece * (20_000 // len(piece)) + ending
+    text = piece * (60_000 // len(piece)) + ending
     begin = time.perf_counter()
     mark([text])
     assert time.perf_counter() - begin < 5
