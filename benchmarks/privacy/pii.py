@@ -4,8 +4,8 @@
 
 Generated turns of a contact center (tests/training/data/redaction/corpus.py), of a seed that no
 test uses. A value is recalled when all its letters and digits are covered; what is marked is right
-when it touches a value. Intervals are Clopper and Pearson's. With the Python of an environment that has
-`benchmarks/privacy/requirements.txt`, Presidio's recognizers read the same turns. Writes
+when it touches a value. Intervals are Clopper and Pearson's. With the Python of an environment that
+has `benchmarks/privacy/requirements.txt`, Presidio's recognizers read the same turns. Writes
 ``benchmarks/results/pii.json``.
 """
 
