@@ -58,6 +58,8 @@ COVERED_BY = {
     "training/analysis/latency.py": "tests/training/analysis/test_compare.py",
     "training/cli/options.py": "tests/training/cli/test_train.py",
     "training/data/examples.py": "tests/training/data/test_curation.py",
+    "training/data/redaction/birth_dates.py": "tests/training/data/redaction/test_surrogates.py",
+    "training/data/redaction/labels.py": "tests/training/data/redaction/test_patterns.py",
     "training/data/selection.py": "tests/training/test_pipeline.py",
     "training/data/streaming/candidates.py": "tests/training/data/test_curation.py",
     "training/data/streaming/rows.py": "tests/training/data/test_preferences.py",

@@ -4,5 +4,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-for folder in ("benchmarks", "benchmarks/serving", "benchmarks/real", ".cache/bench/real"):
+for folder in (
+    "benchmarks",
+    "benchmarks/serving",
+    "benchmarks/real",
+    "benchmarks/privacy",
+    ".cache/bench/real",
+):
     sys.path.append(str(ROOT / folder))

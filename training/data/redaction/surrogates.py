@@ -8,14 +8,21 @@ from the text around the values, never from a value, so nothing leads back from 
 """
 
 import hashlib
+import re
 from collections.abc import Sequence
 
-from training.data.redaction.recognition import Kind, Redacted, keys_of, locate, mark, replaced
+from training.data.redaction import birth_dates
+from training.data.redaction.patterns import Kind
+from training.data.redaction.recognition import Redacted, keys_of, locate, mark, replaced
 
-VERSION = 2
+VERSION = 3
 """Raised with every change that makes other texts from the same ones."""
 
 _ATTEMPTS = 100
+_AT = re.compile(r"\s*(?:@|[\[({]|\bat\b)", re.IGNORECASE)
+_ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_HEXADECIMAL = re.compile(r"[0-9A-F]{12}")
+_NETS = ("192.0.2", "198.51.100", "203.0.113")
 
 
 def redact(texts: Sequence[str]) -> Redacted:
@@ -40,14 +47,32 @@ def _surrogates(
         attempt, drawn = 0, key
         while drawn in kinds or drawn in made.values():
             digest = hashlib.shake_256(b"%d %d " % (number, attempt) + seed)
-            drawn = "".join(map(_like, key, digest.digest(len(key))))
-            if kinds[key] is Kind.EMAIL:
-                drawn = f"{drawn.partition('@')[0]}@example.com"
+            drawn = _draw(key, kinds[key], digest.digest(len(key) + 3))
             attempt += 1
             if attempt > _ATTEMPTS:  # a value so short that all others are taken
                 break
         made[key] = drawn
     return made
+
+
+def _draw(key: str, kind: Kind, chance: bytes) -> str:
+    """Return a value of this one's kind and shape that nobody has, where there are such."""
+    if kind is Kind.BIRTHDATE and _ISO_DATE.fullmatch(key):
+        return birth_dates.draw(key, chance)
+    if kind is Kind.IP and ":" in key:  # RFC 3849, for documentation
+        return f"2001:db8::{1 + chance[0]:x}:{1 + chance[1]:x}"
+    if kind is Kind.IP:  # RFC 5737
+        return f"{_NETS[chance[0] % 3]}.{1 + chance[1] % 254}"
+    if kind is Kind.DEVICE and _HEXADECIMAL.fullmatch(key):  # a MAC address
+        return "".join(
+            letter if (letter := _like(c, n)).isdigit() else "ABCDEF"[n % 6]
+            for c, n in zip(key, chance, strict=False)
+        )
+    drawn = "".join(map(_like, key, chance))
+    if kind is Kind.EMAIL:
+        local = _AT.split(key)[0]
+        return f"{drawn[: len(local)]}@example.com"
+    return drawn
 
 
 def _like(character: str, chance: int) -> str:

@@ -5,7 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.redaction.recognition import _luhn, mark
+from tests.training.data.redaction.corpus import KIND, turns
+from training.data.redaction.patterns import Kind, luhn
+from training.data.redaction.recognition import locate, mark
 
 
 def one(text: str) -> str:
@@ -87,7 +89,7 @@ WORDS = st.lists(st.text(string.ascii_letters + " .,;!?", min_size=1, max_size=1
 @st.composite
 def card(draw: st.DrawFn) -> str:
     digits = "4" + draw(st.text("0123456789", min_size=14, max_size=14))
-    check = next(d for d in string.digits if _luhn(digits + d))
+    check = next(d for d in string.digits if luhn(digits + d))
     digits += check
     gap = draw(st.sampled_from(["", " ", "-"]))
     return gap.join(digits[i : i + 4] for i in range(0, 16, 4))
@@ -126,3 +128,31 @@ def test_time_grows_no_faster_than_the_text(piece: str) -> None:
     begin = time.perf_counter()
     mark([text])
     assert time.perf_counter() - begin < 5
+
+
+def test_generated_turns_lose_their_values_and_keep_the_rest() -> None:
+    values, found, marked, wrong = 0, 0, 0, 0
+    for turn in turns(seed=1):
+        places = locate([turn.text])[1][0]
+        inside = {i for start, end, _ in places for i in range(start, end)}
+        for start, end, _ in turn.spans:
+            values += 1
+            found += all(i in inside for i in range(start, end) if turn.text[i].isalnum())
+        marked += len(places)
+        personal = {i for start, end, _ in turn.spans for i in range(start, end)}
+        wrong += sum(personal.isdisjoint(range(start, end)) for start, end, _ in places)
+    assert values > 600
+    assert found / values >= 0.99
+    assert wrong / marked <= 0.05
+
+
+def test_the_corpus_is_the_same_for_a_seed_and_another_for_another() -> None:
+    made = turns(seed=3)
+    assert made == turns(seed=3)
+    assert made != turns(seed=4)
+    assert len(made) == 1000
+    for turn in made:
+        assert all(turn.text[start:end].strip() for start, end, _ in turn.spans)
+    assert all(not turn.spans for turn in made[600:])
+    said = {kind for turn in made for _, _, kind in turn.spans}
+    assert {KIND.get(kind, kind) for kind in said} == {kind.name.lower() for kind in Kind}

@@ -1,4 +1,6 @@
 import re
+from datetime import date
+from ipaddress import ip_address
 
 import pytest
 from hypothesis import given
@@ -38,6 +40,59 @@ def test_a_surrogate_has_the_shape_of_the_value_and_is_another(value: str) -> No
     (made,) = redact([value]).texts
     assert made != value
     assert shape(made) == shape(value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ssn 123-45-6789",
+        "cvv: 942",
+        "PIN 4482",
+        "password is Sommer!2024",
+        "passport C01X00T47",
+        "MAC 00:1a:2b:3c:4d:5e",
+        "DOB 03/12/1985",
+        "dob 3.12.85",
+        "born 1985-10-23",
+        "date of birth 12031985",
+    ],
+)
+def test_every_kind_keeps_its_shape(text: str) -> None:
+    (made,) = redact([text]).texts
+    assert made != text
+    assert shape(made) == shape(text)
+    assert made.split()[0] == text.split()[0]
+
+
+def test_a_birth_date_becomes_one_other_date_in_all_spellings() -> None:
+    texts = [
+        "DOB 03/23/1985",
+        "born March 23rd, 1985",
+        "geboren am 23. März 1985",
+        "dob 1985-03-23",
+    ]
+    made = redact(texts).texts
+    year, month, day = map(int, made[3].removeprefix("dob ").split("-"))
+    assert date(year, month, day) != date(1985, 3, 23)
+    assert made[0] == f"DOB {month:02}/{day:02}/{year}"
+    assert re.fullmatch(rf"born [A-Z][a-z]+ {day}(st|nd|rd|th), {year}", made[1])
+    assert re.fullmatch(rf"geboren am {day}\. [A-Z][a-zä]+ {year}", made[2])
+
+
+def test_machines_get_addresses_that_nobody_has() -> None:
+    made = redact(["from 84.12.7.201 and 2a02:8108:8ac0:5c::1f"]).texts[0].split()
+    assert not ip_address(made[1]).is_global
+    assert made[3].startswith("2001:db8::")
+
+
+def test_an_address_spelled_in_words_becomes_an_address() -> None:
+    (made,) = redact(["its jo_doe77 at web dot de"]).texts
+    assert re.fullmatch(r"its [a-z]{2}_[a-z]{3}\d\d@example\.com", made)
+
+
+def test_a_password_that_recurs_has_the_same_surrogate() -> None:
+    asked, answered = redact(["my password is Sommer!2024", "Sommer!2024 was reset"]).texts
+    assert answered == f"{asked.removeprefix('my password is ')} was reset"
 
 
 def test_a_value_has_one_surrogate_however_it_is_written() -> None:

@@ -1,0 +1,154 @@
+"""How well redaction recognises personal values: ``make bench-pii``.
+
+    python benchmarks/privacy/pii.py [--presidio PYTHON]
+
+Generated turns of a contact center (tests/training/data/redaction/corpus.py), of a seed that no
+test uses. A value is recalled when all its letters and digits are covered; what is marked is right
+when it touches a value. Intervals are Clopper and Pearson's. With the Python of an environment that
+has `benchmarks/privacy/requirements.txt`, Presidio's recognizers read the same turns. Writes
+``benchmarks/results/pii.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).parents[2]))
+sys.path.append(str(Path(__file__).parents[1]))
+from environment import commit, environment, now
+
+from tests.training.data.redaction.corpus import KIND, Turn, turns
+from training.data.redaction.recognition import locate
+from training.data.redaction.surrogates import VERSION, redact
+from training.stats.proportions import clopper_pearson
+
+RESULTS = Path(__file__).parents[1] / "results"
+SEED = 31_337_001
+Found = Sequence[tuple[int, int, str]]
+
+
+def rate(successes: int, trials: int) -> dict[str, float | int]:
+    """Return so many of so many with its exact interval, for the table."""
+    interval = clopper_pearson(successes, trials)
+    return {
+        "rate": round(interval.mean, 4),
+        "low": round(interval.low, 4),
+        "high": round(interval.high, 4),
+        "trials": trials,
+    }
+
+
+def score(corpus: Sequence[Turn], found: Sequence[Found]) -> dict[str, Any]:
+    """Compare what was marked with where the values are.
+
+    Args:
+        corpus: Turns whose values are known.
+        found: From, to and kind of what was marked in each.
+    """
+    values: Counter[str] = Counter()
+    recalled: Counter[str] = Counter()
+    named: Counter[str] = Counter()
+    marked: Counter[str] = Counter()
+    right: Counter[str] = Counter()
+    clean, harmless = 0, 0
+    for turn, spans in zip(corpus, found, strict=True):
+        personal = {i for start, end, _ in turn.spans for i in range(start, end)}
+        kind_at = {i: kind for start, end, kind in spans for i in range(start, end)}
+        for start, end, slot in turn.spans:
+            kind = KIND.get(slot, slot)
+            written = [i for i in range(start, end) if turn.text[i].isalnum()]
+            whole = all(i in kind_at for i in written)
+            values[kind] += 1
+            recalled[kind] += whole
+            named[kind] += whole and kind_at[written[0]] == kind
+        for start, end, kind in spans:
+            marked[kind] += 1
+            right[kind] += not personal.isdisjoint(range(start, end))
+        if not turn.spans:
+            harmless += 1
+            clean += not spans
+    return {
+        "recall": rate(recalled.total(), values.total()),
+        "precision": rate(right.total(), marked.total()) if marked else None,
+        "harmless_turns_kept": rate(clean, harmless) if harmless else None,
+        "recall_by_kind": {kind: rate(recalled[kind], n) for kind, n in sorted(values.items())},
+        "precision_by_kind": {kind: rate(right[kind], n) for kind, n in sorted(marked.items())},
+        "kind_named_right": {kind: rate(named[kind], n) for kind, n in sorted(values.items())},
+    }
+
+
+def ours(corpus: Sequence[Turn]) -> list[Found]:
+    """Return what redaction marks in each turn, alone."""
+    found = []
+    for turn in corpus:
+        kinds, places = locate([turn.text])
+        found.append([(start, end, kinds[key].name.lower()) for start, end, key in places[0]])
+    return found
+
+
+def presidio(python: str, corpus: Sequence[Turn]) -> dict[str, Any]:
+    """Return how Presidio's recognizers do; its URLs are part of addresses and do not count."""
+    done = subprocess.run(
+        [python, "-W", "ignore", str(Path(__file__).with_name("presidio.py"))],
+        input=json.dumps([turn.text for turn in corpus]),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
+    said = json.loads(done.stdout)
+    spans = [[tuple(s) for s in turn if s[2] != "URL"] for turn in said["spans"]]
+    undated = [[s for s in turn if s[2] != "DATE_TIME"] for turn in spans]
+    lines = {}
+    for name, found in (("all_entities", spans), ("without_dates", undated)):
+        line = score(corpus, found)
+        del line["kind_named_right"]
+        lines[name] = line
+    return lines | {"megabytes_per_s": throughput(corpus, said["seconds"])}
+
+
+def throughput(corpus: Sequence[Turn], seconds: float) -> float:
+    """Return megabytes of text a second."""
+    return round(sum(len(turn.text.encode()) for turn in corpus) / 1e6 / seconds, 3)
+
+
+def main() -> None:
+    """Measure and write the results."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--personal", type=int, default=6000, help="turns with values")
+    parser.add_argument("--harmless", type=int, default=4000, help="turns without")
+    parser.add_argument("--presidio", default="", help="a Python that has Presidio")
+    options = parser.parse_args()
+    corpus = turns(SEED, options.personal, options.harmless)
+    measured = score(corpus, ours(corpus))
+    began = time.perf_counter()
+    for turn in corpus:
+        redact([turn.text])
+    result = {
+        "corpus": {"seed": SEED, "personal": options.personal, "harmless": options.harmless},
+        "switchboard": measured
+        | {
+            "version": VERSION,
+            "megabytes_per_s": throughput(corpus, time.perf_counter() - began),
+        },
+    }
+    if options.presidio:
+        result["presidio"] = presidio(options.presidio, corpus)
+    for name in ("switchboard", "presidio"):
+        if name in result:
+            print(name, json.dumps(result[name], indent=1), flush=True)
+    result |= {"environment": environment(), "commit": commit(), "time": now()}
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / "pii.json").write_text(json.dumps(result, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
