@@ -33,3 +33,14 @@ def judge_draw(lob: str, conversation_id: str, salt: str) -> float:
         salt: The operator's own; with it nobody can choose ids that judge, or that do not.
     """
     return draw(f"judge {lob} {salt}", conversation_id)
+
+
+def shadowed(version: str, share: float, conversation_id: str) -> bool:
+    """Whether a version answers a conversation's requests unseen; without an id it never does.
+
+    Args:
+        version: The shadow; salts the draw, independently of its canary's.
+        share: Its share of the conversations. As it grows, no conversation moves back.
+        conversation_id: "" where the client named none: such answers are not compared.
+    """
+    return bool(conversation_id) and draw(f"shadow {version}", conversation_id) < share

@@ -39,6 +39,7 @@ from serving.gateway import (
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.response import ResponseWriter, ask_for_usage
+from serving.gateway.shadow import Shadows, schedules
 from serving.observability import metrics
 from serving.untrusted_text import SpecialTokens
 
@@ -60,6 +61,7 @@ class Inference:
         special_tokens: The base's, which are broken up where they stand in a text.
         template: The base's, in whose form the engine gets chats.
         settings: The configuration.
+        shadows: What answers copies of requests unseen.
         replica: This replica's name, stored with each interaction.
     """
 
@@ -76,6 +78,7 @@ class Inference:
         special_tokens: SpecialTokens,
         template: ChatTemplate,
         settings: Settings,
+        shadows: Shadows,
         replica: str,
     ) -> None:
         self._engine_app = engine_app
@@ -88,9 +91,10 @@ class Inference:
         self._special_tokens = special_tokens
         self._template = template
         self._settings = settings
+        self._shadows = shadows
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
-        self._schedules = settings.engine.get("scheduling_policy", "priority") == "priority"
+        self._schedules = schedules(settings)
         self.running: set[asyncio.Task[Any]] = set()
 
     def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
@@ -255,6 +259,9 @@ class Inference:
         metrics.INFLIGHT.inc()
         try:
             await self._write(exchange, request, answer)
+            if exchange.lob and answer.complete:
+                line = self._settings.lobs[exchange.lob]
+                self._shadows.offer(line.shadow, request, line.limits.timeout_s)
         finally:
             answer.close()
             self.running.discard(running)

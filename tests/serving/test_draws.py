@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.draws import draw, in_canary, judge_draw
+from serving.draws import draw, in_canary, judge_draw, shadowed
 
 IDS = [f"c{number}" for number in range(20_000)]
 
@@ -38,3 +38,12 @@ def test_who_judges_depends_on_the_salt_and_is_the_same_for_ever() -> None:
     assert judge_draw("care", "c1", "a") != judge_draw("care", "c1", "b")
     assert draw("judge care ", "c1") == draw("judge care ", "c1")
     assert draw("s", "c1") == pytest.approx(0.129579200649861)
+
+
+def test_a_shadow_s_conversations_are_a_share_and_no_more_often_its_canary_s() -> None:
+    found = [name for name in IDS if shadowed("care@2", 0.2, name)]
+    assert len(found) / len(IDS) == pytest.approx(0.2, abs=0.012)
+    both = sum(in_canary("care@2", 0.5, name) for name in found)
+    assert both / len(found) == pytest.approx(0.5, abs=0.03)
+    assert all(shadowed("care@2", 0.4, name) for name in found)
+    assert not shadowed("care@2", 1.0, "")
