@@ -259,8 +259,8 @@ class Inference:
         metrics.INFLIGHT.inc()
         try:
             await self._write(exchange, request, answer)
-            if exchange.lob and answer.complete:
-                line = self._settings.lobs[exchange.lob]
+            line = self._settings.lobs.get(exchange.lob or "")  # it may be gone by now
+            if line is not None and answer.complete:
                 self._shadows.offer(line.shadow, request, line.limits.timeout_s)
         finally:
             answer.close()

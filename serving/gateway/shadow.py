@@ -49,17 +49,16 @@ def schedules(settings: Settings) -> bool:
     return bool(settings.engine.get("scheduling_policy", "priority") == "priority")
 
 
-def wanted(shadow: Shadow | None, capture: Capture, live: str) -> bool:
+def wanted(shadow: Shadow, capture: Capture, live: str) -> bool:
     """Whether a shadow should answer what a version has answered.
 
     Args:
-        shadow: The line's, if it has one.
+        shadow: The line's.
         capture: The live answer's.
         live: The version that is live for the line, or the base's name.
     """
     return (
-        shadow is not None
-        and shadow.version != live
+        shadow.version != live
         and capture.model == capture.lob  # neither pinned nor the base by its own name
         and capture.version == live  # neither the canary nor a step of the fallback chain
         and shadowed(shadow.version, shadow.share, capture.conversation_id or "")
@@ -156,11 +155,11 @@ class Shadows:
             request: As the live version got it.
             timeout_s: The line's deadline, which is the shadow's, too.
         """
-        capture, table = request.capture, self._adapters.table
-        lob = capture.lob or ""
+        if shadow is None:
+            return
+        table, lob = self._adapters.table, request.capture.lob or ""
         route = table.routes.get(lob)
-        live = (route.live if route else None) or table.base
-        if shadow is None or not wanted(shadow, capture, live):
+        if not wanted(shadow, request.capture, (route.live if route else None) or table.base):
             return
         if reason := self._refused(shadow, lob, request.body):
             metrics.SHADOW.labels(lob, reason).inc()

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from serving import endpoints
+from serving.asgi import Message
 from serving.capture.interaction import Capture
 from serving.config.lobs import Shadow
 from serving.gateway.shadow import LOWEST, copied, wanted
@@ -62,8 +63,7 @@ def test_nothing_else_is_shadowed(fields: dict[str, Any], live: str) -> None:
     assert not wanted(SHADOW, capture(**fields), live)
 
 
-def test_without_a_shadow_or_a_share_nothing_is() -> None:
-    assert not wanted(None, capture(), "care@2")
+def test_without_a_share_nothing_is() -> None:
     assert not wanted(SHADOW.model_copy(update={"share": 0.0}), capture(), "care@2")
     half = SHADOW.model_copy(update={"share": 0.5})
     drawn = sum(wanted(half, capture(conversation_id=f"c{n}"), "care@2") for n in range(2000))
@@ -116,7 +116,8 @@ async def test_its_answer_is_kept_beside_the_live_one_and_is_no_interaction(site
     assert site.admission.inflight == 0
 
 
-async def test_without_a_conversation_id_nobody_shadows(site: Site) -> None:
+async def test_without_a_shadow_or_a_conversation_id_nobody_shadows(site: Site) -> None:
+    await ask(site)
     site.shadow()
     await ask(site, conversation_id=None)
     assert not site.shadows.tasks
@@ -200,3 +201,28 @@ async def test_where_the_engine_would_swap_adapters_there_is_no_shadow(site: Sit
     no_slot = count("no_slot")
     await ask(site)
     assert count("no_slot") == no_slot + 1
+
+
+async def test_a_line_that_goes_while_it_answers_is_answered_to_the_end(site: Site) -> None:
+    site.shadow()
+    http = await site.http(["agent"], ["care"])
+    request = http.build_request("POST", endpoints.SUGGESTIONS, json=TASK)
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": endpoints.SUGGESTIONS,
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+    }
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": request.content, "more_body": False}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+        without = {name: lob for name, lob in site.settings.lobs.items() if name != "care"}
+        site.gateway.configure(site.settings.model_copy(update={"lobs": without}), site.prompts)
+
+    await site.gateway(scope, receive, send)
+    assert [message.get("status") for message in sent] == [200, None]
+    assert not site.shadows.tasks
