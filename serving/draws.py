@@ -46,3 +46,14 @@ def holds_back(lob: str, share: float, conversation_id: str, turn: int) -> bool:
         turn: Its position: turns so far. Asked again, it falls on the same side.
     """
     return bool(conversation_id) and draw(f"holdback {lob} {turn}", conversation_id) < share
+
+
+def shadowed(version: str, share: float, conversation_id: str) -> bool:
+    """Whether a version answers a conversation's requests unseen; without an id it never does.
+
+    Args:
+        version: The shadow; salts the draw, independently of its canary's.
+        share: Its share of the conversations. As it grows, no conversation moves back.
+        conversation_id: "" where the client named none: such answers are not compared.
+    """
+    return bool(conversation_id) and draw(f"shadow {version}", conversation_id) < share

@@ -37,3 +37,9 @@ def parse_version(name: str) -> tuple[str, int]:
     if match is None:
         raise InvalidRequest(f"{name!r} is no adapter version: write it as care@7")
     return match[1], int(match[2])
+
+
+def is_version_of(lob: str, name: str) -> bool:
+    """Whether `name` names a version of this line of business."""
+    match = _VERSION.fullmatch(name)
+    return match is not None and match[1] == lob

@@ -54,6 +54,7 @@ COVERED_BY = {
     "training/analysis/compare_report.py": "tests/training/cli/test_compare.py",
     "training/analysis/compare_run.py": "tests/training/cli/test_compare.py",
     "training/analysis/plan_run.py": "tests/training/cli/test_plan.py",
+    "training/analysis/shadow_run.py": "tests/training/cli/test_canary_shadow.py",
     "training/analysis/impact_report.py": "tests/training/cli/test_impact.py",
     "training/analysis/latency.py": "tests/training/analysis/test_compare.py",
     "training/cli/options.py": "tests/training/cli/test_train.py",

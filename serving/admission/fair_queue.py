@@ -14,6 +14,9 @@ requests, so a line that asks for long answers pays for them. A line that holds 
 line stops at its share plus a part (`borrow`) of the rest, as in Kubernetes' API Priority and
 Fairness, and a quiet line's request finds a place free instead of waiting for a flood's answers.
 
+**Spare places** go to work that nobody waits for (`spare`): only while no request waits and another
+place is free after it; a request that finds no room takes them back at once.
+
 **Rates** are checked first; see rate_limit.py.
 """
 
@@ -24,7 +27,7 @@ from functools import partial
 
 from serving.admission.lines import Claim, Key, Line
 from serving.admission.rate_limit import Bucket
-from serving.config.limits import Limits, LobLimits
+from serving.config.limits import KeyLimits, Limits, LobLimits
 from serving.errors import Overloaded, RateLimited
 from serving.observability import metrics
 
@@ -63,6 +66,8 @@ class Admission:
         self._replicas = replicas
         self._clock = clock
         self._keys: dict[str, Key] = {}
+        self._nobody = Key("", KeyLimits(), replicas)
+        self._spare: dict[Claim, Callable[[], object]] = {}
         self._admitted = 0
         self._stale_at = math.inf
         self._hold_s = 0.0
@@ -126,7 +131,9 @@ class Admission:
         if not line.present or now >= self._stale_at:
             self._update_caps(line, now)
         claim = Claim(line, key, level, min(cost, self.places), now)
-        if not self.waiting and self.inflight + claim.cost <= self.places and line.fits(claim.cost):
+        if self._spare and not self._has_room(claim):
+            self._take_back()
+        if self._has_room(claim):
             self._admit(claim, now)
             return claim
         self._queue(claim)
@@ -135,10 +142,26 @@ class Admission:
             self._check_queues(claim)
         return claim
 
+    def spare(self, lob: str, stop: Callable[[], object]) -> Claim | None:
+        """Take a place for work that nobody waits for; None unless two are free and nobody waits.
+
+        Args:
+            lob: The line of business, of whose places it is, too.
+            stop: Called when a request needs the place, which is then given back already.
+        """
+        now, line = self._clock(), self.lines[lob]
+        if self.waiting or self.inflight + 2 > self.places or not line.fits(2):
+            return None
+        claim = Claim(line, self._nobody, 0, 1, now)
+        self._spare[claim] = stop
+        self._admit(claim, now)
+        return claim
+
     def release(self, claim: Claim) -> None:
-        """Give places back, or leave the queue."""
+        """Give places back, or leave the queue; once more does nothing."""
         line = claim.line
         now = self._clock()
+        self._spare.pop(claim, None)
         if claim.held:
             claim.held = False
             line.inflight -= claim.cost
@@ -149,6 +172,15 @@ class Admission:
         self._note_if_left(line, now)
         if self.waiting:
             self._dispatch(now)
+
+    def _has_room(self, claim: Claim) -> bool:
+        free = self.places - self.inflight
+        return not self.waiting and claim.cost <= free and claim.line.fits(claim.cost)
+
+    def _take_back(self) -> None:
+        for claim, stop in list(self._spare.items()):
+            self.release(claim)
+            stop()
 
     def _take_token(
         self, bucket: Bucket | None, now: float, lob: str, reason: str, whose: str

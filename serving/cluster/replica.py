@@ -10,6 +10,7 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,8 +31,9 @@ from serving.config.settings import Settings
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
+from serving.gateway.shadow import Shadows
 from serving.routing import Table
-from serving.store import interactions
+from serving.store import interactions, shadows
 from serving.store.database import Database
 
 FLUSH_S = 5.0
@@ -182,6 +184,7 @@ async def start(
         template=engine.template,
         health=health,
         settings=settings,
+        shadows=Shadows(engine.app, adapters, admission, partial(shadows.add, db), settings),
         replica=name,
     )
     return Parts(engine, adapters, admission, chains, gateway, drainer, journal, db, keys, draining)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any
 
-from pydantic import Field, StringConstraints
+from pydantic import AfterValidator, Field, StringConstraints
 
 from serving import names
 from serving.config.base import Section
@@ -56,6 +56,18 @@ class Upstream(Section):
     )
 
 
+class Shadow(Section):
+    """A version that answers a share of a line's live requests once more, unseen."""
+
+    version: str = Field(description="A version of the line, such as care@3.")
+    share: float = Field(
+        0.2, ge=0, le=1, description="Its share of the line's conversations; 0 pauses it."
+    )
+    max_running: int = Field(
+        1, ge=1, description="Requests that it answers at once on a replica; others it skips."
+    )
+
+
 class Lob(Section):
     """One line of business."""
 
@@ -94,3 +106,26 @@ class Lob(Section):
         description="Share of the turns whose suggestion is made and not shown (`show: false`), "
         "drawn at random, so that `switchboard impact` can say what showing saves.",
     )
+    shadow: Shadow | None = Field(
+        None, description="A version that answers copies of live requests in the background."
+    )
+
+
+def _checked(lobs: dict[str, Lob]) -> dict[str, Lob]:
+    for name, lob in lobs.items():
+        if not names.valid_lob(name):
+            raise ValueError(
+                f"{name!r} is no name for a line of business: use a-z, 0-9, _ and -, "
+                "starting with a letter, at most 32 characters"
+            )
+        shadow = lob.shadow
+        if shadow is not None and not names.is_version_of(name, shadow.version):
+            raise ValueError(
+                f"{name}.shadow.version: {shadow.version!r} is no version of {name}: write it "
+                f"as {name}@3"
+            )
+    return lobs
+
+
+Lobs = Annotated[dict[str, Lob], AfterValidator(_checked)]
+"""Lines of business by name."""

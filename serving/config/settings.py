@@ -20,11 +20,10 @@ from pydantic import (
     field_validator,
 )
 
-from serving import names
 from serving.config import secrets
 from serving.config.base import Section
 from serving.config.limits import Limits
-from serving.config.lobs import Fallback, Lob, Upstream, UpstreamName
+from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName
 from serving.config.placement import Autoscaling, Placement
 from serving.config.sections import (
     AdapterSettings,
@@ -85,7 +84,7 @@ class Settings(Section):
     upstreams: dict[UpstreamName, Upstream] = Field(
         default_factory=dict, description="External servers for fallback chains, by name."
     )
-    lobs: dict[str, Lob] = Field(description="The lines of business, by name.")
+    lobs: Lobs = Field(description="The lines of business, by name.")
     http: Http = Field(default_factory=Http, description="Where the server listens.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
     journal: Journal = Field(default_factory=Journal, description="The local capture log.")
@@ -139,17 +138,6 @@ class Settings(Section):
                         f"{name}.fallback: there is no {step!r}: use "
                         f"{', '.join(['previous', 'base', *known])}"
                     )
-        return lobs
-
-    @field_validator("lobs")
-    @classmethod
-    def _names_are_safe(cls, lobs: dict[str, Lob]) -> dict[str, Lob]:
-        for name in lobs:
-            if not names.valid_lob(name):
-                raise ValueError(
-                    f"{name!r} is no name for a line of business: use a-z, 0-9, _ and -, "
-                    "starting with a letter, at most 32 characters"
-                )
         return lobs
 
     @property

@@ -47,6 +47,7 @@ from serving.fallback.chain import Chains
 from serving.gateway import request
 from serving.gateway.exchange import Exchange
 from serving.gateway.inference import Inference
+from serving.gateway.shadow import Shadows
 from serving.untrusted_text import SpecialTokens
 
 logger = logging.getLogger(__name__)
@@ -76,6 +77,7 @@ class Gateway:
         template: The base's, in whose form the engine gets chats.
         health: What the health page says.
         settings: The configuration.
+        shadows: What answers copies of requests unseen.
         replica: This replica's name, stored with each interaction.
     """
 
@@ -95,6 +97,7 @@ class Gateway:
         template: ChatTemplate,
         health: Health,
         settings: Settings,
+        shadows: Shadows,
         replica: str,
     ) -> None:
         self._engine_app = engine_app
@@ -102,6 +105,7 @@ class Gateway:
         self._keys = keys
         self._health = health
         self._settings = settings
+        self._shadows = shadows
         self._rates = KeyRates(settings.limits, settings.replicas)
         self._inference = Inference(
             engine_app=engine_app,
@@ -114,6 +118,7 @@ class Gateway:
             special_tokens=special_tokens,
             template=template,
             settings=settings,
+            shadows=shadows,
             replica=replica,
         )
         self._entrance = self._open_to(settings.http.cors_origins)
@@ -152,10 +157,12 @@ class Gateway:
     async def drain(self, limit_s: float, *, refuse: bool) -> None:
         """Let requests in flight finish; after `limit_s` seconds cut those that have not.
 
-        A stream that is cut is recorded as aborted. With `refuse`, no new request is taken.
+        A stream that is cut is recorded as aborted; shadows, for which nobody waits, are cut at
+        once. With `refuse`, no new request is taken.
         """
         self._stopping = self._stopping or refuse
         deadline = time.monotonic() + limit_s
+        await self._shadows.stop()
         running = self._inference.running
         while running and time.monotonic() < deadline:
             await asyncio.wait(running.copy(), timeout=DRAIN_CHECK_S)

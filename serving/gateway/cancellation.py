@@ -7,15 +7,37 @@ the engine's app runs in a task that is never cancelled first: it is told that t
 """
 
 import asyncio
+from typing import Protocol
 
 from serving.admission.deadline import Deadline
 from serving.asgi import App, Message, Receive, Scope
-from serving.gateway.response import ResponseWriter
+from serving.errors import SwitchboardError
 from serving.observability import metrics
 
 CLIENT_LEFT = 499  # as nginx and HAProxy call it; only our metrics show it
 GRACE_S = 2.0
 _GONE = {"type": "http.disconnect"}
+
+
+class Answer(Protocol):
+    """What takes a response's messages."""
+
+    @property
+    def lob(self) -> str:
+        """The line of business, as metrics call it."""
+
+    @property
+    def ending(self) -> bool:
+        """Whether all is answered but for the last bytes."""
+
+    async def send(self, message: Message) -> None:
+        """Take a message of the engine's."""
+
+    def stop(self, status: int) -> bool:
+        """Let nothing more through; whether the response has begun."""
+
+    async def fail(self, error: SwitchboardError) -> None:
+        """End a response that has begun with an error."""
 
 
 class _Listener:
@@ -58,7 +80,7 @@ async def run(
     scope: Scope,
     body: bytes | None,
     receive: Receive,
-    answer: ResponseWriter,
+    answer: Answer,
     deadline: Deadline,
 ) -> None:
     """Let the engine's app answer; returns or raises when it is done with the request.

@@ -40,6 +40,7 @@ from serving.gateway import (
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.response import ResponseWriter, ask_for_usage
+from serving.gateway.shadow import Shadows, schedules
 from serving.observability import metrics
 from serving.untrusted_text import SpecialTokens
 
@@ -61,6 +62,7 @@ class Inference:
         special_tokens: The base's, which are broken up where they stand in a text.
         template: The base's, in whose form the engine gets chats.
         settings: The configuration.
+        shadows: What answers copies of requests unseen.
         replica: This replica's name, stored with each interaction.
     """
 
@@ -77,6 +79,7 @@ class Inference:
         special_tokens: SpecialTokens,
         template: ChatTemplate,
         settings: Settings,
+        shadows: Shadows,
         replica: str,
     ) -> None:
         self._engine_app = engine_app
@@ -89,9 +92,10 @@ class Inference:
         self._special_tokens = special_tokens
         self._template = template
         self._settings = settings
+        self._shadows = shadows
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
-        self._schedules = settings.engine.get("scheduling_policy", "priority") == "priority"
+        self._schedules = schedules(settings)
         self.running: set[asyncio.Task[Any]] = set()
 
     def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
@@ -259,6 +263,9 @@ class Inference:
         metrics.INFLIGHT.inc()
         try:
             await self._write(exchange, request, answer)
+            line = self._settings.lobs.get(exchange.lob or "")  # it may be gone by now
+            if line is not None and answer.complete:
+                self._shadows.offer(line.shadow, request, line.limits.timeout_s)
         finally:
             answer.close()
             self.running.discard(running)

@@ -75,6 +75,11 @@ class ResponseWriter:
         return self._capture.lob or ""
 
     @property
+    def complete(self) -> bool:
+        """Whether all of a good answer was sent."""
+        return self._ok and self._written and not self._stopped
+
+    @property
     def ending(self) -> bool:
         """Whether all is answered but for the last bytes."""
         return self._written

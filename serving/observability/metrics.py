@@ -41,6 +41,11 @@ BREAKER = Gauge(
     "Circuit breakers of this replica: 0 closed, 1 half-open, 2 open.",
     ["target"],
 )
+SHADOW = Counter(
+    "switchboard_shadow_total",
+    "Live requests drawn for a line's shadow, by what became of its answer.",
+    ["lob", "outcome"],
+)
 CAPTURE_LOST = Counter(
     "switchboard_capture_lost_total", "Responses that could not be journalled (an alarm)."
 )

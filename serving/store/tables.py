@@ -123,6 +123,21 @@ class Event(Base):
     detail: Mapped[dict[str, Any]]
 
 
+class ShadowAnswer(Base):
+    """What another version would have answered: nobody saw it, and it never teaches."""
+
+    __tablename__ = "shadow_answers"
+
+    interaction_id: Mapped[str] = mapped_column(
+        ForeignKey(Interaction.id, ondelete="CASCADE"), primary_key=True
+    )
+    version: Mapped[str] = mapped_column(primary_key=True)
+    output: Mapped[str]
+    finish_reason: Mapped[str | None]
+    latency_ms: Mapped[float]
+    created_at: Mapped[float]
+
+
 class Dataset(Base):
     """A training set; its id is the sha256 of its content."""
 

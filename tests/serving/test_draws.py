@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.draws import draw, holds_back, in_canary, judge_draw
+from serving.draws import draw, holds_back, in_canary, judge_draw, shadowed
 
 IDS = [f"c{number}" for number in range(20_000)]
 
@@ -55,3 +55,12 @@ def test_turns_are_held_back_one_by_one_whatever_else_is_drawn() -> None:
 def test_without_a_conversation_nothing_is_held_back() -> None:
     assert not holds_back("care", 1.0, "", 1)
     assert holds_back("care", 1.0, "c", 1)
+
+
+def test_a_shadow_s_conversations_are_a_share_and_no_more_often_its_canary_s() -> None:
+    found = [name for name in IDS if shadowed("care@2", 0.2, name)]
+    assert len(found) / len(IDS) == pytest.approx(0.2, abs=0.012)
+    both = sum(in_canary("care@2", 0.5, name) for name in found)
+    assert both / len(found) == pytest.approx(0.5, abs=0.03)
+    assert all(shadowed("care@2", 0.4, name) for name in found)
+    assert not shadowed("care@2", 1.0, "")

@@ -107,13 +107,13 @@ def needs(rules: GateConfig, seen: Pace, *, effect: float, confidence: float) ->
             raise ValueError(
                 f"an effect of {effect:g} cannot show a gain above the margin of {rule.margin:g}"
             )
-        count = _normal(seen.spread, effect - rule.margin, confidence)
+        count = needed(seen.spread, effect - rule.margin, confidence)
         found.append(_need("superiority", rule.metric, rule.margin, count, seen))
     for tolerated in rules.non_inferiority:
         if tolerated.metric in RARE and 0 < tolerated.margin < 1:
             count = bounded_mean.needed(tolerated.margin, confidence=confidence)
         else:
-            count = _normal(seen.spread, max(tolerated.margin, 1e-6), confidence)
+            count = needed(seen.spread, max(tolerated.margin, 1e-6), confidence)
         found.append(_need("non_inferiority", tolerated.metric, tolerated.margin, count, seen))
     for ceiling in rules.ceilings:  # none seen: Clopper and Pearson's upper end is the limit
         count = math.ceil(math.log((1 - confidence) / 2) / math.log(1 - ceiling.at_most))
@@ -136,7 +136,14 @@ def _need(rule: str, metric: str, margin: float, count: int, seen: Pace) -> Need
     return Need(rule, metric, margin, count, days)
 
 
-def _normal(spread: float, difference: float, confidence: float) -> int:
+def needed(spread: float, difference: float, confidence: float) -> int:
+    """Return how many values show a true mean difference with probability `POWER`.
+
+    Args:
+        spread: The values' standard deviation.
+        difference: True mean less what must be exceeded, above 0.
+        confidence: Of the two-sided interval, in (0, 1).
+    """
     normal = NormalDist()
     quantiles = normal.inv_cdf((1 + confidence) / 2) + normal.inv_cdf(POWER)
     return max(2, math.ceil((quantiles * spread / difference) ** 2))

@@ -161,6 +161,67 @@ def canary_show(
             typer.echo(f"  {'+' if reason['passed'] else '-'} {reason['text']}")
 
 
+@canary.command("shadow")
+def canary_shadow(
+    lob: Lob,
+    version: Annotated[
+        str | None, typer.Option(help="The shadow; by default the one that answered last.")
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    recipe: RecipePath = None,
+    days: Annotated[float, typer.Option(min=0.01, help="Only the last so many days.")] = 14.0,
+    effect: Annotated[
+        float, typer.Option(min=0.001, max=1, help="The true gain that should be shown.")
+    ] = 0.05,
+    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Compare what a shadow answered unseen with what was shown, by the agents' final texts.
+
+    It needs `lobs.LOB.shadow` in the server's configuration. docs/canary.md says what it does not
+    show.
+    """
+    import asyncio
+    import json
+
+    from serving.config import settings as server_settings
+    from training.analysis import shadow_run
+    from training.analysis.plan import POWER
+    from training.analysis.shadow import words
+    from training.recipe import recipe as recipes
+
+    settings = server_settings.load(config)
+    settings.require_lob(lob)
+    loaded = recipes.load(recipe or recipes.find(lob, config))
+    found = asyncio.run(
+        shadow_run.run(
+            lob, settings=settings, recipe=loaded, version=version, days=days, effect=effect
+        )
+    )
+    if json_:
+        typer.echo(json.dumps(None if found is None else found.as_json(), indent=1))
+        return
+    if found is None:
+        typer.echo(f"{lob}: no answer of a shadow has feedback in {days:g} days")
+        return
+    typer.echo(
+        f"{found.shadow}, unseen, beside {found.live}: {found.answers} answers with feedback, "
+        f"{found.conversations} conversations whose final texts are known"
+    )
+    typer.echo(f"  edit similarity            {words(found.gain)}")
+    typer.echo(f"  of the edited answers      {words(found.gain_of_edited)}")
+    typer.echo(f"  answers that invent facts  {words(found.invented)}")
+    if found.power is not None:
+        typer.echo(
+            f"A true gain of {effect:g} is shown with probability {POWER:.0%} by "
+            f"{found.power.shadow:,} such conversations; a canary alone needs "
+            f"{found.power.canary:,} at the least."
+        )
+    typer.echo(
+        "The final texts were made from the shown answers, so the first line is too low, and only "
+        "a canary shows what the version is worth."
+    )
+
+
 def demo(
     dialogs: Annotated[
         Path | None,

@@ -256,3 +256,33 @@ def test_bounds_hold_and_no_place_idles_whatever_happens(
     while alive:
         admission.release(alive.pop(next(i for i, c in enumerate(alive) if c.held)))
     assert (admission.inflight, admission.waiting, key.waiting) == (0, 0, 0)
+
+
+def test_spare_work_leaves_a_place_free_and_never_goes_before_who_waits() -> None:
+    admission, key = make(3)
+    stopped: list[str] = []
+    first = admission.spare("care", lambda: stopped.append("first"))
+    assert first is not None
+    assert first.held
+    assert admission.spare("care", lambda: stopped.append("second")) is not None
+    assert admission.spare("care", lambda: None) is None  # the last free place is a request's
+    assert admission.claim("sales", key).held
+    assert stopped == []
+    admission.release(first)
+    assert admission.inflight == 2
+
+
+def test_a_request_without_room_takes_spare_places_back_at_once() -> None:
+    admission, key = make(2, {"care": LobLimits(max_queue=0)})
+    stopped: list[str] = []
+    spare = admission.spare("care", lambda: stopped.append("it"))
+    assert spare is not None
+    claims = [admission.claim("care", key) for _ in range(2)]
+    assert [claim.held for claim in claims] == [True, True]  # not refused, though none may wait
+    assert stopped == ["it"]
+    assert admission.inflight == 2
+    admission.release(spare)  # as its work does when it has ended
+    assert admission.inflight == 2
+    with pytest.raises(Overloaded):
+        admission.claim("care", key)
+    assert admission.spare("care", lambda: None) is None

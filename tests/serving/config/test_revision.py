@@ -42,6 +42,11 @@ def test_equal_content_has_equal_hash_and_nothing_to_do() -> None:
         ({"rollouts": {"lost_after_s": 5}}, "light", "rollouts.lost_after_s"),
         ({"http": {"body_limit_bytes": 2048}}, "light", "http.body_limit_bytes"),
         ({"lobs": {"care": {}, "sales": {}}}, "light", "lobs.sales.description"),
+        (
+            {"lobs": {"care": {"shadow": {"version": "care@3"}}}},
+            "light",
+            "lobs.care.shadow.version",
+        ),
     ],
 )
 def test_each_key_has_its_price(changes: dict[str, Any], kind: str, key: str) -> None:

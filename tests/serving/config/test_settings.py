@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 import yaml
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
-from serving.config import limits, sections, settings
+from serving.config import limits, lobs, sections, settings
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -226,8 +226,7 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
     for name, field in section.model_fields.items():
         assert field.description, f"{prefix}{name} has no description"
         inner = field.annotation
-        if name == "tls":
-            inner = sections.Tls
+        inner = {"tls": sections.Tls, "shadow": lobs.Shadow}.get(name, inner)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found |= keys(inner, f"{prefix}{name}.")
         else:
@@ -243,3 +242,15 @@ def test_every_key_is_documented() -> None:
     expected |= keys(limits.KeyLimits, "limits.keys.NAME.")
     expected |= keys(settings.Upstream, "upstreams.NAME.")
     assert expected - {"lobs", "limits.keys", "upstreams"} == documented
+
+
+@pytest.mark.parametrize("version", ["sales@3", "care", "care@0", "base"])
+def test_a_shadow_is_a_version_of_its_line(version: str) -> None:
+    with pytest.raises(ValidationError, match=r"care.shadow.version: .* write it as care@3"):
+        settings.Settings.model_validate(
+            {"model": "m", "lobs": {"care": {"shadow": {"version": version}}}}
+        )
+    right = settings.Settings.model_validate(
+        {"model": "m", "lobs": {"care": {"shadow": {"version": "care@3"}}}}
+    )
+    assert right.lobs["care"].shadow == lobs.Shadow(version="care@3", share=0.2, max_running=1)

@@ -4,6 +4,7 @@ import asyncio
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,13 +25,15 @@ from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.interaction import to_record
 from serving.chat_template import ChatTemplate
-from serving.config.prompts import load
+from serving.config.lobs import Shadow
+from serving.config.prompts import Prompt, Task, load
 from serving.config.settings import Settings
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
+from serving.gateway.shadow import Shadows
 from serving.rollout.coordinator import RolloutResult
 from serving.routing import Table
-from serving.store import interactions
+from serving.store import interactions, shadows
 from serving.store.database import Database
 from serving.store.records import InteractionRecord, Route
 from serving.untrusted_text import SpecialTokens
@@ -41,7 +44,10 @@ PLACES = 8
 
 @dataclass
 class Site:
-    """A replica as its clients see it; what its engine was asked lies in `asked`."""
+    """A replica as its clients see it; what its engine was asked lies in `asked`.
+
+    A version in `held` never answers; one that was told that its client left is in `left`.
+    """
 
     db: Database
     gateway: Gateway
@@ -49,6 +55,20 @@ class Site:
     drainer: Drainer
     asked: list[tuple[Scope, dict[str, Any]]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
+    held: set[str] = field(default_factory=set)
+    left: list[str] = field(default_factory=list)
+    adapters: AdapterManager = field(init=False)
+    admission: Admission = field(init=False)
+    shadows: Shadows = field(init=False)
+    settings: Settings = field(init=False)
+    prompts: dict[tuple[str, Task], Prompt] = field(init=False)
+
+    def shadow(self, **fields: Any) -> None:
+        """Have care@3 shadow care's live version, as `switchboard apply` does."""
+        lobs = dict(self.settings.lobs)
+        shadow = Shadow.model_validate({"version": "care@3", "share": 1.0} | fields)
+        lobs["care"] = lobs["care"].model_copy(update={"shadow": shadow})
+        self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
 
     async def http(self, roles: list[str], lobs: list[str]) -> httpx.AsyncClient:
         """A client with a key of its own for these roles and lines."""
@@ -85,7 +105,14 @@ async def site(
         made.asked.append((scope, body))
         request_id = dict(scope["headers"])[b"x-request-id"].decode()
         prefix = "resp_" if "responses" in scope["path"] else "chatcmpl-"
-        answer = {"id": f"{prefix}{request_id}", "model": body["model"], "choices": []}
+        if body["model"] in made.held:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            made.left.append(body["model"])
+            return
+        message = {"role": "assistant", "content": f"of {body['model']}"}
+        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        answer = {"id": f"{prefix}{request_id}", "model": body["model"], "choices": [choice]}
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": orjson.dumps(answer)})
 
@@ -112,7 +139,7 @@ async def site(
         max_rank=8,
         cache_dir=tmp_path,
     )
-    adapters.loaded["care@2"] = cast(Any, None)
+    adapters.loaded["care@2"] = adapters.loaded["care@3"] = cast(Any, None)
     journal = Journal(tmp_path / "journal", "a")
     drainer = Drainer(tmp_path / "journal", journal, sink, wait_s=600)
     health = Health("r", store=(), journal=journal, drainer=drainer, limit_bytes=1 << 20)
@@ -130,20 +157,24 @@ async def site(
     own.include_router(config.router(viewed, cast(Any, nothing)))
     keys = KeyRing(sqlite_db, refresh_s=600)
     chains = Chains(engine, lambda: None, adapters, settings)
+    admission = Admission(
+        settings.limits,
+        limits,
+        places=PLACES,
+        levels=Priorities(settings.limits.priorities).levels,
+    )
+    prompts = load(Path("configs/prompts"), LOBS)
+    unseen = Shadows(engine, adapters, admission, partial(shadows.add, sqlite_db), settings)
     gateway = Gateway(
         engine_app=engine,
         api_app=own,
         keys=keys,
         adapters=adapters,
-        admission=Admission(
-            settings.limits,
-            limits,
-            places=PLACES,
-            levels=Priorities(settings.limits.priorities).levels,
-        ),
+        admission=admission,
+        shadows=unseen,
         chains=chains,
         journal=journal,
-        prompts=load(Path("configs/prompts"), LOBS),
+        prompts=prompts,
         sampling_fields=frozenset(
             {"n", "stream", "max_tokens", "temperature", "chat_template_kwargs"}
         ),
@@ -154,9 +185,12 @@ async def site(
         replica="r",
     )
     made = Site(sqlite_db, gateway, journal, drainer)
+    made.adapters, made.admission, made.shadows = adapters, admission, unseen
+    made.settings, made.prompts = settings, prompts
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     yield made
+    await unseen.stop()
     draining.cancel()
     await keys.stop()
     await chains.close()

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -24,7 +25,9 @@ from serving.config.settings import Settings
 from serving.errors import Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
+from serving.gateway.shadow import Shadows
 from serving.routing import Table
+from serving.store import shadows
 from serving.store.database import Database
 from serving.store.records import Route
 from serving.untrusted_text import SpecialTokens
@@ -63,17 +66,20 @@ class Replica:
             }
         )
         self.chains = Chains(self._engine, self._check, registry_adapters, settings)
+        admission = Admission(
+            settings.limits,
+            {"": LobLimits(), "care": LobLimits(), "sales": LobLimits()},
+            places=4,
+            levels=Priorities(settings.limits.priorities).levels,
+        )
+        keep = partial(shadows.add, db)
         self.gateway = Gateway(
             engine_app=self._engine,
             api_app=self._engine,
             keys=KeyRing(db),
             adapters=registry_adapters,
-            admission=Admission(
-                settings.limits,
-                {"": LobLimits(), "care": LobLimits(), "sales": LobLimits()},
-                places=4,
-                levels=Priorities(settings.limits.priorities).levels,
-            ),
+            admission=admission,
+            shadows=Shadows(self._engine, registry_adapters, admission, keep, settings),
             health=cast(Health, None),  # not asked here
             chains=self.chains,
             journal=cast(Journal, self.journal),
