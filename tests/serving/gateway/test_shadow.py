@@ -104,6 +104,7 @@ async def test_its_answer_is_kept_beside_the_live_one_and_is_no_interaction(site
     before = count("answered")
     live = await ask(site)
     assert live["model"] == "care@2"
+    await site.stored()  # the journal is drained: its interaction is there
     await until_async(lambda: count("answered") == before + 1, "the shadow's answer was not kept")
     (found,) = await kept(site)
     assert (found.interaction_id, found.output) == (live["id"], "of care@3")
