@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.e2e.server import Server, with_registry
+from tests.e2e.server import Lone, Server, with_registry
 from tests.waiting import until_async
 
 pytestmark = pytest.mark.e2e
@@ -216,14 +216,15 @@ def test_unfit_adapter_is_refused_and_live_keeps_serving(
 
 
 def test_a_version_without_effect_is_counted_once_it_is_loaded(
-    lone: Server, register: Callable[..., str]
+    lone: Lone, register: Callable[..., str]
 ) -> None:
-    real, none = register(lone, "care"), register(lone, "care", strength=1e-30)
-    with lone.http("trainer") as http:
+    only = lone.server
+    real, none = register(only, "care"), register(only, "care", strength=1e-30)
+    with only.http("trainer") as http:
         for name in (real, none):
             asked = {"model": name, "messages": PROMPT, "max_tokens": 1}
             assert http.post("/v1/chat/completions", json=asked).status_code == 200
-    with lone.http() as http:
+    with only.http() as http:
         shown = http.get("/metrics").text
     assert f'switchboard_adapters_without_effect_total{{version="{none}"}} 1.0' in shown
     assert f'switchboard_adapters_without_effect_total{{version="{real}"}}' not in shown

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from training.data.curation import Example, Message
+from training.data.examples import Example, Message
 from training.errors import EvaluationFailed
 from training.evaluation import generate
 from training.recipe.recipe import EvaluationConfig

@@ -1,6 +1,6 @@
 import pytest
 
-from training.data.curation import Example, Message
+from training.data.examples import Example, Message
 from training.evaluation import scores
 from training.evaluation.generate import Output
 from training.recipe.recipe import EvaluationConfig
