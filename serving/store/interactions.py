@@ -230,11 +230,24 @@ async def shown(
         return [(row[0] or "", row[1], row[2]) for row in await connection.execute(statement)]
 
 
-async def count(db: Database, lob: str | None = None) -> int:
-    """Return how many interactions there are, in all or of one line of business."""
+async def count(
+    db: Database, lob: str | None = None, *, since: float | None = None, outside: bool = False
+) -> int:
+    """Return how many interactions there are, in all or of one line of business.
+
+    Args:
+        db: The store.
+        lob: The line of business; None counts all.
+        since: The earliest `created_at`, itself included.
+        outside: Count only those without a conversation id.
+    """
     statement = select(func.count()).select_from(Interaction)
     if lob is not None:
         statement = statement.where(Interaction.lob == lob)
+    if since is not None:
+        statement = statement.where(Interaction.created_at >= since)
+    if outside:
+        statement = statement.where(func.coalesce(Interaction.conversation_id, "") == "")
     async with db.reader() as connection:
         return (await connection.execute(statement)).scalar_one()
 

@@ -10,10 +10,9 @@ from training.analysis import plan
 from training.analysis.plan import Need, Pace
 from training.data import splits
 from training.data.examples import TARGETS, example, judged, label
+from training.data.sampling import DAY_S
 from training.metrics.text import edit_similarity
 from training.recipe.recipe import Recipe
-
-DAY_S = 86_400.0
 
 
 async def run(
@@ -45,7 +44,7 @@ async def run(
 async def _pace(db: Database, lob: str, recipe: Recipe, days: float) -> Pace:
     rules, since = recipe.curation, time.time() - days * DAY_S
     similarities: defaultdict[str, list[float]] = defaultdict(list)
-    for item in await interactions.labelled(db, lob=lob, since=since, tasks=rules.tasks):
+    async for item in interactions.stream(db, lob=lob, since=since, tasks=rules.tasks):
         name, begin = item.interaction.conversation_id, item.interaction.created_at
         if not name or not splits.is_drawn(lob, name, begin, rules):
             continue
@@ -53,6 +52,6 @@ async def _pace(db: Database, lob: str, recipe: Recipe, days: float) -> Pace:
             if (source := label(said, rules)) in TARGETS and source is not None:
                 made = example(interaction, said, source)
                 similarities[name].append(edit_similarity(made.shown, made.target))
-    answers = await interactions.served(db, lob=lob, since=since)
-    outside = sum(not answer.conversation_id for answer in answers)
-    return plan.pace(similarities, days, len(answers), outside)
+    answers = await interactions.count(db, lob, since=since)
+    outside = await interactions.count(db, lob, since=since, outside=True)
+    return plan.pace(similarities, days, answers, outside)

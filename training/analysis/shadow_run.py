@@ -7,9 +7,8 @@ from serving.store import interactions, shadows
 from serving.store.database import Database
 from training.analysis import shadow
 from training.analysis.shadow import Comparison
+from training.data.sampling import DAY_S
 from training.recipe.recipe import Recipe
-
-DAY_S = 86_400.0
 
 
 async def run(
