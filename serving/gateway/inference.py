@@ -27,20 +27,18 @@ from serving.config.settings import Settings
 from serving.errors import InvalidRequest, PermissionDenied
 from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway import (
-    allowed_fields,
-    cancellation,
-    field_types,
-    grammar_limits,
-    holdback,
-    media,
-    tasks,
-    tool_choice,
-)
+from serving.gateway import cancellation, holdback, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.gateway.shadow import Shadows, schedules
+from serving.gateway.validation import (
+    allowed_fields,
+    field_types,
+    grammar_limits,
+    media,
+    tool_choice,
+)
 from serving.observability import metrics
 from serving.untrusted_text import SpecialTokens
 

@@ -11,8 +11,9 @@ from typing import Any
 from serving import endpoints
 from serving.config.lobs import Lob
 from serving.errors import InvalidRequest
-from serving.gateway import allowed_fields, tasks
+from serving.gateway import tasks
 from serving.gateway.tasks import TaskRequest
+from serving.gateway.validation import allowed_fields
 
 # vLLM's endpoints: the name of the task in the store, the prefix that vLLM gives a response's id.
 _ENGINE = {

@@ -15,7 +15,7 @@ from serving import endpoints
 from serving.config.lobs import Lob
 from serving.config.prompts import Prompt, Task, Turn
 from serving.errors import InvalidRequest
-from serving.gateway import allowed_fields
+from serving.gateway.validation import allowed_fields
 
 PATHS: dict[str, Task] = {
     endpoints.SUGGESTIONS: "suggestion",

@@ -9,8 +9,8 @@ from pydantic import ValidationError
 
 from serving import endpoints
 from serving.errors import InvalidRequest
-from serving.gateway import field_types
-from serving.gateway.allowed_fields import FIELDS
+from serving.gateway.validation import field_types
+from serving.gateway.validation.allowed_fields import FIELDS
 
 CHAT = endpoints.CHAT_COMPLETIONS
 

@@ -5,7 +5,7 @@ import pytest
 
 from serving.config.limits import GrammarLimits
 from serving.errors import InvalidRequest
-from serving.gateway import grammar_limits
+from serving.gateway.validation import grammar_limits
 
 LIMITS = GrammarLimits()
 HOSTILE = "((a{0,500}){0,500}){0,500}"

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serving.errors import InvalidRequest
-from serving.gateway import allowed_fields
+from serving.gateway.validation import allowed_fields
 
 CHAT = "/v1/chat/completions"
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from serving.errors import InvalidRequest
-from serving.gateway import media
+from serving.gateway.validation import media
 
 METADATA = "http://169.254.169.254/latest/meta-data"
 

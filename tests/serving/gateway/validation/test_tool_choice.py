@@ -6,7 +6,7 @@ import pytest
 
 from serving.config.settings import Settings
 from serving.errors import InvalidRequest
-from serving.gateway import tool_choice
+from serving.gateway.validation import tool_choice
 from tests.serving.gateway.conftest import Site
 
 TOOL = {"type": "function", "function": {"name": "look_up", "parameters": {"type": "object"}}}

@@ -1,0 +1,1 @@
+"""What a client may send, and of which type and size, before anything is done with it."""
