@@ -2,7 +2,7 @@
 
     python benchmarks/privacy/pii.py [--presidio PYTHON]
 
-Generated turns of a contact center (tests/training/data/redaction/corpus.py), of a seed that no
+Generated turns of a contact center (tests/serving/redaction/corpus.py), of a seed that no
 test uses. A value is recalled when all its letters and digits are covered; what is marked is right
 when it touches a value. Intervals are Clopper and Pearson's. With the Python of an environment that
 has `benchmarks/privacy/requirements.txt`, Presidio's recognizers read the same turns. Writes
@@ -25,9 +25,9 @@ sys.path.append(str(Path(__file__).parents[2]))
 sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 
-from tests.training.data.redaction.corpus import KIND, Turn, turns
-from training.data.redaction.recognition import locate
-from training.data.redaction.surrogates import VERSION, redact
+from serving.redaction.recognition import locate
+from serving.redaction.surrogates import VERSION, redact
+from tests.serving.redaction.corpus import KIND, Turn, turns
 from training.stats.proportions import clopper_pearson
 
 RESULTS = Path(__file__).parents[1] / "results"

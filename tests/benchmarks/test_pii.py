@@ -1,6 +1,6 @@
 import pii
 
-from tests.training.data.redaction.corpus import Turn, turns
+from tests.serving.redaction.corpus import Turn, turns
 
 TURN = Turn("pin 4482, card 4111 1111", ((4, 8, "pin"), (15, 24, "card")))
 PLAIN = Turn("open 9-17", ())

@@ -17,10 +17,10 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
+from serving.redaction import surrogates
 from training.data import curation, preferences
 from training.data.curation import Curated
 from training.data.examples import Example
-from training.data.redaction import surrogates
 from training.data.streaming import sources as source_rows
 from training.data.streaming.example_lines import ExampleFile, row, write_file
 from training.data.streaming.sources import SourceLog

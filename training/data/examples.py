@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from serving import chat_template
+from serving.redaction.surrogates import redact
 from serving.store import candidates
 from serving.store.records import (
     FeedbackRecord,
@@ -19,7 +20,6 @@ from serving.store.records import (
     LabelledInteraction,
     Status,
 )
-from training.data.redaction.surrogates import redact
 from training.recipe.curation import CurationConfig
 
 Source = Literal["edit", "rating", "used", "rejection"]

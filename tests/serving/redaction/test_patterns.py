@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from training.data.redaction.recognition import mark
+from serving.redaction.recognition import mark
 
 PERSONAL = {
     "ssn": [

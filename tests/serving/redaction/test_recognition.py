@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.training.data.redaction.corpus import KIND, turns
-from training.data.redaction.patterns import Kind, luhn
-from training.data.redaction.recognition import locate, mark
+from serving.redaction.patterns import Kind, luhn
+from serving.redaction.recognition import locate, mark
+from tests.serving.redaction.corpus import KIND, turns
 
 
 def one(text: str) -> str:

@@ -6,8 +6,8 @@ A question names the value that the next line answers with: "Your CVV, please?",
 import re
 from collections.abc import Iterator
 
-from training.data.redaction import birth_dates
-from training.data.redaction.patterns import Kind, Span, digits
+from serving.redaction import birth_dates
+from serving.redaction.patterns import Kind, Span, digits
 
 _S = r"[^\S\n]{0,3}+"
 _MARK = rf"(?P<mark>{_S}(?:number|num\b|no\b\.?|nr\b\.?|id\b|code|#)|(?={_S}[:#]))?"

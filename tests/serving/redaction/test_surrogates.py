@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.data.redaction.recognition import mark
-from training.data.redaction.surrogates import redact
+from serving.redaction.recognition import mark
+from serving.redaction.surrogates import redact
 
 TEXTS = st.lists(
     st.sampled_from(

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 
-from training.data.redaction import birth_dates
-from training.data.redaction.labels import by_label
-from training.data.redaction.patterns import Kind, Span, by_form
+from serving.redaction import birth_dates
+from serving.redaction.labels import by_label
+from serving.redaction.patterns import Kind, Span, by_form
 
 Place = tuple[int, int, str]
 """Where a value stands in a text, from and to, and its key: the same for all its spellings."""

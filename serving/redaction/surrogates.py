@@ -11,9 +11,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 
-from training.data.redaction import birth_dates
-from training.data.redaction.patterns import Kind
-from training.data.redaction.recognition import Redacted, keys_of, locate, mark, replaced
+from serving.redaction import birth_dates
+from serving.redaction.patterns import Kind
+from serving.redaction.recognition import Redacted, keys_of, locate, mark, replaced
 
 VERSION = 3
 """Raised with every change that makes other texts from the same ones."""
