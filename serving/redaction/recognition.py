@@ -38,7 +38,13 @@ _PLACEHOLDER = re.compile(r"\[(" + "|".join(kind.name for kind in Kind) + r")(?:
 
 def mark(texts: Sequence[str]) -> Redacted:
     """Replace them by what they are: `[ORDER]`, or `[ORDER_1]` and `[ORDER_2]`."""
-    kinds, places = locate(texts)
+    return marked(texts, *locate(texts))
+
+
+def marked(
+    texts: Sequence[str], kinds: dict[str, Kind], places: Sequence[Sequence[Place]]
+) -> Redacted:
+    """Replace by what they are the values that `locate` found."""
     return replaced(texts, kinds, places, _names(keys_of(places), kinds, texts))
 
 

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from serving.redaction import birth_dates
 from serving.redaction.patterns import Kind
-from serving.redaction.recognition import Redacted, keys_of, locate, mark, replaced
+from serving.redaction.recognition import Redacted, keys_of, locate, marked, replaced
 
 VERSION = 3
 """Raised with every change that makes other texts from the same ones."""
@@ -34,7 +34,12 @@ def redact(texts: Sequence[str]) -> Redacted:
     kinds, places = locate(texts)
     if not kinds:
         return Redacted(tuple(texts), {})
-    return replaced(texts, kinds, places, _surrogates(keys_of(places), kinds, mark(texts).texts))
+    return replaced(
+        texts,
+        kinds,
+        places,
+        _surrogates(keys_of(places), kinds, marked(texts, kinds, places).texts),
+    )
 
 
 def _surrogates(

@@ -18,7 +18,7 @@ from training.data import dedup, sampling, splits
 from training.data.examples import Example, redacted
 from training.data.splits import NOTHING, Past
 from training.data.streaming.candidates import Candidates, FilterCount
-from training.data.streaming.example_lines import Picked
+from training.data.streaming.example_lines import Lines, Picked
 from training.data.streaming.rows import Row, pair, row, without_contradictions
 from training.errors import TooLittleData
 from training.recipe.curation import CurationConfig
@@ -103,7 +103,7 @@ def curate(
     Raises:
         TooLittleData: Fewer usable examples or conversations than the rules ask for.
     """
-    texts: list[Example] = []
+    texts = Lines()
     found = Candidates(rules, texts)
     for item in labelled:
         found.add(item)
@@ -217,8 +217,9 @@ def learn(
     known = past.golden or ()
     learned = counts.filter("not contradicted", learned, without_contradictions(learned))
     learned = counts.filter("distinct", learned, _distinct(learned, known))
-    places = [r.place for r in learned]
-    new = dedup.are_new(Picked(texts, places), known, rules.near_duplicate_similarity)
+    of = Picked(texts, (r.place for r in learned))
+    sketches = [r.sketch for r in learned]
+    new = dedup.are_new(of, sketches, known, rules.near_duplicate_similarity)
     kept = [r for r, is_new in zip(learned, new, strict=True) if is_new]
     learned = counts.filter("no near-duplicate", learned, kept)
     targets = [r for r in learned if r.is_target]

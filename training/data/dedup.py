@@ -6,17 +6,18 @@ is then computed exactly, so no example is dropped by an estimate. Prompt and ta
 itself: the suggestions at turns 100 and 102 of one conversation have nearly the same prompt, but
 are not the same lesson.
 
-Two passes, so that millions of examples need neither their texts nor an index of them in memory.
-The first leaves 16 hashes of 8 bytes of each example, one a band (Leskovec, Rajaraman and Ullman,
-"Mining of Massive Datasets", section 3.4). Sorting them shows which examples share a band with
-another at all; only of these, in order, the second reads the texts again. Time is linear in the
-examples and in the proposed pairs, whose number only texts made from one template drive up.
+Two steps, so that millions of examples need neither their texts nor an index of them in memory.
+The first leaves of each example, read by itself, 16 hashes of 8 bytes, one a band (Leskovec,
+Rajaraman and Ullman, "Mining of Massive Datasets", section 3.4). Sorting them shows which examples
+share a band with another at all; only of these, in order, the second reads the texts again. Time is
+linear in the examples and in the proposed pairs, whose number only texts made from one template
+drive up.
 """
 
 import re
 from array import array
 from collections.abc import Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ from training.data.examples import Example
 
 if TYPE_CHECKING:
     import numpy as np
+    from datasketch import MinHash
     from numpy.typing import NDArray
 
 BANDS, ROWS = 16, 8
@@ -41,23 +43,31 @@ def first_of_each(
     examples: Sequence[Example], known: Sequence[Example], similarity: float
 ) -> list[Example]:
     """Return the examples without those that nearly repeat one before them; see `are_new`."""
-    new = are_new(examples, known, similarity)
+    new = are_new(examples, [sketch(e) for e in examples], known, similarity)
     return [example for example, is_new in zip(examples, new, strict=True) if is_new]
 
 
-def are_new(examples: Sequence[Example], known: Sequence[Example], similarity: float) -> list[bool]:
+def are_new(
+    examples: Sequence[Example],
+    sketches: Sequence[bytes],
+    known: Sequence[Example],
+    similarity: float,
+) -> list[bool]:
     """Say of each example whether it nearly repeats none before it that is new itself.
 
     Args:
-        examples: The first of several near-duplicates is the one that stays. They are read once,
-            and those of proposed pairs again by their index.
+        examples: The first of several near-duplicates is the one that stays. Those of proposed
+            pairs are read, by their index.
+        sketches: What `sketch` makes of each.
         known: Examples that come before all; nothing is returned of them.
         similarity: Jaccard similarity from which a pair counts as near-duplicates, 0 to 1.
     """
+    import numpy as np
+
     count = len(known) + len(examples)
-    bands, sizes = _sketches(known, examples)
-    groups = _groups(bands)
-    del bands
+    read = np.frombuffer(b"".join(chain(map(sketch, known), sketches)), _sketch_type())
+    groups = _groups(read["bands"])
+    sizes = read["sizes"]
 
     @lru_cache(_TEXTS_KEPT)
     def shingles(index: int) -> Shingles:
@@ -80,28 +90,39 @@ def are_new(examples: Sequence[Example], known: Sequence[Example], similarity: f
     return new[len(known) :]
 
 
-def _sketches(
-    known: Sequence[Example], examples: Sequence[Example]
-) -> "tuple[NDArray[np.uint64], NDArray[np.int32]]":
-    """Return each example's bands, (count, BANDS), and numbers of 3-grams, (count, 2)."""
+def sketch(example: Example) -> bytes:
+    """Return an example's bands and its numbers of 3-grams, 136 bytes."""
+    import numpy as np
+
+    minhash, factors = _hashing()
+    pair = _pair(example)
+    tokens = [*(f"p{text}" for text in pair[0]), *(f"t{text}" for text in pair[1])]
+    minhash.clear()  # a new one would parse its permutations each time
+    minhash.update_batch([token.encode("utf-8", "replace") for token in tokens])
+    values = minhash.hashvalues.astype(np.uint64).reshape(BANDS, ROWS)
+    made = np.empty((), _sketch_type())
+    made["bands"] = ((values + 1) * factors).sum(axis=1, dtype=np.uint64)
+    made["sizes"] = len(pair[0]), len(pair[1])
+    return made.tobytes()
+
+
+@cache
+def _sketch_type() -> "np.dtype[np.void]":
+    import numpy as np
+
+    return np.dtype([("bands", "<u8", (BANDS,)), ("sizes", "<i4", (2,))])
+
+
+@cache
+def _hashing() -> "tuple[MinHash, NDArray[np.uint64]]":
+    """Return what hashes all examples alike, and the factors that make one hash of a band."""
     import numpy as np
     from datasketch import MinHash
 
-    count = len(known) + len(examples)
-    bands = np.empty((count, BANDS), np.uint64)
-    sizes = np.empty((count, 2), np.int32)
-    sketch = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32")
+    minhash = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32")
     # Odd factors: a band's hash differs where one of its values does, but for chance of 2^-64.
     factors = np.random.default_rng(1).integers(1 << 62, size=ROWS, dtype=np.uint64) * 2 + 1
-    for index, example in enumerate(chain(known, examples)):
-        pair = _pair(example)
-        tokens = [*(f"p{text}" for text in pair[0]), *(f"t{text}" for text in pair[1])]
-        sketch.clear()  # a new one would parse its permutations each time
-        sketch.update_batch([token.encode("utf-8", "replace") for token in tokens])
-        values = sketch.hashvalues.astype(np.uint64).reshape(BANDS, ROWS)
-        bands[index] = ((values + 1) * factors).sum(axis=1, dtype=np.uint64)
-        sizes[index] = len(pair[0]), len(pair[1])
-    return bands, sizes
+    return minhash, factors
 
 
 def _groups(bands: "NDArray[np.uint64]") -> dict[int, list[int]]:

@@ -9,6 +9,7 @@ making something else than what was asked for.
 import asyncio
 import tempfile
 from collections.abc import Container, Sequence
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from training.data.curation import Curated, divide, learn
 from training.data.dataset import Dataset, Manifest
 from training.data.examples import Example, candidate, example, judged, label, redacted
 from training.data.splits import Past
+from training.data.streaming import readers
 from training.data.streaming import sources as source_rows
 from training.data.streaming.candidates import Candidates
 from training.data.streaming.example_lines import Spool
@@ -33,8 +35,8 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
     """Build a dataset from all feedback that there is, and note it in the store.
 
     The golden set is frozen here, as soon as it has the conversations that the rules ask for. The
-    rows are read once and their texts kept on disk, so memory grows by some 2 KiB a row; the
-    event loop is held up for long: see `execution.curation_process`.
+    rows are read once, many of them by several processes, and their texts kept on disk; the event
+    loop is held up for long: see `execution.curation_process`.
 
     Args:
         db: The store.
@@ -49,9 +51,10 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
     past = await _past(db, lob, rules, root)
     with Spool(root) as texts, SourceLog(root) as log:
         found = Candidates(rules, texts)
-        async for item in interactions.stream(db, lob=lob):
-            found.add(item)
-            log.add(item)
+        async with aclosing(readers.read(interactions.stream(db, lob=lob), rules)) as readings:
+            async for reading in readings:
+                found.take(reading.found)
+                log.write_line(reading.source)
         rows, counts = found.capped()
         divided = divide(lob, rows, found.begins, rules, past, counts)
         conversations = {row.conversation_id for row in divided.golden}

@@ -16,6 +16,7 @@ from serving.store.database import Database
 from serving.store.records import LabelledInteraction
 from training.data.examples import Example
 from training.data.streaming.candidates import Candidates
+from training.data.streaming.example_lines import Lines
 from training.data.streaming.rows import without_contradictions
 from training.evaluation import checks, judge, judge_agreement, server
 from training.evaluation.judge_agreement import Agreement
@@ -77,7 +78,7 @@ async def run(
 
 def _examples(labelled: Sequence[LabelledInteraction], rules: CurationConfig) -> list[Example]:
     """Return what feedback judges, redacted; what contradicts itself or another says nothing."""
-    texts: list[Example] = []
+    texts = Lines()
     found = Candidates(rules.model_copy(update={"redact": True}), texts)
     for item in labelled:
         found.add(item)

@@ -2,14 +2,13 @@
 
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
 from serving.store.records import InteractionRecord, LabelledInteraction
 from training.data import sampling
 from training.data.examples import (
-    Example,
     Verdict,
     contradicts_itself,
     conversation,
@@ -20,7 +19,8 @@ from training.data.examples import (
     plain_messages,
     redacted,
 )
-from training.data.streaming.rows import Row, row
+from training.data.streaming import example_lines
+from training.data.streaming.rows import Row, placed, row
 from training.recipe.curation import CurationConfig
 
 Keep = Callable[[InteractionRecord, Verdict, CurationConfig], bool]
@@ -47,11 +47,51 @@ class FilterCount:
 
 
 class Kept(Protocol):
-    """Where examples go, one after the other: a list, or a file."""
+    """Where examples go, one after the other: into memory, or into a file."""
 
-    def append(self, one: Example) -> None:
-        """Add an example at the end."""
+    def append(self, line: bytes) -> None:
+        """Add an example, as `example_lines` writes it, at the end."""
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """What one answer to an interaction says.
+
+    Args:
+        conversation: Its conversation.
+        at: When it was answered.
+        dropped: The filter that dropped it; None keeps it, and only then are there the others.
+        row: What stands for it; its place is not known yet.
+        line: Its texts, redacted if the rules say so.
+    """
+
+    conversation: str
+    at: float
+    dropped: str | None = None
+    row: Row | None = None
+    line: bytes = b""
+
+
+def read(item: LabelledInteraction, rules: CurationConfig) -> list[Candidate]:
+    """Return what an interaction's answers say; what is costly of curation, and pure."""
+    return [_read(interaction, said, rules) for interaction, said in judged(item)]
+
+
+def _read(interaction: InteractionRecord, said: Verdict, rules: CurationConfig) -> Candidate:
+    name, at = conversation(interaction), interaction.created_at
+    for filter_, keep in INTERACTION_FILTERS:
+        if not keep(interaction, said, rules):
+            return Candidate(name, at, filter_)
+    source = label(said, rules)
+    if source is None:
+        raise RuntimeError("a filter keeps what has no label")
+    one = example(interaction, said, source)
+    replaced: dict[str, int] = {}
+    if rules.redact:
+        (one,), replaced = redacted([one])
+    kept = row(one, 0, said.key_id, tuple(replaced.items()))
+    return Candidate(name, at, row=kept, line=example_lines.encoded(one))
 
 
 class Candidates:
@@ -75,28 +115,20 @@ class Candidates:
         self._dropped: Counter[str] = Counter()
 
     def add(self, item: LabelledInteraction) -> None:
-        """Take one interaction with its feedback."""
-        for interaction, said in judged(item):
-            self._add(interaction, said)
+        """Read one interaction with its feedback, and take it."""
+        self.take(read(item, self._rules))
 
-    def _add(self, interaction: InteractionRecord, said: Verdict) -> None:
-        self._seen += 1
-        name, at = sys.intern(conversation(interaction)), interaction.created_at
-        self.begins[name] = min(self.begins.get(name, at), at)
-        rules = self._rules
-        for filter_, keep in INTERACTION_FILTERS:
-            if not keep(interaction, said, rules):
-                self._dropped[filter_] += 1
-                return
-        source = label(said, rules)
-        if source is None:  # a filter has asked
-            return
-        one = example(interaction, said, source)
-        replaced: dict[str, int] = {}
-        if rules.redact:
-            (one,), replaced = redacted([one])
-        self.rows.append(row(one, len(self.rows), said.key_id, tuple(replaced.items())))
-        self._kept.append(one)
+    def take(self, found: Iterable[Candidate]) -> None:
+        """Take what `read` found in one interaction."""
+        for one in found:
+            self._seen += 1
+            name = sys.intern(one.conversation)
+            self.begins[name] = min(self.begins.get(name, one.at), one.at)
+            if one.dropped is not None:
+                self._dropped[one.dropped] += 1
+            elif one.row is not None:
+                self.rows.append(placed(one.row, len(self.rows)))
+                self._kept.append(one.line)
 
     def capped(self) -> tuple[list[Row], list[FilterCount]]:
         """Return the rows without what one API key gives too much of, and all counts so far."""

@@ -46,6 +46,11 @@ def line(content: dict[str, Any]) -> bytes:
     return text.encode("utf-8", "replace")
 
 
+def encoded(example: Example) -> bytes:
+    """Return an example as a line of its own."""
+    return line(row(example))
+
+
 def lines(rows: Iterable[dict[str, Any]]) -> bytes:
     """Return rows as JSON Lines."""
     return b"".join(line(content) for content in rows)
@@ -159,11 +164,10 @@ class Spool(_Examples):
     def __len__(self) -> int:
         return len(self._begins) - 1
 
-    def append(self, one: Example) -> None:
-        """Add an example at the end."""
-        content = line(row(one))
-        self._file.write(content)
-        self._begins.append(self._begins[-1] + len(content))
+    def append(self, line: bytes) -> None:
+        """Add an example, as `encoded` writes it, at the end."""
+        self._file.write(line)
+        self._begins.append(self._begins[-1] + len(line))
         self._written = False
 
     def _load(self, index: int) -> Example:
@@ -172,6 +176,23 @@ class Spool(_Examples):
             self._written = True
         begin, end = self._begins[index], self._begins[index + 1]
         return example(os.pread(self._file.fileno(), end - begin, begin))
+
+
+class Lines(_Examples):
+    """Examples in memory, as lines."""
+
+    def __init__(self) -> None:
+        self._lines: list[bytes] = []
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def append(self, line: bytes) -> None:
+        """Add an example, as `encoded` writes it, at the end."""
+        self._lines.append(line)
+
+    def _load(self, index: int) -> Example:
+        return example(self._lines[index])
 
 
 class Picked(_Examples):

@@ -8,9 +8,9 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from training.data import preferences
+from training.data import dedup, preferences
 from training.data.examples import TARGETS, Example
 from training.data.sampling import is_greeting_or_closing
 
@@ -36,6 +36,7 @@ class Row:
         pair: Hash of prompt and target.
         good: Hash of prompt and target, stripped, where the target is desirable.
         bad: Hashes likewise of the texts that are not.
+        sketch: What is read of it for near-duplicates; see `dedup.sketch`.
         replaced: Values that were redacted in it, by kind.
     """
 
@@ -53,6 +54,7 @@ class Row:
     pair: bytes
     good: bytes | None
     bad: bytes | None
+    sketch: bytes
     replaced: tuple[tuple[str, int], ...] = ()
 
     @property
@@ -76,20 +78,35 @@ def row(
     judged = {good: _pair(prompt, text.strip()) for text, good in preferences.judged(example)}
     return Row(
         interaction_id=example.interaction_id,
-        conversation_id=sys.intern(example.conversation_id),
+        conversation_id=example.conversation_id,
         created_at=example.created_at,
-        task=sys.intern(example.task),
+        task=example.task,
         turn_position=example.turn_position,
-        version=example.version and sys.intern(example.version),
+        version=example.version,
         source=example.source,
-        agent=example.agent and sys.intern(example.agent),
+        agent=example.agent,
         place=place,
-        key_id=sys.intern(key_id),
+        key_id=key_id,
         is_greeting=is_greeting_or_closing(example),
         pair=_pair(prompt, example.target),
         good=judged.get(True),
         bad=judged.get(False),
+        sketch=dedup.sketch(example),
         replaced=replaced,
+    )
+
+
+def placed(row: Row, place: int) -> Row:
+    """Return a row in its place; names that many rows share are one string, whoever read them."""
+    return replace(
+        row,
+        conversation_id=sys.intern(row.conversation_id),
+        task=sys.intern(row.task),
+        version=row.version and sys.intern(row.version),
+        source=sys.intern(row.source),
+        agent=row.agent and sys.intern(row.agent),
+        place=place,
+        key_id=sys.intern(row.key_id),
     )
 
 

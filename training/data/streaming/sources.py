@@ -32,6 +32,13 @@ def sources(labelled: Iterable[LabelledInteraction]) -> dict[str, Any]:
     return {item.interaction.id: _source(item) for item in labelled}
 
 
+def encoded(item: LabelledInteraction) -> bytes:
+    """Return a row's line in the file."""
+    content = {"id": item.interaction.id, **_source(item)}
+    line = json.dumps(content, ensure_ascii=False, sort_keys=True) + "\n"
+    return line.encode("utf-8", "replace")
+
+
 def _source(item: LabelledInteraction) -> dict[str, Any]:
     return {"feedback": [f.id for f in item.feedback], "sha256": _hash(item)}
 
@@ -83,11 +90,12 @@ class SourceLog:
 
     def add(self, item: LabelledInteraction) -> None:
         """Note a row."""
-        content = {"id": item.interaction.id, **_source(item)}
-        line = json.dumps(content, ensure_ascii=False, sort_keys=True) + "\n"
-        data = line.encode("utf-8", "replace")
-        self._file.write(data)
-        self._hash.update(data)
+        self.write_line(encoded(item))
+
+    def write_line(self, line: bytes) -> None:
+        """Note a row, as `encoded` writes it."""
+        self._file.write(line)
+        self._hash.update(line)
         self._rows += 1
 
     def feedback(self, ids: Collection[str]) -> dict[str, frozenset[int]]:

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from training.data.examples import Example, Message
-from training.data.streaming.example_lines import ExampleFile, Picked, Spool, lines, row
+from training.data.streaming.example_lines import ExampleFile, Picked, Spool, encoded, lines, row
 from training.errors import DatasetError
 
 
@@ -18,10 +18,10 @@ GIVEN = [one(number) for number in range(20)]
 def test_what_is_spooled_reads_back_in_any_order_while_more_is_written(tmp_path: Path) -> None:
     with Spool(tmp_path) as spool:
         for example in GIVEN[:10]:
-            spool.append(example)
+            spool.append(encoded(example))
         assert spool[7] == GIVEN[7]
         for example in GIVEN[10:]:
-            spool.append(example)
+            spool.append(encoded(example))
         assert list(spool) == GIVEN
         assert (spool[-1], spool[3:5]) == (GIVEN[-1], tuple(GIVEN[3:5]))
         assert Picked(spool, [5, 2]) == [GIVEN[5], GIVEN[2]]
