@@ -17,7 +17,7 @@ READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
-        bench-flywheel bench-pii bench-real real-setup real-model chaos plots clean
+        bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -146,6 +146,11 @@ bench-pii: $(READY)
 bench-real: $(READY)
 	@$(MAKE) --no-print-directory real-model
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/suggestions.py $(ARGS)
+
+# Nights on STAR's hotel dialogs, one after the other: does each help, does the gate agree?
+bench-real-cycles: $(READY)
+	@$(MAKE) --no-print-directory real-model
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/cycles.py $(ARGS)
 
 # Kill each process under load, then soak with swaps for ten minutes; results in benchmarks/results/.
 chaos: $(READY)

@@ -11,6 +11,8 @@ before it chooses a prompt, and the rest is the past. The arms:
 - ``sft``: a LoRA trained on the past by `switchboard train`'s own pipeline, the plain prompt.
 - ``sft_best_prompt``: the same, trained and asked with the prompt that did best. Where that is the
   plain one, the two arms with the best prompt are left out.
+- ``sft_dpo``: SFT as before, then DPO: chosen is what was sent, picked or typed, and rejected the
+  last draft that the agent typed before, where the two differ in words.
 
 Both retrievals search all past replies, however few of them SFT learns from. All models answer
 through one real server (Ray Serve, vLLM), greedily. Every figure has a 95 % interval, conversations
@@ -28,8 +30,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -181,6 +184,17 @@ def renderers(line: str) -> dict[str, Renderer]:
     return made
 
 
+def with_drafts(dialogs: Sequence[StarDialog], render: Renderer) -> list[Example]:
+    """Return the examples that `asked_for` does, with the last draft as what was shown."""
+    drafted = []
+    for dialog in dialogs:
+        replies = [r for r in dialog.replies if r.turn and r.text.strip()]
+        for one, reply in zip(examples(dialog, render), replies, strict=True):
+            draft = reply.drafts[-1].text if reply.drafts else ""
+            drafted.append(replace(one, shown=draft, source="edit") if draft.strip() else one)
+    return drafted
+
+
 class Bench:
     """One line after the other, through one server."""
 
@@ -189,7 +203,7 @@ class Bench:
         self._folder = folder
         self._db = db
         self._common = common
-        self._recipe = recipe(self._size)
+        self.recipe = recipe(self._size)
         self._client = openai.AsyncOpenAI(
             base_url=f"{common['url']}/v1", api_key=common["api_key"], max_retries=4
         )
@@ -217,18 +231,24 @@ class Bench:
             seconds[arm] = time.perf_counter() - began
             say(f"  {arm}: {seconds[arm]:.0f} s")
         trained: dict[str, Any] = {}
-        for prompt in dict.fromkeys((PLAIN, chosen)):
-            outcome = await self._train(name, past, asked, forms[prompt])
+        runs = {"sft": (PLAIN, "sft"), "sft_dpo": (PLAIN, "sft_dpo")}
+        if chosen != PLAIN:
+            runs["sft_best_prompt"] = (chosen, "sft")
+        for arm, (prompt, method) in runs.items():
+            source = with_drafts if method == "sft_dpo" else asked_for
+            taught = evenly(source(past, forms[prompt]), self._size.learned)
+            how = self.recipe.model_copy(update={"method": method})
+            outcome = await self.train(name, taught, asked_for(asked, forms[prompt]), how)
             order = [e.interaction_id for e in outcome.dataset.holdout]
             if order != [e.interaction_id for e in rows]:
                 raise RuntimeError("the pipeline asked for other replies than the other arms")
-            tail = "" if prompt == PLAIN else "_best_prompt"
             # The pipeline asks the base as well.
-            shown[f"base{tail}"] = [output.text for output in outcome.base.outputs]
-            shown[f"sft{tail}"] = [output.text for output in outcome.candidate.outputs]
-            trained[f"sft{tail}"] = training_of(outcome.training, outcome.decision)
-            seconds |= {f"sft{tail}, {step}": s for step, s in outcome.cost.steps.items()}
-            say(f"  sft{tail}: {outcome.cost.steps}")
+            base = "base" if prompt == PLAIN else "base_best_prompt"
+            shown[base] = [output.text for output in outcome.base.outputs]
+            shown[arm] = [output.text for output in outcome.candidate.outputs]
+            trained[arm] = training_of(outcome.training, outcome.decision)
+            seconds |= {f"{arm}, {step}": s for step, s in outcome.cost.steps.items()}
+            say(f"  {arm}: {outcome.cost.steps}")
         arms = {
             arm: [
                 figures(text.strip(), row.target, [turn.text for turn in turns])
@@ -249,8 +269,9 @@ class Bench:
             ],
         }
 
-    async def _answers(self, model: str, rows: Sequence[Example]) -> list[str]:
-        rules = self._recipe.evaluation
+    async def answers(self, model: str, rows: Sequence[Example]) -> list[str]:
+        """Return a version's answers to the examples' prompts."""
+        rules = self.recipe.evaluation
         return [o.text for o in await generate.generate(self._client, model, rows, rules)]
 
     async def _choose(
@@ -260,30 +281,31 @@ class Bench:
         found = {}
         for name, render in forms.items():
             rows = asked_for(tried, render)
-            outputs = await self._answers("base", rows)
+            outputs = await self.answers("base", rows)
             pairs = zip(outputs, rows, strict=True)
             each = [edit_similarity(text, row.target) for text, row in pairs]
             found[name] = round(sum(each) / len(each), 4)
             say(f"  prompt {name}: {found[name]:.3f}")
         return max(found, key=lambda name: found[name]), found
 
-    async def _train(
+    async def train(
         self,
         line: str,
-        past: Sequence[StarDialog],
-        asked: Sequence[StarDialog],
-        render: Renderer,
+        taught: Sequence[Example],
+        rows: Sequence[Example],
+        how: Recipe,
+        *,
+        promote: bool = False,
     ) -> Outcome:
-        taught = evenly(asked_for(past, render), self._size.learned)
-        rows = asked_for(asked, render)
+        """Train on some examples and judge by others, as `switchboard train` does."""
         newest = max(e.created_at for e in (*taught, *rows))
         curated = Curated(tuple(taught), (), tuple(rows), (), (), {}, newest)
         built = dataset.write(
-            line, curated, self._recipe.curation, self._folder / "runs/datasets", kind="import"
+            line, curated, how.curation, self._folder / "runs/datasets", kind="import"
         )
         await repository.note(self._db, line, built)
         return await pipeline.run(
-            line, recipe=self._recipe, dataset_id=built.id, db=self._db, **self._common
+            line, recipe=how, dataset_id=built.id, db=self._db, promote=promote, **self._common
         )
 
 
@@ -317,16 +339,13 @@ def say(text: str) -> None:
     print(text, flush=True)
 
 
-async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    """Measure all lines and return each one's figures by name."""
-    lines = options.lines.split(",")
+@asynccontextmanager
+async def started(
+    options: argparse.Namespace, folder: Path, lines: Sequence[str]
+) -> AsyncIterator[Bench]:
+    """Start a server for some lines of business, with what trains for them."""
     config = configure(folder, lines)
     settings = server_settings.load(config)
-    by_line: dict[str, list[StarDialog]] = {line: [] for line in lines}
-    for dialog in star.read(options.star):
-        for line in lines:
-            if dialog.about(frozenset({line})):
-                by_line[line].append(dialog)
     key = await asyncio.to_thread(create_key, config)
     db = Database(settings.store.url)
     await db.open()
@@ -334,10 +353,37 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         async with Worker() as worker, server.running(None, config, settings) as url:
             common = {"config": config, "settings": settings, "url": url, "worker": worker}
             common |= {"api_key": key, "out": folder / "runs"}
-            bench = Bench(options, folder, db, **common)
-            return {line: await bench.line(line, by_line[line]) for line in lines}
+            yield Bench(options, folder, db, **common)
     finally:
         await db.close()
+
+
+def dialogs_of(file: Path, lines: Sequence[str]) -> dict[str, list[StarDialog]]:
+    """Return the dialogs about each line's domain and nothing else."""
+    by_line: dict[str, list[StarDialog]] = {line: [] for line in lines}
+    for dialog in star.read(file):
+        for line in lines:
+            if dialog.about(frozenset({line})):
+                by_line[line].append(dialog)
+    return by_line
+
+
+async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
+    """Measure all lines and return each one's figures by name."""
+    lines = options.lines.split(",")
+    by_line = dialogs_of(options.star, lines)
+    async with started(options, folder, lines) as bench:
+        return {line: await bench.line(line, by_line[line]) for line in lines}
+
+
+def star_file(named: Path | None) -> Path:
+    """Return STAR's file: the one that is named, or the one in SWITCHBOARD_STAR_DIR."""
+    if named is not None:
+        return named
+    folder = os.environ.get("SWITCHBOARD_STAR_DIR")
+    if not folder:
+        raise SystemExit("Name STAR's file with --star, or its folder in SWITCHBOARD_STAR_DIR.")
+    return Path(folder) / "star.jsonl.gz"
 
 
 def main() -> None:
@@ -348,13 +394,9 @@ def main() -> None:
     parser.add_argument("--star", type=Path, default=None, help="else in SWITCHBOARD_STAR_DIR")
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
-    if options.star is None:
-        named = os.environ.get("SWITCHBOARD_STAR_DIR")
-        if not named:
-            raise SystemExit("Name STAR's file with --star, or its folder in SWITCHBOARD_STAR_DIR.")
-        options.star = Path(named) / "star.jsonl.gz"
+    options.star = star_file(options.star)
     os.chdir(ROOT)
-    started, at_commit = time.perf_counter(), commit()
+    began, at_commit = time.perf_counter(), commit()
     folder = Path(tempfile.mkdtemp(prefix="switchboard-real-"))
     try:
         lines = asyncio.run(measure(options, folder))
@@ -365,7 +407,7 @@ def main() -> None:
         "model": "SmolLM2-135M-Instruct, Q4_1 read as float32",
         "quick": options.quick,
         "lines": lines,
-        "seconds": round(time.perf_counter() - started, 1),
+        "seconds": round(time.perf_counter() - began, 1),
         "environment": environment(),
         "commit": at_commit,
         "time": now(),

@@ -67,3 +67,18 @@ def test_a_fine_tuning_s_cost_is_kept_with_the_gate_s_reasons() -> None:
     assert (told["examples"], told["too_long"], told["seconds"]) == (8, 1, 12.3)
     assert told["gate"]["accepted"] is False
     assert told["gate"]["reasons"][0]["text"] == "too little"
+
+
+def test_the_last_draft_is_what_a_reply_is_preferred_to(tmp_path: Path) -> None:
+    (one,) = star.read(write(tmp_path / "s.jsonl", [dialog(1)]))
+    prompt = prompts.load(Path("configs/prompts"), ["hotel"])["hotel", "suggestion"]
+    render = Renderer("hotel", prompt)
+    drafted = suggestions.with_drafts([one], render)
+    assert [e.target for e in drafted] == [e.target for e in suggestions.asked_for([one], render)]
+    replies = [r for r in one.replies if r.turn]
+    assert any(reply.drafts for reply in replies)
+    for example, reply in zip(drafted, replies, strict=True):
+        if reply.drafts:
+            assert (example.shown, example.source) == (reply.drafts[-1].text, "edit")
+        else:
+            assert (example.shown, example.source) == (example.target, "rating")
