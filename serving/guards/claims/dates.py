@@ -24,6 +24,10 @@ _ALSO_WORDS = frozenset("may march mar sun sat wed mon dec jan".split())
 _OF_TIME = frozenset("in of by since until till from on next last this early late before".split())
 _DAY_PLACES = {"yesterday": -1, "tomorrow": 1, "tmrw": 1}
 _RELATIVE = frozenset("week weekend month year monday".split())
+BEGIN = frozenset({*_MONTHS, *_DAYS, *_DAY_PLACES, *ORDINALS}) | frozenset(
+    "next last day noon midday midnight half quarter".split()
+)
+"""Words that a date or time may begin with, beside numbers."""
 _LONGEST_MONTH, _HALF_DAY, _DAY_HOURS = 31, 12, 24
 
 

@@ -6,12 +6,15 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from serving.guards.claims.claim import Claim
+from serving.guards.claims.dates import BEGIN as WHEN
 from serving.guards.claims.dates import when_at
 from serving.guards.claims.names import identifier_at, names
+from serving.guards.claims.quantities import BEGIN as QUANTITY
 from serving.guards.claims.quantities import quantity_at
 from serving.guards.claims.sentences import sentences
 from serving.guards.claims.tokens import Token, plain, scan
 
+_BEGIN = WHEN | QUANTITY
 _COUNT = r"(?:[0-9]{1,2}(?:-[0-9]{1,2})?|one|two|three|five|ten|a|a\ few|a\ couple(?:\ of)?)"
 # What agents say without meaning the number in it.
 _SMALL_TALK = re.compile(
@@ -51,6 +54,9 @@ def _sentence(text: str, start: int, end: int) -> Sentence:
     taken = [False] * len(tokens)
     at = 0
     while at < len(tokens):
+        if tokens[at].kind == "word" and tokens[at].lower.split("-")[0] not in _BEGIN:
+            at += 1
+            continue
         claim, after = (
             when_at(tokens, at)
             or identifier_at(tokens, at)

@@ -24,6 +24,11 @@ _NO_NAMES = frozenset(
     let just now once also all any more one two three first second next last new
     sure certainly absolutely alright perfect excellent wonderful fantastic right awesome lovely
     unfortunately however may
+    model license licence plate guest guests hotel hotels start end arrival departure amazing party
+    venue restaurant room flight ticket class duration distance filter filters poi pois price level
+    appointment doctor doctors ride driver weather temperature trip spell spells quiz question
+    questions answer answers welcome howdy ma'm enjoy nice pleasure apologies congratulations cheers
+    member membership tracking item items product products size color colour code promo log system
     wifi wi-fi internet online website site web app tv pc faq sms pdf gps led usb atm
     ssn dob cvv cvc iban otp
     """.split()

@@ -33,7 +33,7 @@ _STATES = {
 }
 _EMPTY = frozenset(
     """
-    a an the and or but so if then than that this these those there here it its i me my we us our
+    a an the and or but so if than this these those there here it its i me my we us our
     you your he him his she her they them their is are was were be been being am do does did done
     have has had having will would can could shall should may might must to of in on at by for from
     with as into about up out just also too very really please yes well okay ok now any some all
@@ -49,15 +49,18 @@ _IDLE = re.compile(
     re.IGNORECASE,
 )
 _CLAUSE = re.compile(r"[,;:\u2014]|\b(?:but|however|although|because|since|and)\b", re.IGNORECASE)
+# Of another time, day or thing than the words say.
+_POINTING = frozenset("that then another other others else different still again instead".split())
 _LEAST, _ALIKE, _POSTINGS = 2, 0.75, 16
 _YES = frozenset("yes yeah yep yup sure correct right exactly".split())
 _NOES = frozenset("no nope nah".split())
 
 
 class Statement(NamedTuple):
-    """A clause: the stems of its content words, whether it is denied, and its place."""
+    """A clause: stems of its content words, its figures, whether it is denied, and its place."""
 
     words: frozenset[str]
+    figures: frozenset[str]
     denied: bool
     span: tuple[int, int]
 
@@ -68,12 +71,12 @@ class Statements:
 
     _said: list[Statement] = field(default_factory=list)
     _by_word: dict[str, list[int]] = field(default_factory=dict)
-    _seen: set[tuple[frozenset[str], bool]] = field(default_factory=set)
+    _seen: set[tuple[frozenset[str], frozenset[str], bool]] = field(default_factory=set)
 
     def add(self, statements: Iterable[Statement]) -> None:
         """Take up statements."""
         for one in statements:
-            key = (one.words, one.denied)
+            key = (one.words, one.figures, one.denied)
             if len(one.words) < _LEAST or key in self._seen:
                 continue
             self._seen.add(key)
@@ -89,7 +92,8 @@ class Statements:
         if len(one.words) < _LEAST:
             return False
         near = {at for word in one.words for at in self._by_word.get(word, ())[-_POSTINGS:]}
-        alike = [self._said[at].denied for at in near if _alike(one.words, self._said[at].words)]
+        said = (self._said[at] for at in near)
+        alike = [other.denied for other in said if _alike(one, other)]
         return bool(alike) and one.denied not in alike
 
 
@@ -122,7 +126,8 @@ def _clauses(text: str, start: int, end: int, tokens: Sequence[Token]) -> list[S
     at = 0
     for low, high in zip(bounds, bounds[1:], strict=False):
         words: set[str] = set()
-        denied = False
+        figures: set[str] = set()
+        denied = pointing = False
         while at < len(tokens) and tokens[at].start < high:
             token = tokens[at]
             at += 1
@@ -134,16 +139,30 @@ def _clauses(text: str, start: int, end: int, tokens: Sequence[Token]) -> list[S
                 concept, reverse = _STATES[token.lower]
                 words.add(concept)
                 denied = denied != reverse
-            elif token.kind in ("word", "number", "code") and token.lower not in _EMPTY:
+            elif token.kind not in ("word", "sign"):
+                figures.add(token.lower.replace(" ", "").replace(".", ""))
+            elif token.lower in _POINTING:
+                pointing = True
+            elif token.kind == "word" and token.lower not in _EMPTY:
                 words.add(_stem(token.lower))
-        if words:
-            found.append(Statement(frozenset(words), denied, (low, high)))
+        if words and not pointing:
+            place = _trimmed(text, low, high)
+            found.append(Statement(frozenset(words), frozenset(figures), denied, place))
     return found
 
 
-def _alike(one: frozenset[str], other: frozenset[str]) -> bool:
-    both = len(one & other)
-    return both >= _LEAST and both >= _ALIKE * max(len(one), len(other))
+def _alike(one: Statement, other: Statement) -> bool:
+    both = len(one.words & other.words)
+    most = max(len(one.words), len(other.words))
+    return both >= _LEAST and both >= _ALIKE * most and one.figures == other.figures
+
+
+def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and not text[start].isalnum():
+        start += 1
+    while end > start and text[end - 1].isspace():
+        end -= 1
+    return start, end
 
 
 def _stem(word: str) -> str:

@@ -44,6 +44,8 @@ _MONTHS = {
 }
 _WORKING = frozenset(("business", "working", "calendar", "full"))
 _WITHIN = frozenset("in within after for takes take about every".split())
+BEGIN = frozenset({*_UNITS, *_TENS, *ORDINALS, *_TIMES, *_BEFORE, "hundred", "a", "an", "half"})
+"""Words that a quantity may begin with, up to a hyphen."""
 DIGITS = 15
 """A longer run of figures is no quantity, but names something."""
 
