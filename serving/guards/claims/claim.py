@@ -3,7 +3,7 @@
 from decimal import Decimal
 from typing import NamedTuple
 
-Meaning = tuple[str, Decimal | int | str, *tuple[int | Decimal | str, ...]]
+Meaning = tuple[str | int | Decimal, ...]
 """A name of what is compared and its values, such as `("day", 10, 3)`."""
 
 

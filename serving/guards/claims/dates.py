@@ -192,9 +192,9 @@ def _in_words(tokens: Sequence[Token], at: int) -> tuple[Claim, int] | None:
         after += 1 if year is None else 2
         return _date((token.start, tokens[after - 1].end), [(month, day)], year), after
     year = _year(tokens, at + 1)
-    if token.lower in _ALSO_WORDS and year is None:
-        if at == 0 or tokens[at - 1].lower not in _OF_TIME:
-            return None
+    placed = year is not None or (at > 0 and tokens[at - 1].lower in _OF_TIME)
+    if token.lower in _ALSO_WORDS and not placed:
+        return None
     return Claim("date", span, frozenset({("month", month)})), at + 1
 
 

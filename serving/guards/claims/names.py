@@ -29,6 +29,7 @@ _NO_NAMES = frozenset(
     appointment doctor doctors ride driver weather temperature trip spell spells quiz question
     questions answer answers welcome howdy ma'm enjoy nice pleasure apologies congratulations cheers
     member membership tracking item items product products size color colour code promo log system
+    mother mother's maiden assistant assistants ai
     wifi wi-fi internet online website site web app tv pc faq sms pdf gps led usb atm
     ssn dob cvv cvc iban otp
     """.split()

@@ -7,6 +7,7 @@ only: "the parcel is lost" and "it has arrived" contradict each other and are no
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import NamedTuple
 
 from serving.guards.claims.tokens import Token
@@ -14,7 +15,9 @@ from serving.guards.claims.tokens import Token
 _NO = frozenset("not no never none nothing cannot cant without neither nor nobody dont".split())
 # Pairs of words that deny each other, as one concept said and denied.
 _STATES = {
-    **dict.fromkeys("confirmed successful successfully succeeded approved".split(), ("done", False)),
+    **dict.fromkeys(
+        "confirmed successful successfully succeeded approved".split(), ("done", False)
+    ),
     **dict.fromkeys("failed unsuccessful declined rejected denied refused".split(), ("done", True)),
     "available": ("available", False),
     "unavailable": ("available", True),
@@ -124,7 +127,7 @@ def _clauses(text: str, start: int, end: int, tokens: Sequence[Token]) -> list[S
     bounds = [start, *(match.start() for match in _CLAUSE.finditer(text, start, end)), end]
     found: list[Statement] = []
     at = 0
-    for low, high in zip(bounds, bounds[1:], strict=False):
+    for low, high in pairwise(bounds):
         words: set[str] = set()
         figures: set[str] = set()
         denied = pointing = False

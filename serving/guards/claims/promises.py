@@ -8,7 +8,14 @@ _WILL = (
     r"(?:'ll|\ will|'ve|\ have|\ can|\ could|\ would|'d|\ am|'m|'re|\ are|\ is|\ was|\ shall|\ has"
     r"|\ promised|\ offered|\ agreed|\ went|\ just|\ already)"
 )
-_MANNER = r"(?:\ (?:also|be|been|now|just|already|going\ to|gladly|happy\ to|glad\ to|able\ to|get|to|go\ ahead\ and|definitely|certainly|personally|immediately|fully|issuing|issue|issued|processed|process|processing|provide|provided|offer|offered|offering|give|given|giving|receive|send|sent|sending|arrange|arranged|apply|applied|applying|you|them|him|her|the\ customer|with|for|out|up|a|an|the|your|full|partial|complete|free|new|small|one-time|courtesy|store|account)){0,8}"
+_FILLERS = (
+    "also be been now just already gladly happy glad able to get going go ahead and definitely "
+    "certainly personally immediately fully issue issued issuing process processed processing "
+    "provide provided offer offered offering give given giving receive send sent sending arrange "
+    "arranged apply applied applying you them him her the customer with for out up a an your full "
+    "partial complete free new small one-time courtesy store account"
+)
+_MANNER = rf"(?:\ (?:{'|'.join(_FILLERS.split())})){{0,10}}"
 _WHAT = r"""
     (?:(?P<refund>refund(?:ed|s|ing)?|money\ back|reimburse(?:d|ment)?)
   | (?P<credit>credit(?:ed|s|ing)?(?!\ (?:card|score|check|union))|voucher|coupon|gift\ card)

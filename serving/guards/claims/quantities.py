@@ -16,7 +16,9 @@ _SMALL = (
 _UNITS = {word: number for number, word in enumerate(_SMALL.split())}
 _TENS = {
     word: 10 * number
-    for number, word in enumerate("twenty thirty forty fifty sixty seventy eighty ninety".split(), 2)
+    for number, word in enumerate(
+        "twenty thirty forty fifty sixty seventy eighty ninety".split(), 2
+    )
 }
 _ORDINALS = (
     "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth "
@@ -44,6 +46,7 @@ _MONTHS = {
 }
 _WORKING = frozenset(("business", "working", "calendar", "full"))
 _WITHIN = frozenset("in within after for takes take about every".split())
+_POINTING, _FEW = frozenset("the those these both".split()), 3  # "those two" counts what was named
 BEGIN = frozenset({*_UNITS, *_TENS, *ORDINALS, *_TIMES, *_BEFORE, "hundred", "a", "an", "half"})
 """Words that a quantity may begin with, up to a hyphen."""
 DIGITS = 15
@@ -93,8 +96,10 @@ def _joins(tokens: Sequence[Token], at: int, found: bool) -> bool:
     after = tokens[at + 1].lower
     if tokens[at].lower == "a":
         return not found and after in ("hundred", "thousand", "million")
-    return found and tokens[at - 1].lower in ("hundred", "thousand") and (
-        after.split("-")[0] in _UNITS or after.split("-")[0] in _TENS
+    return (
+        found
+        and tokens[at - 1].lower in ("hundred", "thousand")
+        and (after.split("-")[0] in _UNITS or after.split("-")[0] in _TENS)
     )
 
 
@@ -102,8 +107,13 @@ def _add(parts: Sequence[str], current: int) -> tuple[int, int] | None:
     """Return a number's hundreds and below with these words added, and what they multiply by."""
     times = 0
     for part in parts:
-        if part in _UNITS and not times and (
-            current == 0 or (current % 10 == 0 and 0 < _UNITS[part] < (10 if current % 100 else 20))
+        if (
+            part in _UNITS
+            and not times
+            and (
+                current == 0
+                or (current % 10 == 0 and 0 < _UNITS[part] < (10 if current % 100 else 20))
+            )
         ):
             current += _UNITS[part]
         elif part in _TENS and not times and current % 100 == 0:
@@ -157,7 +167,9 @@ def quantity_at(tokens: Sequence[Token], at: int) -> tuple[Claim, int] | None:
     bare: set[Meaning] = {("number", value), ("bare", value)}
     if first.kind == "number":
         bare.add(("id", first.text.replace(",", "")))
-    return Claim("number", span, meanings, frozenset(bare), asserted=first.lower != "one"), after
+    pointed = at > 0 and tokens[at - 1].lower in _POINTING and value <= _FEW
+    said = first.lower != "one" and not pointed
+    return Claim("number", span, meanings, frozenset(bare), asserted=said), after
 
 
 def _amount(tokens: Sequence[Token], at: int, after: int, value: Decimal, unit: str) -> Claim:
@@ -170,7 +182,9 @@ def _amount(tokens: Sequence[Token], at: int, after: int, value: Decimal, unit: 
 def _length(tokens: Sequence[Token], at: int, after: int, value: Decimal) -> Claim:
     unit = tokens[after - 1].lower
     length: Meaning = (
-        ("minutes", value * _MINUTES[unit]) if unit in _MINUTES else ("months", value * _MONTHS[unit])
+        ("minutes", value * _MINUTES[unit])
+        if unit in _MINUTES
+        else ("months", value * _MONTHS[unit])
     )
     meanings: frozenset[Meaning] = frozenset({length, ("bare", value)})
     given: frozenset[Meaning] = frozenset({length, ("number", value)})

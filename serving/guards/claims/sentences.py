@@ -8,8 +8,9 @@ _END = re.compile(
 _LAST_WORD = re.compile(r"[\w.]{1,12}\Z")
 _LIST_MARK = re.compile(r"(?:^|\n)[ \t]{0,8}[0-9]{1,3}\Z")
 # Never the end of a sentence; these may be, before a capital.
-_GO_ON = frozenset("mr mrs ms dr prof st no nr vs e.g i.e approx dept ext fig art sr jr".split())
+_GO_ON = frozenset("mr mrs ms dr prof st vs e.g i.e approx dept ext fig art sr jr".split())
 _MAY_END = frozenset("a.m p.m am pm etc inc ltd co corp u.s".split())
+_BEFORE_NUMBER = frozenset(("no", "nr"))
 _BACK = 16
 """Characters before a full stop that tell an abbreviation."""
 
@@ -48,13 +49,15 @@ def _ends(text: str, match: re.Match[str]) -> bool:
         return True
     if match[0][0] != ".":
         return match[0][0] != "\n"
-    if match[0].startswith(".."):
+    if len(match[0].rstrip()) > 1:  # more points, or a quote that ends with the sentence
         return True
     before = text[max(0, match.start() - _BACK) : match.start()]
     if _LIST_MARK.search(before) and (len(before) < _BACK or "\n" in before):
         return False
     word = _LAST_WORD.search(before)
     last = word[0].lower() if word else ""
+    if last in _BEFORE_NUMBER:
+        return not after.isdecimal()
     if last in _GO_ON or (len(last) == 1 and last.isalpha() and last != "i"):
         return False
     return not (last in _MAY_END and not after.isupper())
