@@ -2,7 +2,7 @@
 
     python benchmarks/guards/claims.py [--star FILE] [--abcd FOLDER] [--dialogs 600] [--drill 10000]
 
-Real agents' replies (STAR, and ABCD's sample), each untouched and with one seeded fault of each kind
+Real agents' replies (STAR, ABCD's sample), each untouched and with one seeded fault of each kind
 (`faults.py`). The guard was developed on the dialogs whose hash is even; measured are the others.
 A fault is caught when a finding touches it; an untouched reply with any finding is a false flag,
 also where the reply says what its record lacks. Recall has Clopper and Pearson's exact intervals,

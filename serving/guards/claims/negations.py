@@ -1,7 +1,7 @@
 """Statements and whether they are denied: what a text says and what the conversation says.
 
-Two statements are about the same where nearly all content words of one stand in the other. Rules
-only: "the parcel is lost" and "it has arrived" contradict each other and are not seen.
+Two statements are about the same where they share nearly all content words and all figures, or all
+of what was said stands in the other. Rules only: "the parcel is lost" and "it has arrived" contradict each other and are not seen.
 """
 
 import re
@@ -34,6 +34,7 @@ _STATES = {
     "covered": ("covered", False),
     "uncovered": ("covered", True),
 }
+_CONCEPTS = frozenset(concept for concept, _ in _STATES.values())
 _EMPTY = frozenset(
     """
     a an the and or but so if than this these those there here it its i me my we us our
@@ -154,10 +155,15 @@ def _clauses(text: str, start: int, end: int, tokens: Sequence[Token]) -> list[S
     return found
 
 
-def _alike(one: Statement, other: Statement) -> bool:
-    both = len(one.words & other.words)
-    most = max(len(one.words), len(other.words))
-    return both >= _LEAST and both >= _ALIKE * most and one.figures == other.figures
+def _alike(one: Statement, said: Statement) -> bool:
+    """Say whether two statements are of the same, or what was said is all within the other."""
+    both = len(one.words & said.words)
+    if both < _LEAST:
+        return False
+    if one.figures == said.figures and both >= _ALIKE * max(len(one.words), len(said.words)):
+        return True
+    known = said.words <= one.words and said.figures <= one.figures
+    return known and (both > _LEAST or not _CONCEPTS.isdisjoint(said.words))
 
 
 def _trimmed(text: str, start: int, end: int) -> tuple[int, int]:

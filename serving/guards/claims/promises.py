@@ -9,7 +9,7 @@ _WILL = (
     r"|\ promised|\ offered|\ agreed|\ went|\ just|\ already)"
 )
 _FILLERS = (
-    "also be been now just already gladly happy glad able to get going go ahead and definitely "
+    "also be been now just already gladly happy glad able to get getting going go ahead and definitely "
     "certainly personally immediately fully issue issued issuing process processed processing "
     "provide provided offer offered offering give given giving receive send sent sending arrange "
     "arranged apply applied applying you them him her the customer with for out up a an your full "
@@ -28,6 +28,12 @@ _WHAT = r"""
   | (?P<guarantee>guarantee[ds]?|promise\ you))
 """
 _PROMISE = re.compile(rf"(?:{_WHO}{_WILL}{_MANNER}\ ){_WHAT}", re.VERBOSE | re.IGNORECASE)
+_COMING = re.compile(
+    rf"\b(?:(?:let\ (?:me|us)|i'd\ like\ to|happy\ to|glad\ to){_MANNER}\ {_WHAT}"
+    rf"|(?:a|an|the|your|full)\ {_WHAT.replace('?P<', '?P<own_')}"
+    r"\ (?:is|will|has|should)\ (?:on|be|been|coming|come|arrive|reach|yours|approved|issued))",
+    re.VERBOSE | re.IGNORECASE,
+)
 _ITSELF = re.compile(
     r"\b(?:i|we)(?:\ \w+)?\ (?P<guarantee>guarantee|promise)\b(?!\ to\ ask)",
     re.VERBOSE | re.IGNORECASE,
@@ -50,8 +56,8 @@ def promises(text: str, start: int, end: int) -> list[Promise]:
     if text[end - 1] == "?" or _DENIED.search(text, start, end):
         return []
     found = {
-        match.span(): Promise(match.lastgroup or "", match.span())
-        for pattern in (_PROMISE, _ITSELF)
+        match.span(): Promise((match.lastgroup or "").removeprefix("own_"), match.span())
+        for pattern in (_PROMISE, _ITSELF, _COMING)
         for match in pattern.finditer(text, start, end)
     }
     return sorted(found.values(), key=lambda promise: promise.span)
