@@ -1,7 +1,8 @@
 """Statements and whether they are denied: what a text says and what the conversation says.
 
 Two statements are about the same where they share nearly all content words and all figures, or all
-of what was said stands in the other. Rules only: "the parcel is lost" and "it has arrived" contradict each other and are not seen.
+of what was said stands in the other. Rules only: "the parcel
+is lost" and "it has arrived" contradict each other and are not seen.
 """
 
 import re
