@@ -12,8 +12,8 @@ _FILLERS = (
     "also be been now just already gladly happy glad able to get getting going go ahead and "
     "definitely certainly personally immediately fully issue issued issuing process processed "
     "processing provide provided offer offered offering give given giving receive send sent "
-    "sending arrange arranged apply applied applying you them him her the customer with for out up a an "
-    "your full partial complete free new small one-time courtesy store account"
+    "sending arrange arranged apply applied applying you them him her the customer with for "
+    "out up a an your full partial complete free new small one-time courtesy store account"
 )
 _MANNER = rf"(?:\ (?:{'|'.join(_FILLERS.split())})){{0,10}}"
 _WHAT = r"""
