@@ -14,6 +14,8 @@ from serving.guards.verdict import GuardContext
 
 Reply = tuple[str, tuple[tuple[str, str], ...]]
 
+_TRIES = 1000
+
 
 def drill(replies: Sequence[Reply], outputs: int, seed: int) -> dict[str, Any]:
     """Return by kind how many unsafe outputs were caught and how many got through.
@@ -23,6 +25,9 @@ def drill(replies: Sequence[Reply], outputs: int, seed: int) -> dict[str, Any]:
         outputs: How many to make; kinds take turns, and within a kind change and insertion do
             where a drawn reply allows a change.
         seed: Of the draws.
+
+    Raises:
+        ValueError: No reply has a statement to deny.
     """
     rng = random.Random(seed)
     caught: Counter[str] = Counter()
@@ -31,14 +36,16 @@ def drill(replies: Sequence[Reply], outputs: int, seed: int) -> dict[str, Any]:
         kind = KINDS[number % len(KINDS)]
         how = "changed" if kind == "negation" or number // len(KINDS) % 2 else "inserted"
         fault = None
-        for _ in range(200):
+        tries = 0
+        while fault is None:
+            tries += 1
+            if tries == _TRIES and kind == "negation":
+                raise ValueError(f"none of {len(replies)} replies says what can be denied")
+            if kind == "promise" or (tries > _TRIES and kind != "negation"):
+                how = "inserted"  # so few replies have one to change
             text, before = rng.choice(replies)
             seen = " ".join(said for _, said in before)
-            fault = make(rng, kind, "inserted" if kind == "promise" else how, text, seen)
-            if fault is not None:
-                break
-        if fault is None:
-            raise ValueError(f"no reply of {len(replies)} has a {kind} to change")
+            fault = make(rng, kind, how, text, seen)
         low, high = fault.span
         found = check(fault.text, GuardContext(conversation=before))
         hit = any(f.span[0] < high and low < f.span[1] for f in found)

@@ -94,7 +94,7 @@ def test_what_is_given_or_says_nothing_is_not_flagged(text: str) -> None:
             "We have issued a full credit",
         ),
         ("We'll give you a call back.", "promise", "We'll give you a call back"),
-        ("A refund is on its way.", "promise", "A refund is"),
+        ("A refund is on its way.", "promise", "A refund is on"),
         ("Let me compensate you.", "promise", "Let me compensate"),
         ("The store isn't open on Friday.", "negation", "The store isn't open on Friday."),
         ("The customer has the original receipt.", "negation", None),
