@@ -142,7 +142,7 @@ bench-flywheel: $(READY)
 bench-pii: $(READY)
 	$(BIN)/python benchmarks/privacy/pii.py $(ARGS)
 
-# Claims that no source supports, seeded into real replies (STAR; 5 minutes), and a drill of 10,000.
+# Claims that no source supports, seeded into real replies (STAR; 2 minutes), and a drill of 10,000.
 bench-claims: $(READY)
 	$(BIN)/python benchmarks/guards/claims.py $(ARGS)
 

@@ -1,6 +1,6 @@
 """How well the guard of claims tells true replies from false ones: ``make bench-claims``.
 
-    python benchmarks/guards/claims.py [--star FILE] [--abcd FOLDER] [--dialogs 600] [--drill 10000]
+    python benchmarks/guards/claims.py [--star FILE] [--abcd FOLDER] [--dialogs 300] [--drill 10000]
 
 Real agents' replies (STAR, ABCD's sample), each untouched and with one seeded fault of each kind
 (`faults.py`). The guard was developed on the dialogs whose hash is even; measured are the others.
@@ -76,7 +76,7 @@ def star_replies(file: Path) -> list[Said]:
 
 
 def abcd_replies(folder: Path) -> list[Said]:
-    """Return the replies of ABCD's sample, all of it: it has three dialogs, and none was looked at.
+    """Return the replies of ABCD's sample, all three dialogs of it: not held out.
 
     What the agent's screen shows of the customer and the order is knowledge, as are its actions.
     """
@@ -167,7 +167,7 @@ def main() -> None:
     folder = os.environ.get("SWITCHBOARD_STAR_DIR", "")
     parser.add_argument("--star", type=Path, default=Path(folder) / "star.jsonl.gz")
     parser.add_argument("--abcd", type=Path, default=os.environ.get("SWITCHBOARD_ABCD_DIR"))
-    parser.add_argument("--dialogs", type=int, default=600, help="of STAR's held-out half")
+    parser.add_argument("--dialogs", type=int, default=300, help="of STAR's held-out half")
     parser.add_argument("--drill", type=int, default=10_000, help="unsafe outputs")
     options = parser.parse_args()
     if not options.star.is_file():
