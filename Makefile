@@ -17,7 +17,8 @@ READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
-        bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots clean
+        bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots \
+        clean bench-claims
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -141,6 +142,10 @@ bench-flywheel: $(READY)
 # How well redaction recognises personal values on generated turns (a minute).
 bench-pii: $(READY)
 	$(BIN)/python benchmarks/privacy/pii.py $(ARGS)
+
+# Claims that no source supports, seeded into real replies (STAR; 2 minutes), and a drill of 10,000.
+bench-claims: $(READY)
+	$(BIN)/python benchmarks/guards/claims.py $(ARGS)
 
 # Suggestions for real agents' replies (STAR, in SWITCHBOARD_STAR_DIR): base, prompts, retrieval, SFT.
 bench-real: $(READY)

@@ -9,6 +9,7 @@ for folder in (
     "benchmarks/serving",
     "benchmarks/real",
     "benchmarks/privacy",
+    "benchmarks/guards",
     ".cache/bench/real",
 ):
     sys.path.append(str(ROOT / folder))
