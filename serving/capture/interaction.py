@@ -51,6 +51,7 @@ class Capture:
     first: float | None = None
     chunks: list[bytes] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
+    guards: list[dict[str, Any]] = field(default_factory=list)
 
     def payload(self, status: Status) -> bytes:
         """Frame the interaction for the journal: one JSON object, the response still raw."""
@@ -79,6 +80,7 @@ class Capture:
                 "latency_ms": (now - self.clock) * 1e3,
                 "status": status,
                 "steps": self.steps,
+                "guards": self.guards,
             }
         )
 
@@ -131,7 +133,8 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         replica=raw["replica"],
         stream=raw["stream"],
         status="error" if response.get("error") else raw["status"],
-        steps=raw.get("steps", []),  # journals of earlier releases have none
+        steps=raw.get("steps", []),  # journals of earlier releases have none, nor guards
+        guards=raw.get("guards", []),
         holdback=raw.get("holdback"),
         shown_by_draw=None if raw.get("holdback") is None else raw["show"],
     )
