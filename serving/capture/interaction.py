@@ -99,10 +99,7 @@ def to_record(payload: bytes) -> InteractionRecord:
 
 def _record(raw: dict[str, Any]) -> InteractionRecord:
     request = orjson.loads(raw["request"])
-    text: str = raw["response"]
-    response = _assemble(text) if raw["stream"] else _json_object(text)
-    if "\\ud" in text.lower():  # else orjson read it, and it holds no lone surrogate
-        response = _joined(response)
+    response = answer_of(raw["response"], stream=raw["stream"])
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     output, finish_reason = _output(response)
@@ -138,6 +135,18 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         holdback=raw.get("holdback"),
         shown_by_draw=None if raw.get("holdback") is None else raw["show"],
     )
+
+
+def answer_of(text: str, *, stream: bool) -> dict[str, Any]:
+    """Return an answer in one piece; empty where it is none.
+
+    Args:
+        text: The body of a response.
+        stream: Whether it is a stream of events.
+    """
+    response = _assemble(text) if stream else _json_object(text)
+    # Without this, orjson read it, and it holds no lone surrogate.
+    return _joined(response) if "\\ud" in text.lower() else response
 
 
 def _json_object(text: str) -> dict[str, Any]:
