@@ -1,4 +1,4 @@
-"""Guards of requests through the real server: one refuses, one flags, and what is flagged is kept."""
+"""Guards of requests through the real server: one refuses, one flags; what is flagged is kept."""
 
 import httpx
 import pytest
