@@ -6,8 +6,8 @@ Attacks and harmless look-alikes are bastioncorpus's (benchmarks/guards/requirem
 by the SHA-256 of each text: the rules were written by looking at the one, ``tuned``, and the other,
 ``unseen``, is the figure to quote; many texts of the halves resemble each other, so that it is
 still kinder than an attacker. Customers' turns of STAR and ABCD hold no attack: what is found there
-is a false alarm; STAR's were looked at, too. Both guards, ``injection`` and ``prompt_leak``, count as one.
-Intervals are Clopper and Pearson's, 95 %. Writes ``benchmarks/results/guards.json``.
+is a false alarm; STAR's were looked at, too. Both guards, ``injection`` and ``prompt_leak``, count
+as one. Intervals are Clopper and Pearson's, 95 %. Writes ``benchmarks/results/guards.json``.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def abcd(folder: Path) -> list[str]:
 
 def microseconds(text: str) -> float:
     """Return the median CPU time, in µs, that the guards take for `CHARACTERS` of a text."""
-    text = text[:CHARACTERS].ljust(CHARACTERS, ".")
+    text = (f"{text} " * (CHARACTERS // len(text) + 1))[:CHARACTERS]
     times = []
     for _ in range(ROUNDS):
         began = time.process_time_ns()
