@@ -6,6 +6,8 @@ The tree, one sentence a class::
     ├── ConfigError                 500  The configuration file is wrong; all its faults are listed.
     ├── InvalidRequest              400  The request is malformed or names an impossible value.
     │   ├── BodyTooLarge            413  The request body exceeds the configured limit.
+    │   ├── ContentFiltered         400  A guard of the line refused the request.
+    │   │   └── HeldForReview       400  A guard of the line asks for a person's review.
     │   ├── MethodNotAllowed        405  The endpoint takes another method.
     │   └── UnsupportedEncoding     415  The body is compressed in a way that is not read.
     ├── Unauthenticated             401  There is no API key, or it is unknown, expired or revoked.
@@ -19,6 +21,7 @@ The tree, one sentence a class::
     ├── UpstreamFailed              502  An external upstream gave no usable answer.
     ├── Unavailable                 503  A part this needs is down for now; try again.
     │   ├── StoreUnavailable        503  The database does not answer.
+    │   ├── GuardUnavailable        503  A guard that must decide failed, so nothing passes.
     │   └── JournalFull             503  The capture journal reached its size limit.
     └── DeadlineExceeded            504  The answer was not complete within the LOB's timeout.
 
@@ -97,6 +100,18 @@ class BodyTooLarge(InvalidRequest):
 
     status = 413
     code = "body_too_large"
+
+
+class ContentFiltered(InvalidRequest):
+    """A guard of the line refused the request."""
+
+    code = "content_filter"  # Azure OpenAI's name for it
+
+
+class HeldForReview(ContentFiltered):
+    """A guard of the line asks for a person's review."""
+
+    code = "content_review"
 
 
 class MethodNotAllowed(InvalidRequest):
@@ -194,6 +209,12 @@ class StoreUnavailable(Unavailable):
 
     code = "store_unavailable"
     retry_after_s = 5
+
+
+class GuardUnavailable(Unavailable):
+    """A guard that must decide failed, so nothing passes."""
+
+    code = "guard_unavailable"
 
 
 class JournalFull(Unavailable):

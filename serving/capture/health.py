@@ -26,6 +26,7 @@ class Health:
         journal: Where interactions are spooled.
         drainer: Moves them to the store.
         limit_bytes: How much the journal may hold.
+        guards: Alarms that are on while a guard that must decide fails; more may come.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Health:
         journal: Journal,
         drainer: Drainer,
         limit_bytes: int,
+        guards: Iterable[Alarm] = (),
     ) -> None:
         self._replica = replica
         self._store = tuple(store)
         self._journal = journal
         self._drainer = drainer
         self._limit_bytes = limit_bytes
+        self._guards = guards
         metrics.JOURNAL_BACKLOG.set_function(lambda: drainer.backlog_bytes)
         metrics.STORE_UP.set_function(lambda: self.store_down_since is None)
 
@@ -74,11 +77,14 @@ class Health:
         }
         if alarm is not None:
             capture |= _since(alarm)
+        failing = _earliest(self._guards)
+        guards = {"state": "ok"} if failing is None else {"state": "alarm", **_since(failing)}
         return {
-            "status": well if down is None and alarm is None else "degraded",
+            "status": well if down is None and alarm is None and failing is None else "degraded",
             "replica": self._replica,
             "store": {"state": "up"} if down is None else {"state": "down", **_since(down)},
             "capture": capture,
+            "guards": guards,
         }
 
 

@@ -51,6 +51,7 @@ class Capture:
     first: float | None = None
     chunks: list[bytes] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
+    guards: list[dict[str, Any]] = field(default_factory=list)
 
     def payload(self, status: Status) -> bytes:
         """Frame the interaction for the journal: one JSON object, the response still raw."""
@@ -79,6 +80,7 @@ class Capture:
                 "latency_ms": (now - self.clock) * 1e3,
                 "status": status,
                 "steps": self.steps,
+                "guards": self.guards,
             }
         )
 
@@ -97,10 +99,7 @@ def to_record(payload: bytes) -> InteractionRecord:
 
 def _record(raw: dict[str, Any]) -> InteractionRecord:
     request = orjson.loads(raw["request"])
-    text: str = raw["response"]
-    response = _assemble(text) if raw["stream"] else _json_object(text)
-    if "\\ud" in text.lower():  # else orjson read it, and it holds no lone surrogate
-        response = _joined(response)
+    response = answer_of(raw["response"], stream=raw["stream"])
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     output, finish_reason = _output(response)
@@ -131,10 +130,23 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         replica=raw["replica"],
         stream=raw["stream"],
         status="error" if response.get("error") else raw["status"],
-        steps=raw.get("steps", []),  # journals of earlier releases have none
+        steps=raw.get("steps", []),  # journals of earlier releases have none, nor guards
+        guards=raw.get("guards", []),
         holdback=raw.get("holdback"),
         shown_by_draw=None if raw.get("holdback") is None else raw["show"],
     )
+
+
+def answer_of(text: str, *, stream: bool) -> dict[str, Any]:
+    """Return an answer in one piece; empty where it is none.
+
+    Args:
+        text: The body of a response.
+        stream: Whether it is a stream of events.
+    """
+    response = _assemble(text) if stream else _json_object(text)
+    # Without this, orjson read it, and it holds no lone surrogate.
+    return _joined(response) if "\\ud" in text.lower() else response
 
 
 def _json_object(text: str) -> dict[str, Any]:

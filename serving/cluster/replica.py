@@ -31,6 +31,7 @@ from serving.config.settings import Settings
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
+from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
 from serving.routing import Table
 from serving.store import interactions, shadows
@@ -141,6 +142,8 @@ async def start(
     )
     adapters.set_lobs(_fallbacks(settings))
     chains = Chains(engine.app, engine.check, adapters, settings)
+    special_tokens = engine.special_tokens()
+    guarding = Guarding(settings, special_tokens, chains.upstream)
     await engine.ready()
     health = Health(
         name,
@@ -148,6 +151,7 @@ async def start(
         journal=journal,
         drainer=drainer,
         limit_bytes=settings.journal.limit_bytes,
+        guards=guarding.alarms,
     )
     own = app.build(
         db=db,
@@ -180,11 +184,12 @@ async def start(
         journal=journal,
         prompts=prompts.parse(revision.prompts, settings.lobs),
         sampling_fields=engine_module.chat_fields(),
-        special_tokens=engine.special_tokens(),
+        special_tokens=special_tokens,
         template=engine.template,
         health=health,
         settings=settings,
         shadows=Shadows(engine.app, adapters, admission, partial(shadows.add, db), settings),
+        guarding=guarding,
         replica=name,
     )
     return Parts(engine, adapters, admission, chains, gateway, drainer, journal, db, keys, draining)

@@ -6,6 +6,7 @@ from pydantic import AfterValidator, Field, StringConstraints
 
 from serving import names
 from serving.config.base import Section
+from serving.config.guards import LobGuards
 from serving.config.limits import LobLimits
 from serving.config.secrets import SecretName
 
@@ -108,6 +109,9 @@ class Lob(Section):
     )
     shadow: Shadow | None = Field(
         None, description="A version that answers copies of live requests in the background."
+    )
+    guards: LobGuards = Field(
+        default_factory=LobGuards, description="What its requests and answers are checked for."
     )
 
 

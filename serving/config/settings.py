@@ -20,7 +20,7 @@ from pydantic import (
     field_validator,
 )
 
-from serving.config import secrets
+from serving.config import guards, secrets
 from serving.config.base import Section
 from serving.config.limits import Limits
 from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName
@@ -127,11 +127,12 @@ class Settings(Section):
 
     @field_validator("lobs")
     @classmethod
-    def _fallbacks_exist(cls, lobs: dict[str, Lob], info: ValidationInfo) -> dict[str, Lob]:
+    def _upstreams_exist(cls, lobs: dict[str, Lob], info: ValidationInfo) -> dict[str, Lob]:
         if "upstreams" not in info.data:  # they are faulty themselves, and reported
             return lobs
         known = [f"upstream:{name}" for name in info.data["upstreams"]]
         for name, lob in lobs.items():
+            guards.check_upstream(name, lob.guards, info.data["upstreams"])
             for step in lob.fallback:
                 if step not in {"previous", "base", *known}:
                     raise ValueError(

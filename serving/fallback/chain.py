@@ -199,6 +199,14 @@ class Chains:
             self._breakers[target] = Breaker(limits.failures, limits.reset_s, time.monotonic)
         return self._breakers[target]
 
+    def upstream(self, name: str) -> Upstream:
+        """An upstream by its configured name; its connections are these chains'.
+
+        Raises:
+            KeyError: There is none.
+        """
+        return self._upstreams[name]
+
     async def close(self) -> None:
         """Close the connections to the upstreams."""
         for upstream in self._upstreams.values():

@@ -46,6 +46,7 @@ from serving.errors import (
 from serving.fallback.chain import Chains
 from serving.gateway import request
 from serving.gateway.exchange import Exchange
+from serving.gateway.guarding.checks import Guarding
 from serving.gateway.inference import Inference
 from serving.gateway.shadow import Shadows
 from serving.untrusted_text import SpecialTokens
@@ -98,6 +99,7 @@ class Gateway:
         health: Health,
         settings: Settings,
         shadows: Shadows,
+        guarding: Guarding,
         replica: str,
     ) -> None:
         self._engine_app = engine_app
@@ -119,6 +121,7 @@ class Gateway:
             template=template,
             settings=settings,
             shadows=shadows,
+            guarding=guarding,
             replica=replica,
         )
         self._entrance = self._open_to(settings.http.cors_origins)
@@ -138,6 +141,7 @@ class Gateway:
                 "x-switchboard-version",
                 "x-switchboard-queue-ms",
                 "x-switchboard-show",
+                "x-switchboard-guard",
                 "retry-after",
             ],
         )

@@ -2,12 +2,14 @@
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from serving.admission.deadline import Deadline
 from serving.asgi import Headers, Receive, Scope, Send
 from serving.auth import ApiKey
 from serving.gateway.request import InferenceRequest
+from serving.guards.verdict import Verdict
 from serving.routing import Target
 
 
@@ -32,6 +34,7 @@ class Exchange:
         lob: The line of business that it is for; None is the base model.
         deadline: When the answer must be complete.
         target: The version that answers, once it is routed.
+        verdicts: What guards found in the request.
     """
 
     scope: Scope
@@ -45,6 +48,7 @@ class Exchange:
     lob: str | None = field(init=False)
     deadline: Deadline = field(init=False)
     target: Target = field(init=False)
+    verdicts: Sequence[Verdict] = ()
 
     @property
     def response_id(self) -> str:

@@ -1,4 +1,4 @@
-"""An exchange's way: parse, authorize, admit, route, ask the engine, write the answer.
+"""An exchange's way: parse, authorize, guard, admit, route, ask the engine, write the answer.
 
 This is the hot path. A request whose version is loaded makes no database round trip; a pinned
 version that no alias leads to is looked up in the store. Admission takes a place in memory; the
@@ -18,7 +18,7 @@ from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities, sequences
 from serving.admission.slot import AdmissionSlot
 from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_body
-from serving.auth import BASE, Role
+from serving.auth import Role
 from serving.capture import Journal
 from serving.capture.interaction import Capture
 from serving.chat_template import ChatTemplate
@@ -27,9 +27,10 @@ from serving.config.settings import Settings
 from serving.errors import InvalidRequest, PermissionDenied
 from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway import cancellation, holdback, tasks
+from serving.gateway import authorization, cancellation, holdback, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
+from serving.gateway.guarding.checks import Guarding
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.gateway.shadow import Shadows, schedules
 from serving.gateway.validation import (
@@ -61,6 +62,7 @@ class Inference:
         template: The base's, in whose form the engine gets chats.
         settings: The configuration.
         shadows: What answers copies of requests unseen.
+        guarding: What checks requests and answers.
         replica: This replica's name, stored with each interaction.
     """
 
@@ -78,6 +80,7 @@ class Inference:
         template: ChatTemplate,
         settings: Settings,
         shadows: Shadows,
+        guarding: Guarding,
         replica: str,
     ) -> None:
         self._engine_app = engine_app
@@ -91,6 +94,7 @@ class Inference:
         self._template = template
         self._settings = settings
         self._shadows = shadows
+        self._guarding = guarding
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
         self._schedules = schedules(settings)
@@ -99,6 +103,7 @@ class Inference:
     def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
         """Answer by other settings from the next request on; they differ in what is light."""
         self._settings, self._prompts = settings, prompts
+        self._guarding.configure(settings)
 
     async def answer(self, exchange: Exchange) -> None:
         """Take an authenticated request to its answer.
@@ -110,7 +115,8 @@ class Inference:
         key = exchange.key
         with AdmissionSlot(self._admission, self._admission.arrive(key.id, key.name)) as slot:
             await self._parse(exchange)
-            await self._authorize(exchange)
+            await authorization.check(exchange, self._adapters)
+            exchange.verdicts = await self._guarding.check_request(exchange)
             priority = await self._admit(exchange, slot)
             self._route(exchange)
             body, prompt = self._engine_body(exchange, priority)
@@ -135,32 +141,6 @@ class Inference:
         tool_choice.check(sent, settings, exchange.lob)
         limits = settings.lobs[exchange.lob].limits if exchange.lob else settings.limits.base
         exchange.deadline = Deadline(limits.timeout_s, exchange.clock)
-
-    async def _authorize(self, exchange: Exchange) -> None:
-        """Check the line of business, and the state of a version that the client pinned.
-
-        The base asked by its own name is a grant of its own; where it answers a task, or for a line
-        that has no version yet, it is the line's. Versions that the gate has not passed answer only
-        those who train and administer.
-        """
-        key, model = exchange.key, exchange.request.model
-        if exchange.lob and not key.allows_lob(exchange.lob):
-            raise PermissionDenied(f"This key does not cover {exchange.lob}.", param="model")
-        if exchange.lob is None and not key.allows_base:
-            raise PermissionDenied(
-                f"This key does not cover {model} by its own name: ask a line of business, or make "
-                f"a key with `--lob {BASE}`.",
-                param="model",
-            )
-        table = self._adapters.table
-        if not table.pins(model) or model in table.serving() or key.allows(Role.TRAINER):
-            return
-        version = await self._adapters.describe(model)
-        if version.state in {"candidate", "rejected"}:
-            raise PermissionDenied(
-                f"{model} is {version.state}: only trainer and admin keys may call it.",
-                param="model",
-            )
 
     async def _admit(self, exchange: Exchange, slot: AdmissionSlot) -> int:
         """Wait for places; the priority by which the engine schedules the request."""
@@ -241,6 +221,7 @@ class Inference:
             show=showing.show,
             holdback=showing.share,
             clock=exchange.clock,
+            guards=[verdict.as_json() for verdict in exchange.verdicts],
         )
         request = EngineRequest(
             asked.engine_path,
@@ -285,6 +266,7 @@ class Inference:
             app, sent = chained, None
         elif "@" in version and version not in self._adapters.loaded:
             await self._adapters.ensure(await self._adapters.describe(version))
+        app = self._guarding.guarded(app, request)
         await cancellation.run(app, scope, sent, exchange.receive, answer, exchange.deadline)
 
 

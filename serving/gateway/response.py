@@ -16,6 +16,7 @@ from serving.capture import Journal
 from serving.capture.interaction import DONE, Capture, Status
 from serving.errors import JournalFull, SwitchboardError
 from serving.gateway import holdback
+from serving.gateway.guarding import filtered
 from serving.observability import metrics
 
 _RESPONSE_ENDS = (
@@ -94,6 +95,8 @@ class ResponseWriter:
             own = [(b"x-switchboard-version", self._capture.version.encode())]
             if self._waited_s:
                 own.append((b"x-switchboard-queue-ms", b"%d" % round(self._waited_s * 1e3)))
+            if self._ok and (guards := self._capture.guards):
+                own.append(filtered.header(guards))
             theirs = message.get("headers", ())
             if self._ok and (show := self._capture.show) is not None:
                 own.append(holdback.header(show))

@@ -2,17 +2,11 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Protocol
 
+from serving.config.guards import Action
 
-class Action(StrEnum):
-    """What follows from a finding, from the mildest on; `off` is: the guard is not asked."""
-
-    OFF = "off"
-    FLAG = "flag"
-    REVIEW = "review"
-    BLOCK = "block"
+__all__ = ["Action", "Finding", "Guard", "GuardContext", "Verdict", "worst"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +16,8 @@ class Finding:
     Args:
         kind: What it is, such as `injection` or `number`; a metric's label.
         score: How sure the guard is, 0 to 1.
-        span: Where it stands: offsets of its first character and of the one after its last.
+        span: Where it stands in the text that the guard got: offsets of its first character and of
+            the one after its last.
         reason: For the person who must decide, in a sentence, without the text itself.
     """
 

@@ -46,6 +46,16 @@ SHADOW = Counter(
     "Live requests drawn for a line's shadow, by what became of its answer.",
     ["lob", "outcome"],
 )
+GUARD_VERDICTS = Counter(
+    "switchboard_guard_verdicts_total",
+    "What guards found in requests and answers, with what followed.",
+    ["guard", "kind", "action", "lob"],
+)
+GUARD_ERRORS = Counter(
+    "switchboard_guard_errors_total",
+    "Guards that failed: their text was refused under block and review, and passed under flag.",
+    ["guard", "lob"],
+)
 CAPTURE_LOST = Counter(
     "switchboard_capture_lost_total", "Responses that could not be journalled (an alarm)."
 )

@@ -68,7 +68,8 @@ class InteractionRecord(Record):
 
     `steps` is what was tried in turn, where a fallback chain is configured: name of the step,
     outcome (answered, failed, skipped), reason and ms. Where the line holds back that share of its
-    turns, `shown_by_draw` is how the draw fell; both are None where none was made.
+    turns, `shown_by_draw` is how the draw fell; both are None where none was made. `guards` is what
+    its guards found: guard, action, kind, score, span and reason each.
     """
 
     id: str = Field(min_length=1)
@@ -99,6 +100,7 @@ class InteractionRecord(Record):
     steps: list[Json] = Field(default_factory=list)
     holdback: Share | None = None
     shown_by_draw: bool | None = None
+    guards: list[Json] = Field(default_factory=list)
 
 
 class FeedbackRecord(Record):

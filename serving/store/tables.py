@@ -80,6 +80,7 @@ class Interaction(Base):
     steps: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'"))
     holdback: Mapped[float | None]
     shown_by_draw: Mapped[bool | None]
+    guards: Mapped[list[dict[str, Any]]] = mapped_column(server_default=text("'[]'"))
 
 
 class Feedback(Base):

@@ -30,6 +30,7 @@ BASE = ROOT / ".cache" / "switchboard" / "demo-base"
 OTHER_BASE = os.environ.get("SWITCHBOARD_TEST_BASE")  # any other checkpoint, to test with it
 DISK = "4m"
 HOLDBACK = 0.5  # of the line sales
+GUARDS = {"input": {"injection": "block", "prompt_leak": "flag"}}  # of the same line
 OWN = 10  # the place of the first file that needs neither server
 LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
 # The worker folded into the engine's process: one import of vLLM less at each start.
@@ -85,7 +86,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
         port = ports.free()
         settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
         settings["engine"] |= ENGINE
-        settings["lobs"]["sales"]["holdback"] = HOLDBACK
+        settings["lobs"]["sales"] |= {"holdback": HOLDBACK, "guards": GUARDS}
         settings |= {
             "model": str(base_model),
             "replicas": replicas,

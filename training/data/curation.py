@@ -23,7 +23,7 @@ from training.data.streaming.rows import Row, pair, row, without_contradictions
 from training.errors import TooLittleData
 from training.recipe.curation import CurationConfig
 
-VERSION = 4
+VERSION = 5
 """Raised with every change that makes other examples from the same feedback and rules."""
 
 

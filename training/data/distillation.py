@@ -30,6 +30,7 @@ from training.data.examples import (
     judged,
     plain_messages,
     redacted,
+    suspected,
 )
 from training.data.streaming.candidates import FilterCount
 from training.data.streaming.sources import sources
@@ -133,7 +134,9 @@ def curate(
         and not splits.is_drawn(lob, name, begins[name], drawn, past)
     ]
     keep("in no conversation that judges", len(mine), len(open_))
-    candidates = [one for item in open_ for one in judged(item)]
+    clean = [item for item in open_ if not suspected(item.interaction)]
+    keep("no suspected injection", len(open_), len(clean))
+    candidates = [one for item in clean for one in judged(item)]
     usable = [
         (interaction, said)
         for interaction, said in candidates

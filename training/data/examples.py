@@ -167,6 +167,11 @@ def contradicts_itself(said: Verdict, rules: CurationConfig) -> bool:
     return said.edit is None and good and bad
 
 
+def suspected(interaction: InteractionRecord) -> bool:
+    """Whether a guard took its request for an injection; such a text must not teach."""
+    return any(found.get("kind") == "injection" for found in interaction.guards)
+
+
 def finished_or_edited(interaction: InteractionRecord, said: Verdict) -> bool:
     """A cut-off output is no target, but an agent's edit of one is."""
     whole = interaction.status is Status.COMPLETED and interaction.finish_reason != "length"

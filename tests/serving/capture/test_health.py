@@ -52,6 +52,7 @@ async def test_all_is_well(tmp_path: Path, store: Alarm) -> None:
             "limit_bytes": 10_000,
             "lost": 0,
         },
+        "guards": {"state": "ok"},
     }
     journal.close()
 

@@ -89,6 +89,14 @@ def test_streamed_chat_is_folded_into_one_body() -> None:
     assert record.messages == [{"role": "user", "content": "Hi"}]
 
 
+def test_what_guards_found_is_kept_and_an_older_journal_holds_none() -> None:
+    found = {"guard": "input.injection", "action": "flag", "kind": "injection"}
+    payload = capture("data: [DONE]\n\n", guards=[found]).payload("completed")
+    assert to_record(payload).guards == [found]
+    old = {key: value for key, value in json.loads(payload).items() if key != "guards"}
+    assert to_record(json.dumps(old).encode()).guards == []
+
+
 def test_steps_are_kept_and_an_older_journal_has_none() -> None:
     step = {"step": "care@7", "outcome": "answered", "reason": None, "ms": 1.5}
     payload = capture("data: [DONE]\n\n", steps=[step]).payload("completed")

@@ -25,11 +25,13 @@ from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.interaction import to_record
 from serving.chat_template import ChatTemplate
+from serving.config.guards import LobGuards
 from serving.config.lobs import Shadow
 from serving.config.prompts import Prompt, Task, load
 from serving.config.settings import Settings
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
+from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
 from serving.rollout.coordinator import RolloutResult
 from serving.routing import Table
@@ -46,7 +48,8 @@ PLACES = 8
 class Site:
     """A replica as its clients see it; what its engine was asked lies in `asked`.
 
-    A version in `held` never answers; one that was told that its client left is in `left`.
+    A version in `held` never answers; one that was told that its client left is in `left`. What it
+    answers is `says`, or its name.
     """
 
     db: Database
@@ -57,6 +60,7 @@ class Site:
     keys: dict[str, str] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     left: list[str] = field(default_factory=list)
+    says: str | None = None
     adapters: AdapterManager = field(init=False)
     admission: Admission = field(init=False)
     shadows: Shadows = field(init=False)
@@ -68,6 +72,13 @@ class Site:
         lobs = dict(self.settings.lobs)
         shadow = Shadow.model_validate({"version": "care@3", "share": 1.0} | fields)
         lobs["care"] = lobs["care"].model_copy(update={"shadow": shadow})
+        self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
+
+    def guard(self, guards: dict[str, Any], **fields: Any) -> None:
+        """Give care these guards, as `switchboard apply` does."""
+        lobs = dict(self.settings.lobs)
+        its = LobGuards.model_validate(guards)
+        lobs["care"] = lobs["care"].model_copy(update={"guards": its} | fields)
         self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
 
     async def http(self, roles: list[str], lobs: list[str]) -> httpx.AsyncClient:
@@ -90,6 +101,21 @@ class Site:
         return [one for one in found if one is not None]
 
 
+async def streamed(send: Send, id_: str, model: str, said: str) -> None:
+    """Stream an answer word by word, then its token counts, as vLLM does."""
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    one = {"id": id_, "object": "chat.completion.chunk", "created": 1, "model": model}
+    deltas = [{"role": "assistant", "content": ""}, *({"content": f"{w} "} for w in said.split())]
+    events = [one | {"choices": [{"index": 0, "delta": d, "finish_reason": None}]} for d in deltas]
+    events.append(one | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    events.append(one | {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
+    for event in events:
+        body = b"data: " + orjson.dumps(event) + b"\n\n"
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+    await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": True})
+    await send({"type": "http.response.body", "body": b""})
+
+
 @pytest.fixture
 async def site(
     sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -97,7 +123,11 @@ async def site(
     """A replica with the lines care, whose version 2 is live, and sales, which the base answers."""
     monkeypatch.setattr(auth, "PAUSE_S", 0.0)
     settings = Settings.model_validate(
-        {"model": "m", "lobs": {"care": {"limits": {"max_queue": 0}}, "sales": {}}}
+        {
+            "model": "m",
+            "upstreams": {"guard": {"url": "http://127.0.0.1:1/v1", "model": "g"}},
+            "lobs": {"care": {"limits": {"max_queue": 0}}, "sales": {}},
+        }
     )
 
     async def engine(scope: Scope, receive: Receive, send: Send) -> None:
@@ -110,7 +140,11 @@ async def site(
                 pass
             made.left.append(body["model"])
             return
-        message = {"role": "assistant", "content": f"of {body['model']}"}
+        said = made.says or f"of {body['model']}"
+        if body.get("stream"):
+            await streamed(send, f"{prefix}{request_id}", body["model"], said)
+            return
+        message = {"role": "assistant", "content": said}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
         answer = {"id": f"{prefix}{request_id}", "model": body["model"], "choices": [choice]}
         await send({"type": "http.response.start", "status": 200, "headers": []})
@@ -142,7 +176,17 @@ async def site(
     adapters.loaded["care@2"] = adapters.loaded["care@3"] = cast(Any, None)
     journal = Journal(tmp_path / "journal", "a")
     drainer = Drainer(tmp_path / "journal", journal, sink, wait_s=600)
-    health = Health("r", store=(), journal=journal, drainer=drainer, limit_bytes=1 << 20)
+    chains = Chains(engine, lambda: None, adapters, settings)
+    tokens = SpecialTokens(["<|im_start|>", "<|im_end|>"])
+    guarding = Guarding(settings, tokens, chains.upstream)
+    health = Health(
+        "r",
+        store=(),
+        journal=journal,
+        drainer=drainer,
+        limit_bytes=1 << 20,
+        guards=guarding.alarms,
+    )
     limits = {"": settings.limits.base} | {n: lob.limits for n, lob in settings.lobs.items()}
     own = api.build(
         db=sqlite_db,
@@ -156,7 +200,6 @@ async def site(
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     keys = KeyRing(sqlite_db, refresh_s=600)
-    chains = Chains(engine, lambda: None, adapters, settings)
     admission = Admission(
         settings.limits,
         limits,
@@ -172,13 +215,14 @@ async def site(
         adapters=adapters,
         admission=admission,
         shadows=unseen,
+        guarding=guarding,
         chains=chains,
         journal=journal,
         prompts=prompts,
         sampling_fields=frozenset(
             {"n", "stream", "max_tokens", "temperature", "chat_template_kwargs"}
         ),
-        special_tokens=SpecialTokens(["<|im_start|>", "<|im_end|>"]),
+        special_tokens=tokens,
         template=ChatTemplate(),
         health=health,
         settings=settings,

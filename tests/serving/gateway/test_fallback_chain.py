@@ -25,6 +25,7 @@ from serving.config.settings import Settings
 from serving.errors import Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
+from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
 from serving.routing import Table
 from serving.store import shadows
@@ -79,6 +80,7 @@ class Replica:
             keys=KeyRing(db),
             adapters=registry_adapters,
             admission=admission,
+            guarding=Guarding(settings, SpecialTokens(), self.chains.upstream),
             shadows=Shadows(self._engine, registry_adapters, admission, keep, settings),
             health=cast(Health, None),  # not asked here
             chains=self.chains,

@@ -122,7 +122,11 @@ async def test_an_upstream_s_answer_is_kept_but_teaches_nothing(
     db: Database, interaction, feedback
 ) -> None:
     steps = [{"step": "care@7", "outcome": "failed", "reason": "slow", "ms": 10000.5}]
-    records = [interaction(version=version, steps=steps) for version in ("upstream:big", None)]
+    found = [{"guard": "input.injection", "action": "flag", "kind": "injection", "score": 0.9}]
+    records = [
+        interaction(version=version, steps=steps, guards=found)
+        for version in ("upstream:big", None)
+    ]
     await interactions.save(db, records)
     for record in records:
         await feedbacks.add(db, feedback(record.id, rating=1.0, edit="better"))

@@ -89,11 +89,11 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
     async with db.session() as connection:
         for table in ("cycles", "events", "flywheels", "leases", "shadow_answers"):
             await connection.execute(text(f"DROP TABLE {table}"))
-        for column in ("steps", "holdback", "shown_by_draw"):
+        for column in ("steps", "holdback", "shown_by_draw", "guards"):
             await connection.execute(text(f"ALTER TABLE interactions DROP COLUMN {column}"))
         await connection.execute(text('ALTER TABLE feedback DROP COLUMN "index"'))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
-        row = record.model_dump(exclude={"steps", "holdback", "shown_by_draw"})
+        row = record.model_dump(exclude={"steps", "holdback", "shown_by_draw", "guards"})
         await connection.execute(insert(Interaction.__table__).values(row))
     await db.open()
     assert await interactions.get(db, record.id) == record
@@ -113,7 +113,7 @@ async def test_interactions_from_before_the_holdback_were_not_drawn(
     await db.open()
     found = await interactions.get(db, record.id)
     assert found == record
-    assert (found.holdback, found.shown_by_draw) == (None, None)
+    assert (found.holdback, found.shown_by_draw, found.guards) == (None, None, [])
     await db.close()
 
 

@@ -23,6 +23,7 @@ FILLER = [
     for n in range(4)
 ]
 """Two to learn from, and two that judge."""
+INJECTED = [{"guard": "input.injection", "action": "flag", "kind": "injection", "score": 0.9}]
 
 
 def item(name: str, *said: dict[str, Any], judges: bool = False, **fields: Any) -> Any:
@@ -61,6 +62,7 @@ def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
     [
         ({"rating": 0.7}, {}, "judged good or bad"),
         ({"comment": "hm"}, {}, "judged good or bad"),
+        ({"edit": "x"}, {"guards": INJECTED}, "no suspected injection"),
         ({"edit": "x"}, {"conversation_id": None}, "in a conversation"),
         ({"edit": "x"}, {"conversation_id": ""}, "in a conversation"),
         ({"rejected": True}, {}, TARGETS_ONLY),
@@ -91,6 +93,11 @@ def test_what_teaches_nothing_is_dropped_and_counted(
 ) -> None:
     curated = curate("care", [item("a", said, **fields), *FILLER], RULES)
     assert dropped(curated) == {name: 1, "not drawn to judge": 2}
+
+
+def test_what_other_guards_flagged_teaches() -> None:
+    found = [{"guard": "output.content", "action": "flag", "kind": "blame", "score": 1.0}]
+    assert "a" in examples(item("a", {"edit": "x"}, guards=found))
 
 
 def test_an_edit_of_a_cut_off_output_teaches() -> None:
@@ -274,6 +281,7 @@ def test_the_filters_and_their_order() -> None:
     """The order that docs/training.md gives."""
     names = [f.name for f in curate("care", FILLER, RULES).filters]
     assert names == [
+        "no suspected injection",
         "in a conversation",
         "task",
         "finished or edited",

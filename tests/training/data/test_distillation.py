@@ -93,6 +93,15 @@ def test_nothing_that_judges_is_learned_and_the_teacher_s_hold_out_judges(tmp_pa
     ]
 
 
+def test_a_suspected_injection_teaches_no_student(tmp_path: Path) -> None:
+    rows = teacher_rows()
+    held = held_of(rows, tmp_path)
+    rows[3] = row(3, {"rating": 1.0}, version="care@7", guards=[{"kind": "injection"}])
+    found = distillation.curate("care", rows, RULES, STUDENT, held)
+    assert "i3" not in learned(found.train)
+    assert [c.dropped for c in found.filters if c.name == "no suspected injection"] == [1]
+
+
 def test_only_the_teacher_teaches_and_by_what_agents_kept(tmp_path: Path) -> None:
     rows = teacher_rows()
     held = held_of(rows, tmp_path)

@@ -151,7 +151,7 @@ async def test_what_cannot_be_rebuilt_leaves_nothing(sqlite_db: Database, tmp_pa
     await add(sqlite_db, 0, 40)
     manifest = (await build(sqlite_db, tmp_path / "a")).manifest
     other = {**manifest, "made_by": {**manifest["made_by"], "curation": 1}}
-    with pytest.raises(DatasetError, match=r"made by curation 1 \(here 4\)"):
+    with pytest.raises(DatasetError, match=r"made by curation 1 \(here 5\)"):
         await repository.rebuild(sqlite_db, other, tmp_path / "b")
     assert not (tmp_path / "b").exists()
     with pytest.raises(DatasetError, match="by importing its file again"):

@@ -18,6 +18,7 @@ from training.data.examples import (
     label,
     plain_messages,
     redacted,
+    suspected,
 )
 from training.data.streaming import example_lines
 from training.data.streaming.rows import Row, placed, row
@@ -26,6 +27,7 @@ from training.recipe.curation import CurationConfig
 Keep = Callable[[InteractionRecord, Verdict, CurationConfig], bool]
 
 INTERACTION_FILTERS: tuple[tuple[str, Keep], ...] = (
+    ("no suspected injection", lambda i, _, __: not suspected(i)),
     ("in a conversation", lambda i, _, __: bool(i.conversation_id)),
     ("task", lambda i, _, rules: i.task in rules.tasks),
     ("finished or edited", lambda i, said, _: finished_or_edited(i, said)),

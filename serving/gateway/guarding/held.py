@@ -1,0 +1,93 @@
+"""An answer on its way through the guards: held until it is checked, or checked at its end."""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+
+import orjson
+
+from serving.asgi import Message, Send
+from serving.capture.interaction import DONE, Capture, answer_of
+from serving.gateway.guarding import filtered
+from serving.guards.decision import Decision, decide
+from serving.guards.verdict import Verdict
+
+_LAST = tuple(b"event: response." + end for end in (b"completed", b"incomplete", b"failed"))
+
+Check = Callable[[Mapping[str, Any]], Awaitable[dict[int, list[Verdict]]]]
+
+
+class Held:
+    """Takes the messages of an answer, and passes them on once they are checked.
+
+    A stream whose guards only flag need not be held: it is checked before its last event, after
+    which it is stored.
+
+    Args:
+        check: Returns what was found in each choice of an answer in one piece.
+        capture: Gets what was found.
+        send: The client's side, behind the capture.
+        hold: Whether nothing passes before all is checked.
+    """
+
+    def __init__(self, check: Check, capture: Capture, send: Send, *, hold: bool) -> None:
+        self._check_answer = check
+        self._capture = capture
+        self._send = send
+        self._hold = hold
+        self._messages: list[Message] = []
+        self._checked = False
+
+    async def send(self, message: Message) -> None:
+        """Take a message."""
+        self._messages.append(dict(message))  # the writer behind us changes what it gets
+        if self._hold:
+            return
+        body = message.get("body", b"")
+        if message["type"] == "http.response.body" and (
+            body == DONE or body.startswith(_LAST) or not message.get("more_body", False)
+        ):
+            await self._check()
+        await self._send(message)
+
+    async def finish(self) -> None:
+        """Pass on what is held, or what stands in for it.
+
+        Raises:
+            GuardUnavailable: It could not be checked.
+        """
+        if not self._hold:
+            return
+        refused = await self._check()
+        for message in self._messages if refused is None else self._instead(*refused):
+            await self._send(message)
+
+    async def _check(self) -> tuple[dict[str, Any], set[int]] | None:
+        """Note what is found; the answer and the choices that are refused, if any are."""
+        start = self._messages[0] if self._messages else {}
+        if self._checked or start.get("status") != 200:  # an error is no text of the model's
+            return None
+        self._checked = True
+        capture = self._capture
+        body = b"".join(one.get("body", b"") for one in self._messages)
+        answer = answer_of(body.decode("utf-8", "replace"), stream=capture.stream)
+        if answer.get("error"):
+            return None
+        found = await self._check_answer(answer)
+        capture.guards += [one.as_json() for of in found.values() for one in of]
+        refused = {index for index, of in found.items() if decide(of) is not Decision.PASS}
+        return (answer, refused) if refused else None
+
+    def _instead(self, answer: dict[str, Any], refused: set[int]) -> Iterable[Message]:
+        start = self._messages[0]
+        if self._capture.stream:
+            bodies = list(filtered.events(answer))
+        else:
+            bodies = [orjson.dumps(filtered.replaced(answer, refused))]
+        length = b"%d" % sum(map(len, bodies))
+        headers = [(n, v) for n, v in start.get("headers", ()) if n.lower() != b"content-length"]
+        if not self._capture.stream:
+            headers.append((b"content-length", length))
+        yield {**start, "headers": headers}
+        for body in bodies:
+            yield {"type": "http.response.body", "body": body, "more_body": True}
+        yield {"type": "http.response.body", "body": b""}
