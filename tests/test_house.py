@@ -59,6 +59,8 @@ COVERED_BY = {
     "training/analysis/latency.py": "tests/training/analysis/test_compare.py",
     "training/cli/options.py": "tests/training/cli/test_train.py",
     "training/data/examples.py": "tests/training/data/test_curation.py",
+    "serving/store/privacy/redactions.py": "tests/serving/capture/test_storing.py",
+    "serving/store/privacy/tables.py": "tests/serving/store/test_migrations.py",
     "serving/redaction/birth_dates.py": "tests/serving/redaction/test_surrogates.py",
     "serving/redaction/labels.py": "tests/serving/redaction/test_patterns.py",
     "training/data/selection.py": "tests/training/test_pipeline.py",

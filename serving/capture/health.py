@@ -26,6 +26,7 @@ class Health:
         journal: Where interactions are spooled.
         drainer: Moves them to the store.
         limit_bytes: How much the journal may hold.
+        alarms: Further alarms of what keeps interactions from the store.
     """
 
     def __init__(
@@ -36,12 +37,14 @@ class Health:
         journal: Journal,
         drainer: Drainer,
         limit_bytes: int,
+        alarms: Iterable[Alarm] = (),
     ) -> None:
         self._replica = replica
         self._store = tuple(store)
         self._journal = journal
         self._drainer = drainer
         self._limit_bytes = limit_bytes
+        self._alarms = (*journal.alarms, *alarms)
         metrics.JOURNAL_BACKLOG.set_function(lambda: drainer.backlog_bytes)
         metrics.STORE_UP.set_function(lambda: self.store_down_since is None)
 
@@ -63,7 +66,7 @@ class Health:
                 answers requests.
         """
         down = self.store_down_since
-        alarm = _earliest(self._journal.alarms)
+        alarm = _earliest(self._alarms)
         state = "alarm" if alarm else "spooling" if down else "ok"
         capture: dict[str, Any] = {
             "state": state,
