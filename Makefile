@@ -17,7 +17,7 @@ READY := $(VENV)/.ready-$(EXTRA)
 
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
-        bench-flywheel bench-pii bench-real real-setup real-model chaos plots clean
+        bench-flywheel bench-pii bench-journal bench-real real-setup real-model chaos plots clean
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -141,6 +141,10 @@ bench-flywheel: $(READY)
 # How well redaction recognises personal values on generated turns (a minute).
 bench-pii: $(READY)
 	$(BIN)/python benchmarks/privacy/pii.py $(ARGS)
+
+# What encrypting the journal costs the hot path (a few seconds).
+bench-journal: $(READY)
+	$(BIN)/python benchmarks/privacy/journal.py $(ARGS)
 
 # Suggestions for real agents' replies (STAR, in SWITCHBOARD_STAR_DIR): base, prompts, retrieval, SFT.
 bench-real: $(READY)

@@ -28,6 +28,7 @@ from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
 from serving.config.settings import Settings
 from serving.encryption import keyring as keyring_module
+from serving.encryption.sealing import Sealer
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
@@ -110,11 +111,13 @@ async def start(
     db = Database(settings.store.url)
     await db.open_when_up()
     registry = Registry(db, settings.adapters.uri)
+    sealer = Sealer(keyring, "journal")
     journal = Journal(
         settings.journal.dir,
         re.sub(r"[^A-Za-z0-9-]+", "-", name),
         fsync=settings.journal.fsync,
         limit_bytes=settings.journal.limit_bytes,
+        seal=sealer.seal if settings.journal.encrypt else None,
     )
 
     storing = Storing(db, settings.lobs, keyring)
@@ -124,6 +127,7 @@ async def start(
         storing.interactions,
         batch=settings.journal.batch_records,
         wait_s=settings.journal.batch_s,
+        unseal=sealer.open,
     )
     keys = KeyRing(db)
     await keys.start()

@@ -13,12 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from serving.config import secrets
 from serving.config.base import Section
@@ -125,6 +120,8 @@ class Settings(Section):
     def _keys_where_needed(cls, storage: Storage, info: ValidationInfo) -> Storage:
         lobs = info.data.get("lobs", {})
         needs = [f"lobs.{name}.store.redact" for name, lob in lobs.items() if lob.store.redact]
+        journal = info.data.get("journal")
+        needs += ["journal.encrypt"] if journal and journal.encrypt else []
         if needs and storage.keys is None:
             raise ValueError(f"keys: missing, and {', '.join(needs)} needs them")
         return storage

@@ -6,6 +6,12 @@ from pydantic import ValidationError
 from serving.config.settings import Settings
 
 
+def test_an_encrypted_journal_needs_keys() -> None:
+    raw = {"model": "m", "lobs": {"care": {}}, "journal": {"encrypt": True}}
+    with pytest.raises(ValidationError, match=r"keys: missing, and journal\.encrypt needs them"):
+        Settings.model_validate(raw)
+
+
 def load(store: dict[str, object], **more: object) -> Settings:
     return Settings.model_validate({"model": "m", "lobs": {"care": {"store": store}}} | more)
 
