@@ -44,6 +44,7 @@ COVERED_BY = {
     "serving/rollout/result.py": "tests/serving/rollout/test_coordinator.py",
     "serving/startup/first_config.py": "tests/serving/startup/test_commands.py",
     "serving/startup/keys.py": "tests/serving/test_cli.py",
+    "serving/startup/vault.py": "tests/serving/store/privacy/test_vault.py",
     "serving/store/adapter_versions.py": "tests/serving/adapters/test_registry.py",
     "serving/store/audit.py": "tests/serving/adapters/test_registry.py",
     "serving/store/connection.py": "tests/serving/store/test_database.py",

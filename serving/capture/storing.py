@@ -8,11 +8,14 @@ a change of the configuration in between changes nothing.
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
+import orjson
 from pydantic import ValidationError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.capture.interaction import to_record
-from serving.capture.redacting import redacted, scope_of
+from serving.capture.redacting import TEXTS, redacted, scope_of
 from serving.config.lobs import Lob
 from serving.config.storage import LineStore
 from serving.encryption.keyring import Keyring
@@ -22,8 +25,9 @@ from serving.redaction import conversation
 from serving.store import interactions, shadows
 from serving.store.database import Database
 from serving.store.events import EventRecord
-from serving.store.privacy import redactions
+from serving.store.privacy import redactions, vault
 from serving.store.privacy.redactions import RedactionRecord
+from serving.store.privacy.vault import Originals
 from serving.store.records import FeedbackRecord, InteractionRecord, Json
 from serving.store.shadows import ShadowRecord
 
@@ -33,6 +37,12 @@ _OFF = LineStore()
 
 class NotRedacted(Exception):
     """An interaction could not be redacted, so it is not stored; it says nothing of its content."""
+
+
+class _Prepared(NamedTuple):
+    record: InteractionRecord
+    redaction: RedactionRecord | None = None
+    originals: Originals | None = None
 
 
 class Storing:
@@ -65,12 +75,15 @@ class Storing:
         """
         # Parsing streams takes a while: in a thread, so that no token waits for it.
         prepared = await asyncio.to_thread(lambda: [self._prepared(one) for one in payloads])
-        known = [beside for _, beside in prepared if beside is not None]
-        await interactions.save(
-            self._db,
-            [record for record, _ in prepared],
-            beside=lambda connection: redactions.add(self._db, connection, known),
-        )
+        known = [one.redaction for one in prepared if one.redaction is not None]
+        kept = [one.originals for one in prepared if one.originals is not None]
+
+        async def beside(connection: AsyncConnection) -> None:
+            await redactions.add(self._db, connection, known)
+            if kept and self._keyring is not None:
+                await vault.keep(self._db, connection, self._keyring, kept)
+
+        await interactions.save(self._db, [one.record for one in prepared], beside)
 
     async def feedback(self, record: FeedbackRecord) -> FeedbackRecord:
         """Return feedback as it may be stored.
@@ -104,21 +117,23 @@ class Storing:
         (output,) = await self._said(answer.interaction_id, [answer.output])
         return await shadows.add(self._db, answer.model_copy(update={"output": output}))
 
-    def _prepared(self, payload: bytes) -> tuple[InteractionRecord, RedactionRecord | None]:
+    def _prepared(self, payload: bytes) -> _Prepared:
         try:
             record = to_record(payload)
         except ValidationError as exc:  # whose text repeats the values
             where = [".".join(map(str, fault["loc"])) for fault in exc.errors()]
             raise ValueError(f"not a captured interaction: {', '.join(where)}") from None
-        if not self._lines.get(record.lob or "", _OFF).redact:
-            return record, None
+        line = self._lines.get(record.lob or "", _OFF)
+        if not line.redact:
+            return _Prepared(record)
         try:
-            return self._redacted(record)
+            done = self._redacted(record)
+            return done._replace(originals=_originals(record)) if line.keep_originals else done
         except Exception as exc:
             self.alarm.on(f"{record.id}: {type(exc).__name__}")
             raise NotRedacted(f"{record.id}: {type(exc).__name__}") from None
 
-    def _redacted(self, record: InteractionRecord) -> tuple[InteractionRecord, RedactionRecord]:
+    def _redacted(self, record: InteractionRecord) -> _Prepared:
         if self._keyring is None:
             raise LookupError("storage.keys is not set")
         id_ = self._keyring.newest
@@ -130,7 +145,7 @@ class Storing:
             version=conversation.VERSION,
             known=known,
         )
-        return stored, beside
+        return _Prepared(stored, beside)
 
     async def _said(self, interaction_id: str, texts: list[str]) -> list[str]:
         """Redact what is said about an interaction as that was redacted, or not at all."""
@@ -147,3 +162,8 @@ class Storing:
         )
         stored = await asyncio.to_thread(conversation.redact, texts, key, beside.known)
         return list(stored.texts)
+
+
+def _originals(record: InteractionRecord) -> Originals:
+    fields = {name: orjson.dumps(getattr(record, name)) for name in TEXTS}
+    return Originals(record.id, scope_of(record), fields)
