@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-$(EXTRA)
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots \
-        clean bench-claims bench-guards
+        clean bench-claims bench-guards bench-journal
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -146,6 +146,7 @@ bench-pii: $(READY)
 # Claims that no source supports, seeded into real replies (STAR; 2 minutes), and a drill of 10,000.
 bench-claims: $(READY)
 	$(BIN)/python benchmarks/guards/claims.py $(ARGS)
+
 # What the guards of requests find and mistake (a minute); customers' turns where SWITCHBOARD_STAR_DIR and
 # SWITCHBOARD_ABCD_DIR name their folders.
 bench-guards: .cache/bench/guards/.ready
@@ -155,6 +156,10 @@ bench-guards: .cache/bench/guards/.ready
 	rm -rf $(@D)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --target $(@D) -r $<
 	touch $@
+
+# What encrypting the journal costs the hot path (a few seconds).
+bench-journal: $(READY)
+	$(BIN)/python benchmarks/privacy/journal.py $(ARGS)
 
 # Suggestions for real agents' replies (STAR, in SWITCHBOARD_STAR_DIR): base, prompts, retrieval, SFT.
 bench-real: $(READY)

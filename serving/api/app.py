@@ -24,6 +24,7 @@ from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBo
 from serving.auth import ApiKey, Role
 from serving.capture import Drainer
 from serving.capture.health import Health
+from serving.capture.storing import Storing
 from serving.errors import (
     InvalidRequest,
     MethodNotAllowed,
@@ -48,6 +49,7 @@ def build(
     registry: Registry,
     drainer: Drainer,
     health: Health,
+    storing: Storing,
     adapters: AdapterManager,
     base: str,
     ready: Callable[[], Awaitable[None]],
@@ -60,6 +62,7 @@ def build(
         registry: Adapter versions.
         drainer: Moves this replica's interactions to the store.
         health: What /ready says beside the engine, and whether interactions are still to come.
+        storing: Redacts what is said about redacted interactions.
         adapters: This replica's adapters and routing table.
         base: The base model's served name.
         ready: Raises unless the engine answers.
@@ -70,7 +73,7 @@ def build(
     )
     started = int(time.time())
     arrivals = Arrivals(db, drainer, health)
-    app.include_router(events.router(db, arrivals))
+    app.include_router(events.router(db, arrivals, storing))
 
     @app.exception_handler(SwitchboardError)
     async def _ours(_: Request, exc: Exception) -> JSONResponse:
@@ -153,7 +156,10 @@ def build(
             index=body.index,
         )
         stored, created = await feedback.add(
-            db, record, has_key=body.key is not None, reviews=key.allows(Role.REVIEWER)
+            db,
+            await storing.feedback(record),
+            has_key=body.key is not None,
+            reviews=key.allows(Role.REVIEWER),
         )
         if created:
             metrics.FEEDBACK.labels(interaction.lob or "").inc()

@@ -14,6 +14,7 @@ from serving import endpoints
 from serving.api.access import need, scope
 from serving.api.arrival import Arrivals
 from serving.auth import ApiKey, Role
+from serving.capture.storing import Storing
 from serving.errors import Conflict, InvalidRequest, PermissionDenied, SwitchboardError
 from serving.observability import metrics
 from serving.store import candidates, events, feedback
@@ -108,12 +109,13 @@ class EventsBody(BaseModel):
     ] = Field(min_length=1, max_length=MAX_EVENTS)
 
 
-def router(db: Database, arrivals: Arrivals) -> APIRouter:
+def router(db: Database, arrivals: Arrivals, storing: Storing) -> APIRouter:
     """Make the endpoint.
 
     Args:
         db: The store.
         arrivals: Finds interactions.
+        storing: Redacts what is said about redacted interactions.
     """
     routes = APIRouter()
 
@@ -128,7 +130,7 @@ def router(db: Database, arrivals: Arrivals) -> APIRouter:
                 if event.id not in known:
                     known[event.id] = await arrivals.get(event.id, key)
                     scope(key, known[event.id])
-                given.append(_record(event, known[event.id], key))
+                given.append(await storing.event(_record(event, known[event.id], key)))
             except SwitchboardError as exc:
                 exc.param = f"events.{number}.{exc.param or 'id'}"
                 raise

@@ -13,11 +13,13 @@ from serving.capture import segments
 from serving.capture.batching import Batching
 from serving.capture.journal import REJECTED, Journal
 from serving.capture.segments import Frame
+from serving.encryption.sealing import Sealer
 from serving.errors import StoreUnavailable, Unavailable
 from serving.observability.alarm import Alarm
 
 ADOPT_INTERVAL_S = 1.0
 BACKOFF_S = (0.1, 5.0)
+_PLAIN = Sealer(None, "journal")
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +52,8 @@ class Drainer:
         sink: Stores payloads, all or none; storing one again must change nothing.
         batch: How many to store at once at most; so many are stored without further wait.
         wait_s: Longest that a payload of `own` waits for others to be stored with.
+        unseal: Opens a payload that was sealed before it was written. Where the key is missing it
+            raises `Unavailable`: the payload, and what comes after it, waits as in an outage.
     """
 
     def __init__(
@@ -60,10 +64,12 @@ class Drainer:
         *,
         batch: int = 64,
         wait_s: float = 1.0,
+        unseal: Callable[[bytes], bytes] = _PLAIN.open,
     ) -> None:
         self._directory = Path(directory).absolute()
         self._own = own
         self._sink = sink
+        self._unseal = unseal
         self._batch = batch
         # A reading takes no more than so many bytes; and half a small journal is for the meantime.
         size_bytes = min(segments.READ_BYTES, own.limit_bytes // 2)
@@ -196,7 +202,7 @@ class Drainer:
 
     async def _store(self, path: Path, frames: list[Frame]) -> None:
         try:
-            await self._sink([frame.payload for frame in frames])
+            await self._sink([self._unseal(frame.payload) for frame in frames])
         except (Unavailable, OSError):
             raise
         except Exception as exc:

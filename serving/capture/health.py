@@ -27,6 +27,7 @@ class Health:
         drainer: Moves them to the store.
         limit_bytes: How much the journal may hold.
         guards: Alarms that are on while a guard that must decide fails; more may come.
+        alarms: Further alarms of what keeps interactions from the store.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class Health:
         drainer: Drainer,
         limit_bytes: int,
         guards: Iterable[Alarm] = (),
+        alarms: Iterable[Alarm] = (),
     ) -> None:
         self._replica = replica
         self._store = tuple(store)
@@ -45,6 +47,7 @@ class Health:
         self._drainer = drainer
         self._limit_bytes = limit_bytes
         self._guards = guards
+        self._alarms = (*journal.alarms, *alarms)
         metrics.JOURNAL_BACKLOG.set_function(lambda: drainer.backlog_bytes)
         metrics.STORE_UP.set_function(lambda: self.store_down_since is None)
 
@@ -66,7 +69,7 @@ class Health:
                 answers requests.
         """
         down = self.store_down_since
-        alarm = _earliest(self._journal.alarms)
+        alarm = _earliest(self._alarms)
         state = "alarm" if alarm else "spooling" if down else "ok"
         capture: dict[str, Any] = {
             "state": state,

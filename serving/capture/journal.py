@@ -34,6 +34,7 @@ class Journal:
         fsync_interval_s: How much a power cut may take in the background mode.
         segment_bytes: When to begin a new file.
         limit_bytes: How much may wait for the store; then `append` refuses.
+        seal: What becomes of a payload before it is written; None writes it as it is.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class Journal:
         fsync_interval_s: float = 0.05,
         segment_bytes: int = 8 << 20,
         limit_bytes: int = 1 << 30,
+        seal: Callable[[bytes], bytes] | None = None,
     ) -> None:
         if not _WRITER.fullmatch(writer) or writer == REJECTED:
             raise InvalidRequest(f"{writer!r} cannot name a journal: use letters, digits, _ . -")
@@ -52,6 +54,7 @@ class Journal:
         self._fsync_interval_s = 0.0 if fsync == "commit" else fsync_interval_s
         self._waits = fsync == "commit"
         self._segment_bytes = segment_bytes
+        self._seal_payload = seal
         self.limit_bytes = limit_bytes
         numbers = segments.segment_numbers(self.folder)
         paths = [segments.segment_path(self.folder, number) for number in numbers]
@@ -117,6 +120,8 @@ class Journal:
         """
         if not payload:
             raise InvalidRequest("an empty payload cannot be journalled")
+        if self._seal_payload is not None:
+            payload = self._seal_payload(payload)
         header = segments.header(payload)
         size = len(header) + len(payload)
         try:

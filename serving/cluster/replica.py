@@ -10,7 +10,6 @@ import re
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,18 +22,19 @@ from serving.api import app, config, openapi
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
-from serving.capture.interaction import to_record
+from serving.capture.storing import Storing
 from serving.config import prompts
 from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
 from serving.config.settings import Settings
+from serving.encryption import keyring as keyring_module
+from serving.encryption.sealing import Sealer
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
 from serving.routing import Table
-from serving.store import interactions, shadows
 from serving.store.database import Database
 
 FLUSH_S = 5.0
@@ -58,6 +58,7 @@ class Parts:
     journal: Journal
     db: Database
     keys: KeyRing
+    storing: Storing
     draining: asyncio.Task[None]
     revision: str | None = None
 
@@ -70,6 +71,7 @@ class Parts:
         settings = light_part(self.gateway.settings, revision.settings)
         parsed = prompts.parse(revision.prompts, settings.lobs)
         self.gateway.configure(settings, parsed)
+        self.storing.configure(settings.lobs)
         self.adapters.set_lobs(_fallbacks(settings))
         self.chains.configure(settings)
         self.admission.configure(
@@ -105,27 +107,28 @@ async def start(
     """
     settings = revision.settings
     engine_module = importlib.import_module("serving.engine.engine")
+    source = settings.storage.keys
+    keyring = None if source is None else await asyncio.to_thread(keyring_module.read, source)
     db = Database(settings.store.url)
     await db.open_when_up()
     registry = Registry(db, settings.adapters.uri)
+    sealer = Sealer(keyring, "journal")
     journal = Journal(
         settings.journal.dir,
         re.sub(r"[^A-Za-z0-9-]+", "-", name),
         fsync=settings.journal.fsync,
         limit_bytes=settings.journal.limit_bytes,
+        seal=sealer.seal if settings.journal.encrypt else None,
     )
 
-    async def sink(payloads: list[bytes]) -> None:
-        # Parsing streams takes a while: in a thread, so that no token waits for it.
-        records = await asyncio.to_thread(lambda: [to_record(payload) for payload in payloads])
-        await interactions.save(db, records)
-
+    storing = Storing(db, settings.lobs, keyring)
     drainer = Drainer(
         settings.journal.dir,
         journal,
-        sink,
+        storing.interactions,
         batch=settings.journal.batch_records,
         wait_s=settings.journal.batch_s,
+        unseal=sealer.open,
     )
     keys = KeyRing(db)
     await keys.start()
@@ -152,12 +155,14 @@ async def start(
         drainer=drainer,
         limit_bytes=settings.journal.limit_bytes,
         guards=guarding.alarms,
+        alarms=(storing.alarm,),
     )
     own = app.build(
         db=db,
         registry=registry,
         drainer=drainer,
         health=health,
+        storing=storing,
         adapters=adapters,
         base=settings.served_name,
         ready=engine.ready,
@@ -188,11 +193,14 @@ async def start(
         template=engine.template,
         health=health,
         settings=settings,
-        shadows=Shadows(engine.app, adapters, admission, partial(shadows.add, db), settings),
+        shadows=Shadows(engine.app, adapters, admission, storing.shadow, settings),
         guarding=guarding,
         replica=name,
     )
-    return Parts(engine, adapters, admission, chains, gateway, drainer, journal, db, keys, draining)
+    return Parts(
+        *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
+        *(storing, draining),
+    )
 
 
 async def check_engine(settings: Settings) -> None:

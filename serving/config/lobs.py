@@ -9,6 +9,7 @@ from serving.config.base import Section
 from serving.config.guards import LobGuards
 from serving.config.limits import LobLimits
 from serving.config.secrets import SecretName
+from serving.config.storage import LineStore
 
 UpstreamName = Annotated[str, StringConstraints(pattern=f"^{names.LOB.pattern}$")]
 
@@ -106,6 +107,9 @@ class Lob(Section):
         le=0.5,
         description="Share of the turns whose suggestion is made and not shown (`show: false`), "
         "drawn at random, so that `switchboard impact` can say what showing saves.",
+    )
+    store: LineStore = Field(
+        default_factory=LineStore, description="What of the line is stored, and how."
     )
     shadow: Shadow | None = Field(
         None, description="A version that answers copies of live requests in the background."

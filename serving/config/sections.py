@@ -85,6 +85,11 @@ class Journal(Section):
             "commit: the last byte waits for a group fdatasync."
         ),
     )
+    encrypt: bool = Field(
+        False,
+        description="Encrypt what is journalled (AES-256-GCM); needs storage.keys. What is there "
+        "already is read all the same.",
+    )
     limit_bytes: int = Field(
         1 << 30, ge=1 << 20, description="Backlog at which capture raises the alarm."
     )

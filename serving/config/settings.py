@@ -13,12 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import (
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-)
+from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from serving.config import guards, secrets
 from serving.config.base import Section
@@ -34,11 +29,10 @@ from serving.config.sections import (
     StoreSettings,
     Tls,
 )
+from serving.config.storage import Storage
 from serving.errors import ConfigError, NotFound
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-
-
 _SECRET_KEYS = re.compile(r"store\.url|env\..*|engine\.hf_token|upstreams\.[^.]*\.api_key")
 """What is not put in when the file is read: secrets.py resolves it where it is used."""
 
@@ -95,6 +89,9 @@ class Settings(Section):
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
     fallback: Fallback = Field(default_factory=Fallback, description="Limits of fallback chains.")
+    storage: Storage = Field(
+        default_factory=Storage, validate_default=True, description="Keys for what is stored."
+    )
 
     @field_validator("engine", "env")
     @classmethod
@@ -117,6 +114,17 @@ class Settings(Section):
                 "anybody would be an admin"
             )
         return auth
+
+    @field_validator("storage")
+    @classmethod
+    def _keys_where_needed(cls, storage: Storage, info: ValidationInfo) -> Storage:
+        lobs = info.data.get("lobs", {})
+        needs = [f"lobs.{name}.store.redact" for name, lob in lobs.items() if lob.store.redact]
+        journal = info.data.get("journal")
+        needs += ["journal.encrypt"] if journal and journal.encrypt else []
+        if needs and storage.keys is None:
+            raise ValueError(f"keys: missing, and {', '.join(needs)} needs them")
+        return storage
 
     @field_validator("lobs", mode="before")
     @classmethod
@@ -275,6 +283,7 @@ def _absolute(settings: Settings) -> Settings:
         update={
             "model": model,
             "prompts": settings.prompts.absolute(),
+            "storage": settings.storage.absolute(),
             "http": settings.http.model_copy(update={"tls": tls}),
             "store": settings.store.model_copy(update={"url": url}),
             "journal": settings.journal.model_copy(update={"dir": settings.journal.dir.absolute()}),

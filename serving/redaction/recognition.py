@@ -7,7 +7,7 @@ form to recognise; they are kept.
 
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 
@@ -48,23 +48,33 @@ def marked(
     return replaced(texts, kinds, places, _names(keys_of(places), kinds, texts))
 
 
-def locate(texts: Sequence[str]) -> tuple[dict[str, Kind], list[list[Place]]]:
-    """Return each value's kind by its key, and where the values stand in each text."""
+def locate(
+    texts: Sequence[str], again: Mapping[str, tuple[str, Kind]] | None = None
+) -> tuple[dict[str, Kind], list[list[Place]]]:
+    """Return each value's kind by its key, and where the values stand in each text.
+
+    Args:
+        texts: Texts that are read together.
+        again: Spellings of values that are known from elsewhere, with their keys and kinds.
+    """
     spans = _find(texts)
     kinds: dict[str, tuple[bool, Kind]] = {}
     surfaces: dict[str, str] = {}
     for text, found in zip(texts, spans, strict=True):
         for span in found:
             surface = text[span.start : span.end]
-            key = _key(surface, span.kind)
+            key = key_of(surface, span.kind)
             rank = (not span.labelled and span.kind >= Kind.ORDER, span.kind)
             kinds[key] = min(kinds.get(key, rank), rank)
             surfaces[surface.casefold()] = key
+    for surface, (key, kind) in (again or {}).items():
+        kinds.setdefault(key, (False, kind))
+        surfaces.setdefault(surface.casefold(), key)
     if not kinds:
         return {}, [[] for _ in texts]
-    again = _again(surfaces)
+    spelled = _again(surfaces)
     places = [
-        _places(text, found, again, surfaces) for text, found in zip(texts, spans, strict=True)
+        _places(text, found, spelled, surfaces) for text, found in zip(texts, spans, strict=True)
     ]
     return {key: kind for key, (_, kind) in kinds.items()}, places
 
@@ -132,8 +142,8 @@ def _find(texts: Sequence[str]) -> list[list[Span]]:
     return [sorted(spans, key=lambda s: (s.start, s.kind)) for spans in found]
 
 
-def _key(surface: str, kind: Kind) -> str:
-    """Return what stays the same when a value is written in another way."""
+def key_of(surface: str, kind: Kind) -> str:
+    """Return what stays the same when a value of a kind is written in another way."""
     if kind is Kind.PASSWORD:
         return surface
     if kind in (Kind.EMAIL, Kind.IP):
@@ -155,7 +165,7 @@ def _places(
     text: str, found: list[Span], again: re.Pattern[str], surfaces: dict[str, str]
 ) -> list[tuple[int, int, str]]:
     """Return (start, end, key) of all that is replaced: disjoint, in order, wider spans first."""
-    spans = [(s.start, s.end, _key(text[s.start : s.end], s.kind)) for s in found]
+    spans = [(s.start, s.end, key_of(text[s.start : s.end], s.kind)) for s in found]
     spans += [(m.start(), m.end(), surfaces[m[0].casefold()]) for m in again.finditer(text)]
     places: list[tuple[int, int, str]] = []
     taken = bytearray(len(text))

@@ -52,7 +52,7 @@ def _surrogates(
         attempt, drawn = 0, key
         while drawn in kinds or drawn in made.values():
             digest = hashlib.shake_256(b"%d %d " % (number, attempt) + seed)
-            drawn = _draw(key, kinds[key], digest.digest(len(key) + 3))
+            drawn = draw(key, kinds[key], digest.digest(len(key) + 3))
             attempt += 1
             if attempt > _ATTEMPTS:  # a value so short that all others are taken
                 break
@@ -60,8 +60,14 @@ def _surrogates(
     return made
 
 
-def _draw(key: str, kind: Kind, chance: bytes) -> str:
-    """Return a value of this one's kind and shape that nobody has, where there are such."""
+def draw(key: str, kind: Kind, chance: bytes) -> str:
+    """Return a value of this one's kind and shape that nobody has, where there are such.
+
+    Args:
+        key: The value's key.
+        kind: What it is.
+        chance: Random bytes, three more than the key has characters.
+    """
     if kind is Kind.BIRTHDATE and _ISO_DATE.fullmatch(key):
         return birth_dates.draw(key, chance)
     if kind is Kind.IP and ":" in key:  # RFC 3849, for documentation

@@ -16,6 +16,7 @@ from serving import ports, private_files
 from serving.cluster import haproxy, joining
 from serving.config import prompts, secrets
 from serving.config.settings import Settings
+from serving.encryption import keyring
 from serving.engine import args, checkpoint, hardware, sizing
 from serving.engine.checkpoint import Checkpoint
 from serving.engine.hardware import GIB, Hardware
@@ -73,6 +74,8 @@ def run(settings: Settings, files: Mapping[str, str], *, starting: bool) -> Find
     if tls := settings.http.tls:
         attempt(lambda: joining.check_tls(settings, joining.address(settings)))
         attempt(lambda: haproxy.read_tls(tls))
+    if (keys := settings.storage.keys) is not None:
+        attempt(lambda: keyring.read(keys))
     found: list[Findings] = []
     attempt(lambda: found.append(_fit(settings)))
     if starting:

@@ -1,10 +1,11 @@
 """Interactions: requests with the responses that clients saw."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.store import candidates
 from serving.store.database import Database, storable
@@ -31,8 +32,17 @@ _SERVED = [name for name in Served.model_fields if hasattr(Interaction, name)]
 _GOES_OUT = (Kind.SENT, Kind.TYPED, Kind.SUMMARY_SAVED)
 
 
-async def save(db: Database, records: Sequence[InteractionRecord]) -> int:
+async def save(
+    db: Database,
+    records: Sequence[InteractionRecord],
+    beside: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+) -> int:
     """Store interactions in one transaction; those already stored are left as they are.
+
+    Args:
+        db: The store.
+        records: The interactions.
+        beside: Stores what belongs to them, in the same transaction.
 
     Returns:
         How many were new.
@@ -46,6 +56,8 @@ async def save(db: Database, records: Sequence[InteractionRecord]) -> int:
         for start in range(0, len(records), CHUNK):
             rows = [_row(record) for record in records[start : start + CHUNK]]
             new += len((await connection.execute(statement, rows)).all())
+        if beside is not None:
+            await beside(connection)
     return new
 
 

@@ -16,6 +16,7 @@ from serving.api import arrival
 from serving.auth import ApiKey
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
+from serving.capture.storing import Storing
 from serving.observability.alarm import Alarm
 from serving.store import interactions
 from serving.store.database import Database
@@ -62,6 +63,7 @@ async def client(tmp_path: Path, alarm: Alarm, journal: Journal) -> AsyncIterato
             health=Health(
                 "r1", store=(alarm,), journal=journal, drainer=drainer, limit_bytes=1 << 20
             ),
+            storing=Storing(db, {}, None),
             adapters=None,  # type: ignore[arg-type]  # not asked here
             base="base",
             ready=nothing,

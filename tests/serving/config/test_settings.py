@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from serving.config import limits, lobs, sections, settings
+from serving.config import limits, lobs, sections, settings, storage
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -226,7 +226,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
     for name, field in section.model_fields.items():
         assert field.description, f"{prefix}{name} has no description"
         inner = field.annotation
-        inner = {"tls": sections.Tls, "shadow": lobs.Shadow}.get(name, inner)
+        storage_keys = storage.StorageKeys if prefix == "storage." else inner
+        inner = {"tls": sections.Tls, "shadow": lobs.Shadow, "keys": storage_keys}.get(name, inner)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found |= keys(inner, f"{prefix}{name}.")
         else:

@@ -24,6 +24,7 @@ from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.interaction import to_record
+from serving.capture.storing import Storing
 from serving.chat_template import ChatTemplate
 from serving.config.guards import LobGuards
 from serving.config.lobs import Shadow
@@ -193,6 +194,7 @@ async def site(
         registry=registry,
         drainer=drainer,
         health=health,
+        storing=Storing(sqlite_db, {}, None),
         adapters=adapters,
         base="base",
         ready=cast(Callable[[], Any], nothing),

@@ -87,7 +87,10 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
     await db.open()
     record = interaction()
     async with db.session() as connection:
-        for table in ("cycles", "events", "flywheels", "leases", "shadow_answers"):
+        for table in (
+            *("cycles", "events", "flywheels", "leases", "shadow_answers"),
+            *("redactions", "vault", "vault_keys"),
+        ):
             await connection.execute(text(f"DROP TABLE {table}"))
         for column in ("steps", "holdback", "shown_by_draw", "guards"):
             await connection.execute(text(f"ALTER TABLE interactions DROP COLUMN {column}"))

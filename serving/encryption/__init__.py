@@ -1,0 +1,1 @@
+"""Keys of the deployment, and sealing bytes under them."""
