@@ -40,7 +40,7 @@ class BaseLayers:
         """Read the headers of a checkpoint's safetensors files; without any, nothing is known."""
         shapes: dict[str, tuple[int, ...] | None] = {}
         for path in sorted(folder.glob("*.safetensors")):
-            for name, tensor in read_header(path)[0].items():
+            for name, tensor in read_header(path).items():
                 suffix = next((end for end in _QUANTIZED if name.endswith(end)), None)
                 if suffix is None:
                     continue

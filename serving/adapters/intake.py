@@ -13,7 +13,7 @@ from pathlib import Path
 
 from serving.adapters.base_layers import PEFT_PREFIX, BaseLayers
 from serving.adapters.validation import CONFIG, STAMP, WEIGHTS, read_json, stamp
-from serving.adapters.weights import read_header
+from serving.adapters.weights import data_begins, read_header
 from serving.errors import AdapterRefused
 
 CARD = "README.md"
@@ -122,7 +122,7 @@ def _inside(source: Path, name: str) -> Path:
 
 def _rename(file: Path, base: BaseLayers) -> dict[str, str]:
     """Give the tensors of a safetensors file PEFT's names; the data stays where it is."""
-    tensors, begin = read_header(file)
+    tensors = read_header(file)
     names = {name: _peft_name(name, base) for name in tensors}
     twice = [name for name in names.values() if list(names.values()).count(name) > 1]
     if twice:
@@ -130,19 +130,14 @@ def _rename(file: Path, base: BaseLayers) -> dict[str, str]:
     renamed = {old: new for old, new in names.items() if old != new}
     if not renamed:
         return {}
-    header = {
-        names[name]: {
-            "dtype": tensor.dtype,
-            "shape": list(tensor.shape),
-            "data_offsets": [tensor.begin, tensor.end],
-        }
-        for name, tensor in tensors.items()
-    }
-    text = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
-    text += b" " * (-len(text) % 8)  # the data stays aligned
+    begin = data_begins(file)
     part = file.with_suffix(".part")
     with file.open("rb") as source, part.open("wb") as target:
-        source.seek(begin)
+        source.seek(8)
+        header = json.loads(source.read(begin - 8))
+        header = {names[name]: header[name] for name in tensors}
+        text = json.dumps({"__metadata__": {"format": "pt"}} | header).encode()
+        text += b" " * (-len(text) % 8)  # the data stays aligned
         target.write(len(text).to_bytes(8, "little") + text)
         shutil.copyfileobj(source, target)
     part.replace(file)

@@ -201,11 +201,11 @@ def _check_effect(config: dict[str, Any], modules: list[str], base: BaseLayers |
         base.check_all_there(config, modules)
 
 
-def _check_values(tensors: dict[str, Tensor], data: "np.ndarray[Any, Any]") -> None:
+def _check_values(tensors: dict[str, Tensor], data: "dict[str, np.ndarray[Any, Any]]") -> None:
     effect = False
     for name, tensor in tensors.items():
         kind = TYPES[tensor.dtype]
-        values = data[tensor.begin : tensor.end].view(kind.view)
+        values = data[name].view(kind.view)
         if ((values & kind.exponent) == kind.exponent).any():
             raise AdapterRefused(f"{name} holds infinities or NaN")
         if name.removesuffix(".weight").endswith("B"):
