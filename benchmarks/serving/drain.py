@@ -74,7 +74,7 @@ def payload() -> bytes:
         request=json.dumps(request).encode(),
         stream=True,
         conversation_id="conversation-1",
-        turn=3,
+        turn_position=3,
     )
     for number in range(TOKENS):
         delta = {"content": f" token{number}"}

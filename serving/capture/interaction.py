@@ -8,7 +8,7 @@ shape: what is no answer is left out, and never keeps the journal from being dra
 
 import json
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal
 
 import orjson
@@ -27,26 +27,27 @@ class Capture:
     """One interaction while it is answered.
 
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
-    Times are seconds of `time.time` (`started`) and of `time.perf_counter` (`clock`, `first`).
+    Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
     """
 
     id: str
     endpoint: str
     task: str
     lob: str | None
-    model: str
+    model_requested: str
     version: str
-    base: str
+    base_model: str
     key_id: str | None
     replica: str
     request: bytes
     stream: bool
     conversation_id: str | None
-    turn: int | None
-    prompt: tuple[str, str] | None = None
+    turn_position: int | None
+    prompt_name: str | None = None
+    prompt_hash: str | None = None
     show: bool | None = None
     holdback: float | None = None
-    started: float = field(default_factory=time.time)
+    created_at: float = field(default_factory=time.time)
     clock: float = field(default_factory=time.perf_counter)
     first: float | None = None
     chunks: list[bytes] = field(default_factory=list)
@@ -57,32 +58,28 @@ class Capture:
         """Frame the interaction for the journal: one JSON object, the response still raw."""
         now = time.perf_counter()
         return orjson.dumps(
-            {
-                "id": self.id,
-                "endpoint": self.endpoint,
-                "task": self.task,
-                "lob": self.lob,
-                "model": self.model,
-                "version": self.version,
-                "base": self.base,
-                "key_id": self.key_id,
-                "replica": self.replica,
+            {name: getattr(self, name) for name in _KEPT}
+            | {
                 "request": self.request.decode("utf-8", "replace"),
                 "response": b"".join(self.chunks).decode("utf-8", "replace"),
-                "stream": self.stream,
-                "conversation_id": self.conversation_id,
-                "turn": self.turn,
-                "prompt": self.prompt,
-                "show": self.show,
-                "holdback": self.holdback,
-                "created_at": self.started,
+                "shown_by_draw": None if self.holdback is None else self.show,
                 "ttft_ms": None if self.first is None else (self.first - self.clock) * 1e3,
                 "latency_ms": (now - self.clock) * 1e3,
                 "status": status,
-                "steps": self.steps,
-                "guards": self.guards,
             }
         )
+
+
+_KEPT = tuple(
+    one.name
+    for one in fields(Capture)
+    if one.name in InteractionRecord.model_fields and one.name != "request"
+)
+"""What goes into the journal, and from there into the record, as it is."""
+_TIMED = ("shown_by_draw", "ttft_ms", "latency_ms")
+
+_RENAMED = {"model": "model_requested", "base": "base_model", "turn": "turn_position"}
+"""Names in journals of releases before the record's own were used."""
 
 
 def to_record(payload: bytes) -> InteractionRecord:
@@ -92,7 +89,7 @@ def to_record(payload: bytes) -> InteractionRecord:
         ValueError: The payload is not one that `Capture.payload` wrote.
     """
     try:
-        return _record(orjson.loads(payload))
+        return _record(_renamed(orjson.loads(payload)))
     except (KeyError, TypeError) as exc:
         raise ValueError(f"not a captured interaction: {exc!r}") from exc
 
@@ -103,18 +100,8 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}
     output, finish_reason = _output(response)
-    prompt_name, prompt_hash = raw["prompt"] or (None, None)
     return InteractionRecord(
-        id=raw["id"],
-        created_at=raw["created_at"],
-        lob=raw["lob"],
-        task=raw["task"],
-        endpoint=raw["endpoint"],
-        model_requested=raw["model"],
-        version=raw["version"],
-        base_model=raw["base"],
-        prompt_name=prompt_name,
-        prompt_hash=prompt_hash,
+        **{name: raw[name] for name in (*_KEPT, *_TIMED) if name in raw},
         request=request,
         messages=_messages(request),
         response=response,
@@ -122,19 +109,18 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
         finish_reason=finish_reason,
         prompt_tokens=_count(usage.get("prompt_tokens", usage.get("input_tokens"))),
         completion_tokens=_count(usage.get("completion_tokens", usage.get("output_tokens"))),
-        ttft_ms=raw["ttft_ms"],
-        latency_ms=raw["latency_ms"],
-        conversation_id=raw["conversation_id"],
-        turn_position=raw["turn"],
-        key_id=raw["key_id"],
-        replica=raw["replica"],
-        stream=raw["stream"],
         status="error" if response.get("error") else raw["status"],
-        steps=raw.get("steps", []),  # journals of earlier releases have none, nor guards
-        guards=raw.get("guards", []),
-        holdback=raw.get("holdback"),
-        shown_by_draw=None if raw.get("holdback") is None else raw["show"],
     )
+
+
+def _renamed(raw: dict[str, Any]) -> dict[str, Any]:
+    """Give a payload of an earlier release the names of this one."""
+    if "model" not in raw:
+        return raw
+    name, digest = raw.get("prompt") or (None, None)
+    shown = None if raw.get("holdback") is None else raw["show"]
+    now = {_RENAMED.get(key, key): value for key, value in raw.items()}
+    return now | {"prompt_name": name, "prompt_hash": digest, "shown_by_draw": shown}
 
 
 def answer_of(text: str, *, stream: bool) -> dict[str, Any]:

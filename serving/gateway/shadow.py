@@ -59,7 +59,7 @@ def wanted(shadow: Shadow, capture: Capture, live: str) -> bool:
     """
     return (
         shadow.version != live
-        and capture.model == capture.lob  # neither pinned nor the base by its own name
+        and capture.model_requested == capture.lob  # neither pinned nor the base by its own name
         and capture.version == live  # neither the canary nor a step of the fallback chain
         and shadowed(shadow.version, shadow.share, capture.conversation_id or "")
     )
@@ -237,15 +237,15 @@ class Shadows:
             endpoint=old.endpoint,
             task=old.task,
             lob=old.lob,
-            model=version,
+            model_requested=version,
             version=version,
-            base=old.base,
+            base_model=old.base_model,
             key_id=None,
             replica=old.replica,
             request=orjson.dumps(body),
             stream=False,
             conversation_id=old.conversation_id,
-            turn=old.turn,
+            turn_position=old.turn_position,
         )
         request = EngineRequest(
             live.path,

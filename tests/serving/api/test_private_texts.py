@@ -33,7 +33,7 @@ async def client(sqlite_db: Database, tmp_path: Path) -> AsyncIterator[httpx.Asy
         request=b'{"model": "care", "messages": [{"role": "user", "content": "Hello?"}]}',
         stream=False,
         conversation_id="c-1",
-        turn=1,
+        turn_position=1,
     )
     choice = {"index": 0, "message": {"content": ANSWER}}
     capture.chunks.append(json.dumps({"choices": [choice]}).encode())

@@ -19,9 +19,9 @@ def capture(
         endpoint=endpoint,
         task="chat",
         lob="care",
-        model="care",
+        model_requested="care",
         version="care@7",
-        base="base",
+        base_model="base",
         key_id="key_1",
         replica="r1",
         request=json.dumps(
@@ -29,7 +29,7 @@ def capture(
         ).encode(),
         stream=stream,
         conversation_id="c1",
-        turn=1,
+        turn_position=1,
         **fields,
     )
     made.chunks = [chunk.encode() for chunk in chunks]
@@ -64,7 +64,7 @@ def test_a_draw_is_stored_where_one_was_made(
 
 def test_journals_from_before_the_holdback_are_read() -> None:
     payload = json.loads(capture().payload("completed"))
-    del payload["show"], payload["holdback"]
+    del payload["shown_by_draw"], payload["holdback"]
     record = to_record(json.dumps(payload).encode())
     assert (record.holdback, record.shown_by_draw) == (None, None)
 
@@ -177,6 +177,18 @@ def test_aborted_stream_keeps_what_was_sent() -> None:
 def test_aborted_plain_body_is_an_empty_answer() -> None:
     record = to_record(capture('{"id": "chatcm', stream=False).payload("aborted"))
     assert (record.output, record.response) == ("", {})
+
+
+def test_a_journal_of_an_earlier_release_is_drained() -> None:
+    """Its names were the capture's own; see `_RENAMED`."""
+    made = capture("data: [DONE]\n\n", prompt_name="p", prompt_hash="h", show=False, holdback=0.5)
+    payload = made.payload("completed")
+    old = json.loads(payload)
+    old["prompt"] = [old.pop("prompt_name"), old.pop("prompt_hash")]
+    old["show"] = old.pop("shown_by_draw")
+    old["model"], old["base"] = old.pop("model_requested"), old.pop("base_model")
+    old["turn"] = old.pop("turn_position")
+    assert to_record(json.dumps(old).encode()) == to_record(payload)
 
 
 def test_a_payload_that_is_no_capture_is_refused() -> None:

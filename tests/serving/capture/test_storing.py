@@ -51,7 +51,7 @@ def payload(id_: str, said: str = SAID, *, lob: str = "care", talk: str | None =
         request=json.dumps(body).encode(),
         stream=True,
         conversation_id=talk,
-        turn=1,
+        turn_position=1,
     )
     for start in range(0, len(said), 5):
         delta = {"index": 0, "delta": {"content": said[start : start + 5]}}

@@ -129,15 +129,15 @@ class Bench:
             endpoint=CHAT,
             task="chat",
             lob="care",
-            model=model,
+            model_requested=model,
             version="",
-            base="base",
+            base_model="base",
             key_id=None,
             replica="r",
             request=b"{}",
             stream=stream,
             conversation_id=None,
-            turn=None,
+            turn_position=None,
         )
         messages: list[Message] = []
 

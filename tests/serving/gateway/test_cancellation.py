@@ -78,15 +78,15 @@ def answer(
         endpoint=path,
         task="chat",
         lob="care",
-        model="care",
+        model_requested="care",
         version="care@1",
-        base="base",
+        base_model="base",
         key_id=None,
         replica="r",
         request=b"{}",
         stream=stream,
         conversation_id=None,
-        turn=None,
+        turn_position=None,
     )
     return ResponseWriter(client.send, capture, journal, hide_usage=False)
 

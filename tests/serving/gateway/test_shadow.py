@@ -30,15 +30,15 @@ def capture(**fields: Any) -> Capture:
         "endpoint": endpoints.SUGGESTIONS,
         "task": "suggestion",
         "lob": "care",
-        "model": "care",
+        "model_requested": "care",
         "version": "care@2",
-        "base": "base",
+        "base_model": "base",
         "key_id": None,
         "replica": "r",
         "request": b"{}",
         "stream": False,
         "conversation_id": "c1",
-        "turn": None,
+        "turn_position": None,
     }
     return Capture(**(known | fields))
 
@@ -53,8 +53,8 @@ def test_what_the_live_version_answered_for_the_line_is_shadowed() -> None:
     [
         ({"version": "care@4"}, "care@2"),  # the canary
         ({"version": "upstream:big"}, "care@2"),
-        ({"model": "care@2"}, "care@2"),  # pinned
-        ({"model": "base", "version": "base"}, "base"),
+        ({"model_requested": "care@2"}, "care@2"),  # pinned
+        ({"model_requested": "base", "version": "base"}, "base"),
         ({"conversation_id": None}, "care@2"),
         ({"version": "care@3"}, "care@3"),  # the shadow has become live
     ],

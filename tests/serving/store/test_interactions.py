@@ -10,6 +10,7 @@ from serving.store import feedback as feedbacks
 from serving.store.database import Database
 from serving.store.events import EventRecord
 from serving.store.records import InteractionRecord
+from serving.store.tables import Interaction
 
 
 async def test_a_saved_interaction_comes_back_equal(db: Database, interaction) -> None:
@@ -247,3 +248,8 @@ async def test_served_has_the_texts_of_other_candidates_that_feedback_names(
     first, second = await interactions.served(db, lob="care", since=0.0)
     assert (first.others, second.others) == ({}, {1: "b", 2: "c"})
     assert [f.index for f in second.feedback] == [1]
+
+
+def test_a_record_is_a_row_field_by_field() -> None:
+    columns = {column.name for column in Interaction.__table__.columns}
+    assert columns == set(InteractionRecord.model_fields)

@@ -38,7 +38,7 @@ def payload(id_: str, conversation: str | None = "c-1") -> bytes:
         request=json.dumps(body).encode(),
         stream=False,
         conversation_id=conversation,
-        turn=1,
+        turn_position=1,
     )
     answer = {"choices": [{"index": 0, "message": {"content": f"Thank you. {SAID}"}}]}
     capture.chunks.append(json.dumps(answer).encode())
