@@ -8,6 +8,7 @@ from serving import names
 from serving.config.base import Section
 from serving.config.guards import LobGuards
 from serving.config.limits import LobLimits
+from serving.config.rules import Rules
 from serving.config.secrets import SecretName
 from serving.config.storage import LineStore
 
@@ -113,6 +114,11 @@ class Lob(Section):
     )
     shadow: Shadow | None = Field(
         None, description="A version that answers copies of live requests in the background."
+    )
+    rules: Rules = Field(
+        default_factory=list,
+        description="What is answered without a model, or by a version of choice: the first rule "
+        "that matches decides.",
     )
     guards: LobGuards = Field(
         default_factory=LobGuards, description="What its requests and answers are checked for."

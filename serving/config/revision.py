@@ -157,7 +157,15 @@ def _price(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Pri
         its_key = f"upstreams.{name}.api_key"
         if before.get(its_key) is not None or after.get(its_key) is not None:
             return "fixed"
+    if rest.endswith(".rules") and _told(before.get(key)) != _told(after.get(key)):
+        return "fixed"
     return price(key)
+
+
+def _told(rules: Any) -> list[tuple[str, str]]:
+    """Return which secrets a line's rules tell to whom."""
+    hooks = [rule.get("webhook") or {} for rule in rules or ()]
+    return sorted((hook["api_key"], hook["url"]) for hook in hooks if hook.get("api_key"))
 
 
 def light_part(own: Settings, new: Settings) -> Settings:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from serving.config import guards, secrets
+from serving.config import guards, rules, secrets
 from serving.config.base import Section
 from serving.config.limits import Limits
 from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName
@@ -141,6 +141,7 @@ class Settings(Section):
         known = [f"upstream:{name}" for name in info.data["upstreams"]]
         for name, lob in lobs.items():
             guards.check_upstream(name, lob.guards, info.data["upstreams"])
+            rules.check_routes(name, lob.rules)
             for step in lob.fallback:
                 if step not in {"previous", "base", *known}:
                     raise ValueError(
@@ -171,6 +172,7 @@ class Settings(Section):
             for name, upstream in self.upstreams.items()
             if upstream.api_key is not None
         ]
+        found += [one for name, lob in self.lobs.items() for one in rules.secrets(name, lob.rules)]
         token = self.engine.get("hf_token")
         return found + ([("engine.hf_token", token)] if isinstance(token, str) else [])
 

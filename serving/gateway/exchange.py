@@ -11,6 +11,7 @@ from serving.auth import ApiKey
 from serving.gateway.request import InferenceRequest
 from serving.guards.verdict import Verdict
 from serving.routing import Target
+from serving.rules.decision import Ruled
 
 
 def _request_id() -> str:
@@ -35,6 +36,7 @@ class Exchange:
         deadline: When the answer must be complete.
         target: The version that answers, once it is routed.
         verdicts: What guards found in the request.
+        ruled: What a rule of the line decided, where one did.
     """
 
     scope: Scope
@@ -49,6 +51,7 @@ class Exchange:
     deadline: Deadline = field(init=False)
     target: Target = field(init=False)
     verdicts: Sequence[Verdict] = ()
+    ruled: Ruled | None = None
 
     @property
     def response_id(self) -> str:

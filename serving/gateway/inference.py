@@ -27,7 +27,7 @@ from serving.config.settings import Settings
 from serving.errors import InvalidRequest, PermissionDenied
 from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway import authorization, cancellation, holdback, tasks
+from serving.gateway import authorization, cancellation, holdback, ruling, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.guarding.checks import Guarding
@@ -41,6 +41,7 @@ from serving.gateway.validation import (
     tool_choice,
 )
 from serving.observability import metrics
+from serving.routing import Target
 from serving.untrusted_text import SpecialTokens
 
 # What a chat template renders. A completion's prompt is raw: its caller writes the form, too.
@@ -95,6 +96,7 @@ class Inference:
         self._settings = settings
         self._shadows = shadows
         self._guarding = guarding
+        self._rules = ruling.Rules(settings)
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
         self._schedules = schedules(settings)
@@ -104,6 +106,7 @@ class Inference:
         """Answer by other settings from the next request on; they differ in what is light."""
         self._settings, self._prompts = settings, prompts
         self._guarding.configure(settings)
+        self._rules.configure(settings)
 
     async def answer(self, exchange: Exchange) -> None:
         """Take an authenticated request to its answer.
@@ -117,10 +120,12 @@ class Inference:
             await self._parse(exchange)
             await authorization.check(exchange, self._adapters)
             exchange.verdicts = await self._guarding.check_request(exchange)
-            priority = await self._admit(exchange, slot)
+            ruled = exchange.ruled = await self._rules.decide(exchange)
+            by_rule = ruled is not None and ruled.text is not None
+            priority = 0 if by_rule else await self._admit(exchange, slot)
             self._route(exchange)
             body, prompt = self._engine_body(exchange, priority)
-            await self._ask(exchange, body, prompt, slot)
+            await self._ask(exchange, body, None if by_rule else prompt, slot)
 
     async def _parse(self, exchange: Exchange) -> None:
         settings = self._settings
@@ -168,8 +173,13 @@ class Inference:
 
     def _route(self, exchange: Exchange) -> None:
         """Choose the version, which must be of the line that was authorized, or the base."""
-        asked = exchange.request
-        target = self._adapters.table.resolve(asked.model, asked.conversation_id or "")
+        asked, ruled = exchange.request, exchange.ruled
+        if ruled is not None and ruled.text is not None:
+            exchange.target = Target(ruled.rule.artifact, exchange.lob, pinned=False)
+            return
+        model = (ruled.rule.route if ruled else None) or asked.model
+        model = self._settings.served_name if model == "base" else model
+        target = self._adapters.table.resolve(model, asked.conversation_id or "")
         answers = target.version.partition("@")[0] if "@" in target.version else None
         if {target.lob, answers} - {None, exchange.lob}:
             raise PermissionDenied(f"{target.version} is not of {exchange.lob}.", param="model")
@@ -259,7 +269,9 @@ class Inference:
         scope = request.asgi_scope(body)
         app: App = self._engine_app
         sent: bytes | None = body
-        if steps := self._chains.steps(exchange.target, request.path):
+        if (ruled := exchange.ruled) is not None and ruled.text is not None:
+            app, sent = ruling.app(ruled, request), None
+        elif steps := self._chains.steps(exchange.target, request.path):
 
             async def chained(_: Scope, receive: Receive, send: Send) -> None:
                 await self._chains.answer(steps, request, receive, send)

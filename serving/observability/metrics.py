@@ -51,6 +51,11 @@ GUARD_VERDICTS = Counter(
     "What guards found in requests and answers, with what followed.",
     ["guard", "kind", "action", "lob"],
 )
+RULES = Counter(
+    "switchboard_rules_total",
+    "Requests that a rule decided, by outcome: answered, routed, failed (the model answered).",
+    ["lob", "rule", "outcome"],
+)
 GUARD_ERRORS = Counter(
     "switchboard_guard_errors_total",
     "Guards that failed: their text was refused under block and review, and passed under flag.",

@@ -6,9 +6,9 @@ from typing import Any
 from sqlalchemy import func, insert, select, update
 
 from serving.errors import Conflict
-from serving.store import audit
+from serving.store import audit, interactions
 from serving.store.database import Database
-from serving.store.records import JUDGED_CYCLES, UPSTREAM, Cycle, CycleState, Flywheel, Json
+from serving.store.records import JUDGED_CYCLES, Cycle, CycleState, Flywheel, Json
 from serving.store.tables import CycleRow, Feedback, FlywheelRow, Interaction
 
 
@@ -111,7 +111,7 @@ async def latest(db: Database, lob: str, n: int = 1) -> list[Cycle]:
 async def new_feedback(db: Database, lob: str) -> tuple[int, int]:
     """Return how much feedback came since the last cycle that was judged, and the newest's id.
 
-    Feedback on upstreams' answers does not count: nothing is learned from it.
+    Feedback on answers of upstreams and rules does not count: nothing is learned from it.
     """
     seen = select(func.max(CycleRow.feedback_seen)).where(
         CycleRow.lob == lob, CycleRow.state.in_([state.value for state in JUDGED_CYCLES])
@@ -121,7 +121,7 @@ async def new_feedback(db: Database, lob: str) -> tuple[int, int]:
         .join(Interaction, Interaction.id == Feedback.interaction_id)
         .where(
             Interaction.lob == lob,
-            func.coalesce(Interaction.version, "").not_like(f"{UPSTREAM}%"),
+            *interactions.of_models(),
         )
     )
     async with db.reader() as connection:

@@ -11,6 +11,7 @@ from serving.store import candidates
 from serving.store.database import Database, storable
 from serving.store.events import Kind
 from serving.store.records import (
+    RULE,
     UPSTREAM,
     FeedbackRecord,
     InteractionRecord,
@@ -69,6 +70,12 @@ async def get(db: Database, id: str) -> InteractionRecord | None:  # noqa: A002
     return InteractionRecord.model_validate(dict(row)) if row else None
 
 
+def of_models() -> list[ColumnElement[bool]]:
+    """Ask for answers of our engine: none of an upstream, and none of a rule."""
+    version = func.coalesce(Interaction.version, "")
+    return [version.not_like(f"{UPSTREAM}%"), version.not_like(f"{RULE}%")]
+
+
 async def labelled(
     db: Database,
     *,
@@ -106,8 +113,8 @@ async def stream(
     transaction lasts longer than a page. What comes meanwhile is in the stream or not; a row is
     in it once, with all the feedback that it had when it was read.
 
-    Answers of upstreams are left out: they are another model's, so they neither show how good a
-    version is nor are ours to train on.
+    Answers of upstreams and rules are left out: they neither show how good a version is nor are
+    ours to train on.
 
     Args:
         db: The store.
@@ -122,7 +129,7 @@ async def stream(
     commented = exists().where(Feedback.interaction_id == Interaction.id)
     wanted: list[ColumnElement[bool]] = [
         Interaction.lob == lob,
-        func.coalesce(Interaction.version, "").not_like(f"{UPSTREAM}%"),
+        *of_models(),
         commented,
     ]
     if since is not None:
@@ -161,14 +168,15 @@ async def stream(
 
 
 async def served(db: Database, *, lob: str, since: float) -> list[Served]:
-    """Return what a line of business was answered, oldest first, with feedback and events if any.
+    """Return what models answered a line, oldest first, with feedback and events if any.
 
     Args:
         db: The store.
         lob: The line of business.
         since: The earliest `created_at`, itself included.
     """
-    wanted = Interaction.lob == lob, Interaction.created_at >= since
+    no_rule = func.coalesce(Interaction.version, "").not_like(f"{RULE}%")  # the same in each arm
+    wanted = Interaction.lob == lob, Interaction.created_at >= since, no_rule
     columns = [getattr(Interaction, name) for name in _SERVED]
     answers = select(*columns).where(*wanted).order_by(Interaction.created_at, Interaction.id)
     comments = (
@@ -225,7 +233,7 @@ async def shown(
         Interaction.conversation_id != "",
         Interaction.status == Status.COMPLETED,
         Interaction.task.in_([str(task) for task in tasks]),
-        func.coalesce(Interaction.version, "").not_like(f"{UPSTREAM}%"),
+        *of_models(),
         or_(
             Interaction.shown_by_draw.is_not(False),
             Interaction.id.in_(select(Feedback.interaction_id)),

@@ -18,6 +18,8 @@ Moment = tuple[float, float]
 """The same moment by the client's clock and, when we heard of it, by ours."""
 UPSTREAM = "upstream:"
 """Begins the `version` of an answer that did not come from our engine."""
+RULE = "rule:"
+"""Begins that of an answer by a rule."""
 
 
 class Record(BaseModel):

@@ -31,6 +31,12 @@ OTHER_BASE = os.environ.get("SWITCHBOARD_TEST_BASE")  # any other checkpoint, to
 DISK = "4m"
 HOLDBACK = 0.5  # of the line sales
 GUARDS = {"input": {"injection": "block", "prompt_leak": "flag"}}  # of the same line
+RULE = {
+    "name": "opening-hours",
+    "version": 1,
+    "patterns": [r"opening hours of your (?P<place>\w+)"],
+    "answer": "The {place} is open from 9 to 5.",
+}
 OWN = 10  # the place of the first file that needs neither server
 LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
 # The worker folded into the engine's process: one import of vLLM less at each start.
@@ -86,7 +92,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
         port = ports.free()
         settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
         settings["engine"] |= ENGINE
-        settings["lobs"]["sales"] |= {"holdback": HOLDBACK, "guards": GUARDS}
+        settings["lobs"]["sales"] |= {"holdback": HOLDBACK, "guards": GUARDS, "rules": [RULE]}
         settings |= {
             "model": str(base_model),
             "replicas": replicas,

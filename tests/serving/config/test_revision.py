@@ -55,6 +55,23 @@ def test_each_key_has_its_price(changes: dict[str, Any], kind: str, key: str) ->
     assert set(found.keys) == set(getattr(found, kind)), "nothing else may seem to change"
 
 
+def rule(**webhook: Any) -> dict[str, Any]:
+    """A line with one rule."""
+    one = {"name": "balance", "version": 1, "patterns": ["balance"], "answer": "{balance}"}
+    return {"lobs": {"care": {"rules": [one | {"webhook": webhook}]}}}
+
+
+def test_rules_change_while_a_replica_runs_but_not_who_is_told_which_secret() -> None:
+    old = revision(**rule(url="https://a.example"))
+    assert plan(old, revision(**rule(url="https://b.example"))).light == ("lobs.care.rules",)
+    told = revision(**rule(url="https://a.example", api_key="${file:/etc/shadow}"))
+    assert plan(old, told).fixed == ("lobs.care.rules",)
+    moved = revision(**rule(url="https://b.example", api_key="${file:/etc/shadow}"))
+    assert plan(told, moved).fixed == ("lobs.care.rules",)
+    slower = rule(url="https://a.example", api_key="${file:/etc/shadow}", timeout_s=9)
+    assert plan(told, revision(**slower)).light == ("lobs.care.rules",)
+
+
 def test_prompts_count_by_content() -> None:
     changed = revision(prompts=PROMPTS | {"care/summary.jinja": "y"})
     assert plan(revision(), changed).light == ("prompts.care/summary.jinja",)
