@@ -6,7 +6,7 @@ Fills a SQLite store with labelled interactions of one line of business, then ma
 the flywheel does (`training/execution/curation_process.py`), with the default rules. Meanwhile the
 calling event loop counts its turns: the longest pause between two is what a lease would feel.
 
-Conversations have four turns of some 20 words a side, drawn from 5,000 words by Zipf's law; a tenth
+Conversations have four turns of some 20 words a side, drawn from 5,000 words of letters by Zipf's law; a tenth
 of the answers repeat an earlier one but for a word, a twentieth only greets, and some hold e-mail
 addresses and order numbers. 200 agents of eight keys edit, use, rate or reject them.
 
@@ -48,7 +48,8 @@ TICK_S = 0.05
 def rows(count: int, seed: int = 1) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Yield an interaction and its feedback, as the tables hold them, oldest first."""
     chance = random.Random(seed)
-    words = [f"{chance.choice('bcdfgklmnprst')}{n:x}" for n in range(5000)]
+    syllables = [c + v for c in "bdfgklmnprst" for v in "aeiou"]
+    words = ["".join(chance.choices(syllables, k=1 + n % 3)) for n in range(5000)]
     pool = chance.choices(words, [1 / (rank + 5) for rank in range(5000)], k=200_000)
 
     def text(length: int) -> str:

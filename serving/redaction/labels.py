@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 
 from serving.redaction import birth_dates
+from serving.redaction.lines import Line, has_digit, lines_with_digits
 from serving.redaction.patterns import Kind, Span, digits
 
 _S = r"[^\S\n]{0,3}+"
@@ -119,26 +120,32 @@ _PROSE = frozenset(
 
 def by_label(text: str) -> Iterator[Span]:
     """Yield what a word before it names; spans may overlap."""
-    for m in _PHONE.finditer(text):
-        yield Span(*m.span("value"), Kind.PHONE)
-    for kind, numbered in _NUMBERED_VALUE.items():
-        for m in numbered.finditer(text):
-            # "order 4471." names one, "order 1500 units" does not
-            ends = _WORD_FOLLOWS.match(text, m.end()) is None
-            if _is_identifier(m["value"], marked=ends or m["mark"] is not None):
-                yield Span(*m.span("value"), kind, labelled=True)
+    for line in lines_with_digits(text):
+        yield from _in_line(text, line)
     for m in _SORT_CODE.finditer(text):
         yield Span(*m.span("value"), Kind.ACCOUNT, labelled=True)
     for m in _HASHED.finditer(text):
         if _is_identifier(m["value"], marked=False) or (m["value"].isdigit() and len(m[0]) > 4):
             yield Span(*m.span("value"), Kind.ORDER)
-    for kind, labelled in _LABELLED.items():
-        for m in labelled.finditer(text):
-            if _long_enough(kind, m["value"]):
-                yield Span(*m.span("value"), kind, labelled=True)
     yield from _passwords(text)
     yield from _births(text)
     yield from _answers(text)
+
+
+def _in_line(text: str, line: Line) -> Iterator[Span]:
+    """Yield what a word on the same line names; all of it has digits."""
+    for m in _PHONE.finditer(text, *line):
+        yield Span(*m.span("value"), Kind.PHONE)
+    for kind, numbered in _NUMBERED_VALUE.items():
+        for m in numbered.finditer(text, *line):
+            # "order 4471." names one, "order 1500 units" does not
+            ends = _WORD_FOLLOWS.match(text, m.end()) is None
+            if _is_identifier(m["value"], marked=ends or m["mark"] is not None):
+                yield Span(*m.span("value"), kind, labelled=True)
+    for kind, labelled in _LABELLED.items():
+        for m in labelled.finditer(text, *line):
+            if _long_enough(kind, m["value"]):
+                yield Span(*m.span("value"), kind, labelled=True)
 
 
 def _is_identifier(value: str, *, marked: bool) -> bool:
@@ -203,7 +210,7 @@ def _answers(text: str) -> Iterator[Span]:
     """Yield the values on a line that the line before it asks for."""
     begin, asked = 0, ""
     for line in text.split("\n"):
-        if asked and line:
+        if asked and has_digit(line):
             for kind, answers in _ANSWERS.items():
                 if re.search(_LABELS[kind], asked, re.IGNORECASE):
                     m = answers.search(line)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from enum import IntEnum
 from ipaddress import AddressValueError, IPv6Address
 
+from serving.redaction.lines import Line, lines_with_digits
+
 
 class Kind(IntEnum):
     """What a value is; where two readings of it disagree, the smaller number wins."""
@@ -139,20 +141,25 @@ _TRACKING = re.compile(r"(?<!\w)(?:1Z[0-9A-Z]{16}|[A-Z]{2}\d{9}[A-Z]{2})(?!\w)",
 
 
 def by_form(text: str) -> Iterator[Span]:
-    """Yield what is recognised by its form; spans may overlap."""
+    """Yield what is recognised by its form; spans may overlap.
+
+    No value goes on in the next line, and all but e-mail and machines' addresses have digits.
+    """
     yield from _emails(text)
-    for m in _DIGIT_RUN.finditer(text):
-        yield from _cards(m)
-    yield from _phones(text)
-    yield from _nationals(text)
-    yield from _addresses(text)
-    for m in _TRACKING.finditer(text):
-        yield Span(m.start(), m.end(), Kind.ORDER)
-    for m in _IBAN.finditer(text):
-        yield from _ibans(text, m.start())
-    for m in _LONG_NUMBER.finditer(text):
-        if digits(m[0]) >= 9 and not _thousands(m[0]) and not _after(_PRODUCT, text, m.start()):
-            yield Span(m.start(), m.end(), Kind.ACCOUNT)
+    yield from _machines(text)
+    for line in lines_with_digits(text):
+        for m in _DIGIT_RUN.finditer(text, *line):
+            yield from _cards(m)
+        yield from _phones(text, line)
+        yield from _nationals(text, line)
+        yield from _ipv4(text, line)
+        for m in _TRACKING.finditer(text, *line):
+            yield Span(m.start(), m.end(), Kind.ORDER)
+        for m in _IBAN.finditer(text, *line):
+            yield from _ibans(text, m.start())
+        for m in _LONG_NUMBER.finditer(text, *line):
+            if digits(m[0]) >= 9 and not _thousands(m[0]) and not _after(_PRODUCT, text, m.start()):
+                yield Span(m.start(), m.end(), Kind.ACCOUNT)
 
 
 def digits(value: str) -> int:
@@ -213,42 +220,45 @@ def luhn(number: str) -> bool:
     return total % 10 == 0
 
 
-def _phones(text: str) -> Iterator[Span]:
+def _phones(text: str, line: Line) -> Iterator[Span]:
     for pattern in _PHONES:
-        for m in pattern.finditer(text):
+        for m in pattern.finditer(text, *line):
             if 7 <= digits(m[0]) <= 15 and not _WRITTEN_DATE.match(m[0]):
                 if pattern in _PHONES[3:] and not 9 <= digits(m[0]) <= 15:
                     continue
                 yield Span(m.start(), m.end(), Kind.PHONE)
-    for m in _LOCAL_PHONE.finditer(text):
+    for m in _LOCAL_PHONE.finditer(text, *line):
         # "200-3000 units" counts, "call 200-3000" does not
         round_numbers = m[1].endswith("0") and m[2].endswith("0")
         if _after(_CALLED, text, m.start()) or not round_numbers:
             yield Span(m.start(), m.end(), Kind.PHONE)
 
 
-def _nationals(text: str) -> Iterator[Span]:
+def _nationals(text: str, line: Line) -> Iterator[Span]:
     for pattern in _NATIONAL:
-        for m in pattern.finditer(text):
+        for m in pattern.finditer(text, *line):
             yield Span(m.start(), m.end(), Kind.SSN)
-    for m in _SPANISH.finditer(text):
+    for m in _SPANISH.finditer(text, *line):
         number = "XYZ".find(m[1].upper() or "X")
         if (
             len(m[1] + m[2]) == 8
             and m[3].upper() == "TRWAGMYFPDXBNJZSQVHLCKE"[int(f"{number or ''}{m[2]}") % 23]
         ):
             yield Span(m.start(), m.end(), Kind.SSN)
-    for m in _FRENCH.finditer(text):
+    for m in _FRENCH.finditer(text, *line):
         if 97 - int(m[1].replace(" ", "")) % 97 == int(m[2]):
             yield Span(m.start(), m.end(), Kind.SSN)
 
 
-def _addresses(text: str) -> Iterator[Span]:
-    """Yield addresses of machines."""
-    for m in _IPV4.finditer(text):
+def _ipv4(text: str, line: Line) -> Iterator[Span]:
+    for m in _IPV4.finditer(text, *line):
         octets = m[0].split(".")
         if all(int(octet) < 256 for octet in octets) and not _after(_VERSION, text, m.start()):
             yield Span(m.start(), m.end(), Kind.IP)
+
+
+def _machines(text: str) -> Iterator[Span]:
+    """Yield addresses of machines that letters alone may make."""
     for m in _IPV6.finditer(text):
         if m[0].count(":") >= 2 and any(c.isalnum() for c in m[0]):
             try:
