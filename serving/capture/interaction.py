@@ -26,6 +26,7 @@ Status = Literal["completed", "aborted", "error"]
 class Capture:
     """One interaction while it is answered.
 
+    `instead` is what is kept as the response where the client got something else.
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
     Times are seconds of `time.time` (`started`) and of `time.perf_counter` (`clock`, `first`).
     """
@@ -52,10 +53,12 @@ class Capture:
     chunks: list[bytes] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     guards: list[dict[str, Any]] = field(default_factory=list)
+    instead: bytes | None = None
 
     def payload(self, status: Status) -> bytes:
         """Frame the interaction for the journal: one JSON object, the response still raw."""
         now = time.perf_counter()
+        kept = b"".join(self.chunks) if self.instead is None else self.instead
         return orjson.dumps(
             {
                 "id": self.id,
@@ -68,7 +71,7 @@ class Capture:
                 "key_id": self.key_id,
                 "replica": self.replica,
                 "request": self.request.decode("utf-8", "replace"),
-                "response": b"".join(self.chunks).decode("utf-8", "replace"),
+                "response": kept.decode("utf-8", "replace"),
                 "stream": self.stream,
                 "conversation_id": self.conversation_id,
                 "turn": self.turn,
