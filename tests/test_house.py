@@ -58,6 +58,7 @@ COVERED_BY = {
     "serving/startup/first_config.py": "tests/serving/startup/test_commands.py",
     "serving/startup/keys.py": "tests/serving/test_cli.py",
     "serving/startup/remote.py": "tests/serving/test_cli.py",
+    "serving/startup/reviews.py": "tests/e2e/test_reviews.py",
     "serving/startup/vault.py": "tests/serving/store/privacy/test_vault.py",
     "serving/store/adapter_versions.py": "tests/serving/adapters/test_registry.py",
     "serving/store/audit.py": "tests/serving/adapters/test_registry.py",

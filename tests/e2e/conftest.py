@@ -31,6 +31,8 @@ OTHER_BASE = os.environ.get("SWITCHBOARD_TEST_BASE")  # any other checkpoint, to
 DISK = "4m"
 HOLDBACK = 0.5  # of the line sales
 GUARDS = {"input": {"injection": "block", "prompt_leak": "flag"}}  # of the same line
+REVIEWS = {"high_stakes": [{"name": "cancelling", "customer": ["cancel my whole contract"]}]}
+"""Of the same line, too."""
 OWN = 10  # the place of the first file that needs neither server
 LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
 # The worker folded into the engine's process: one import of vLLM less at each start.
@@ -49,6 +51,7 @@ WHO: dict[str, tuple[list[Role], list[str]]] = {
     "trainer": ([Role.TRAINER], ["*"]),
     "care-only": ([Role.SERVICE], ["care"]),
     "agent": ([Role.AGENT], ["*"]),
+    "reviewer": ([Role.REVIEWER], ["sales"]),
 }
 
 
@@ -86,7 +89,11 @@ def make_server(base_model: Path) -> Callable[..., Server]:
         port = ports.free()
         settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
         settings["engine"] |= ENGINE
-        settings["lobs"]["sales"] |= {"holdback": HOLDBACK, "guards": GUARDS}
+        settings["lobs"]["sales"] |= {
+            "holdback": HOLDBACK,
+            "guards": GUARDS,
+            "reviews": REVIEWS,
+        }
         settings |= {
             "model": str(base_model),
             "replicas": replicas,
