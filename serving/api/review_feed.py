@@ -8,7 +8,7 @@ from typing import TypeVar
 import orjson
 
 from serving.store.database import Database
-from serving.store.reviews import feed
+from serving.store.reviews import feed, queue
 from serving.store.reviews.records import ReviewEvent
 
 T = TypeVar("T")
@@ -90,7 +90,7 @@ class ReviewFeed:
             for event in found:
                 yield _written(event)
             # Below `seen` nothing is to come; other lines' events are not read again.
-            after = found[-1].number if len(found) == feed.PAGE else max(seen, after)
+            after = found[-1].number if len(found) == queue.PAGE else max(seen, after)
 
 
 def _written(event: ReviewEvent) -> bytes:

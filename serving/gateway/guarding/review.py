@@ -119,7 +119,7 @@ def standing_in(answer: Mapping[str, Any], text: str, review: Json) -> dict[str,
         }
         kept = {key: value for key, value in answer.items() if key != "output_text"}
         return {**kept, "status": "completed", "output": [message], "review": review}
-    first = next(iter(answer.get("choices") or ()), {})
+    first: Mapping[str, Any] = next(iter(answer.get("choices") or ()), {})
     choice: dict[str, Any] = {"index": 0}
     if "text" in first:
         choice["text"] = text
