@@ -16,7 +16,7 @@ from serving.api.review_feed import ReviewFeed
 from serving.auth import ALL, ApiKey, Role
 from serving.capture import Drainer
 from serving.capture.reviewing import Reviewing
-from serving.errors import InvalidRequest, NotFound, PermissionDenied
+from serving.errors import InvalidRequest, PermissionDenied
 from serving.store.reviews import queue
 from serving.store.reviews.records import Decision, Review, Status
 
@@ -62,12 +62,12 @@ def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
     feed = ReviewFeed(reviewing.db)
 
     async def _mine(request: Request, id_: str) -> tuple[ApiKey, Review]:
-        """The key and a task of its lines; another line's is not there."""
+        """The key and a task of its lines."""
         key: ApiKey = request.state.key
         need(key, Role.REVIEWER)
         review = await queue.get(reviewing.db, id_)
         if not key.allows_lob(review.lob):
-            raise NotFound(f"There is no review {id_[:128]}.", param="id")
+            raise PermissionDenied("This key does not cover the review's line of business.")
         return key, review
 
     @routes.get("")
@@ -137,7 +137,7 @@ def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
         review = await queue.get(reviewing.db, id)
         reviews = key.allows(Role.REVIEWER) and key.allows_lob(review.lob)
         if review.key_id != key.id and not reviews:
-            raise NotFound(f"There is no review {id[:128]}.", param="id")
+            raise PermissionDenied("This review belongs to another key.")
 
         async def decided() -> Review | None:
             now = await queue.get(reviewing.db, id)
