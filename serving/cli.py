@@ -19,7 +19,8 @@ from rich.table import Table
 from serving import endpoints, private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
-from serving.startup import adapter_import, commands, keys, rules, vault
+from serving.startup import adapter_import, commands, keys, reviews, rules, vault
+from serving.startup.remote import DEFAULT_URL, Url, call
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -32,13 +33,10 @@ adapters_app = typer.Typer(
 app.add_typer(keys.app, name="keys")
 app.add_typer(vault.app, name="vault")
 app.add_typer(rules.app, name="rules")
+app.add_typer(reviews.app, name="reviews")
 app.add_typer(adapters_app, name="adapters")
 console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
 
-Url = Annotated[
-    str, typer.Option(envvar="SWITCHBOARD_URL", help="Address of the server, without /v1.")
-]
-DEFAULT_URL = "http://127.0.0.1:8000"
 APPLY_POLL_S = 0.5
 _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restarted meanwhile."}
 
@@ -72,7 +70,7 @@ def apply(
         "dry_run": dry_run,
     }
     url = url or settings.url
-    sent = _call("POST", url, endpoints.CONFIG, json=body)
+    sent = call("POST", url, endpoints.CONFIG, json=body)
     if dry_run:
         console.print("It would change: " + (", ".join(sent["changes"]) or "nothing"))
         return
@@ -81,7 +79,7 @@ def apply(
             raise SwitchboardError(f"Not applied, {sent['hash']} stays: {done['error']}")
         time.sleep(APPLY_POLL_S)
         try:
-            sent = _call("GET", url, endpoints.CONFIG)
+            sent = call("GET", url, endpoints.CONFIG)
         except SwitchboardError as exc:
             Console(stderr=True).print(f"switchboard: {exc.message}; trying again", markup=False)
     changed = ", ".join(key for keys in done["changes"].values() for key in keys)
@@ -100,7 +98,7 @@ def adapters_list(
     """List adapter versions and their states."""
     table = Table("version", "state", "parent", "rank", "created", "metrics")
     params = {"lob": lob} if lob else {}
-    for version in _call("GET", url, endpoints.ADAPTERS, params=params)["data"]:
+    for version in call("GET", url, endpoints.ADAPTERS, params=params)["data"]:
         shown = {k: v for k, v in version["metrics"].items() if isinstance(v, int | float)}
         table.add_row(
             version["name"],
@@ -119,7 +117,7 @@ def adapters_show(
 ) -> None:
     """Show a version: its state, and what the gate and its canary said and why."""
     params = {"lob": version.partition("@")[0]}
-    every = _call("GET", url, endpoints.ADAPTERS, params=params)["data"]
+    every = call("GET", url, endpoints.ADAPTERS, params=params)["data"]
     found = next((known for known in every if known["name"] == version), None)
     if found is None:
         raise SwitchboardError(f"There is no version {version}.")
@@ -142,7 +140,7 @@ def adapters_promote(
 ) -> None:
     """Make a version live on every replica; returns when none answers with the old one."""
     _print_rollout(
-        _call("POST", url, f"{endpoints.ADAPTERS}/{version}/promote", json={"force": force})
+        call("POST", url, f"{endpoints.ADAPTERS}/{version}/promote", json={"force": force})
     )
 
 
@@ -155,7 +153,7 @@ def adapters_canary(
 ) -> None:
     """Give a version a share of its line of business's conversations."""
     body = {"share": share, "force": force}
-    _print_rollout(_call("POST", url, f"{endpoints.ADAPTERS}/{version}/canary", json=body))
+    _print_rollout(call("POST", url, f"{endpoints.ADAPTERS}/{version}/canary", json=body))
 
 
 @adapters_app.command("rollback")
@@ -163,7 +161,7 @@ def adapters_rollback(
     lob: Annotated[str, typer.Argument(help="Line of business.")], url: Url = DEFAULT_URL
 ) -> None:
     """Stop a canary; without one, return to the version that was live before."""
-    _print_rollout(_call("POST", url, f"{endpoints.ADAPTERS}/{lob}/rollback"))
+    _print_rollout(call("POST", url, f"{endpoints.ADAPTERS}/{lob}/rollback"))
 
 
 def _print_rollout(done: dict[str, Any]) -> None:
@@ -172,26 +170,6 @@ def _print_rollout(done: dict[str, Any]) -> None:
         f"{done['lob']}: {done['from']} → {done['to']}{share} on {done['replicas']} replica(s) "
         f"in {done['seconds']:.2f} s"
     )
-
-
-def _call(method: str, url: str, path: str, **options: Any) -> Any:
-    import httpx  # dear to import, and most commands need no server
-
-    key = os.environ.get("SWITCHBOARD_API_KEY", "")
-    try:
-        answer = httpx.request(
-            method, url + path, headers={"Authorization": f"Bearer {key}"}, timeout=300, **options
-        )
-    except httpx.TransportError as exc:
-        raise SwitchboardError(f"No server answers on {url}: {exc}") from exc
-    if not answer.is_success:  # a redirection too: a key goes where it was meant to go
-        hint = "" if key else " (SWITCHBOARD_API_KEY is not set)"
-        try:
-            message = answer.json()["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            message = answer.text
-        raise SwitchboardError(f"{answer.status_code}: {message}{hint}")
-    return answer.json()
 
 
 def _stay_off_proxies() -> None:

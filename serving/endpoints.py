@@ -12,6 +12,7 @@ INTERACTIONS = "/v1/interactions"
 MODELS = "/v1/models"
 ADAPTERS = "/v1/adapters"
 CONFIG = "/v1/config"
+REVIEWS = "/v1/reviews"
 
 HEALTH = "/health"
 READY = "/ready"

@@ -1,8 +1,11 @@
 """Who may ask our own endpoints for what."""
 
+from typing import Any
+
 from serving.auth import ApiKey, Role
 from serving.errors import PermissionDenied
 from serving.store.records import InteractionRecord
+from serving.store.reviews.records import held_as
 
 
 def need(key: ApiKey, *roles: Role) -> None:
@@ -33,3 +36,23 @@ def scope(key: ApiKey, interaction: InteractionRecord, lob: str | None = None) -
             f"The interaction belongs to {interaction.lob or 'no line of business'}, not {lob}.",
             param="lob",
         )
+
+
+def undecided(key: ApiKey, interaction: InteractionRecord) -> None:
+    """Refuse feedback on an answer that was held: its client saw the fallback text, not it.
+
+    Raises:
+        PermissionDenied: It was held, and the key is no reviewer's.
+    """
+    if held_as(interaction.guards) is not None and not key.allows(Role.REVIEWER):
+        raise PermissionDenied(
+            "The answer was held for a person's review: the decision is its feedback.", param="id"
+        )
+
+
+def shown_to(key: ApiKey, interaction: InteractionRecord) -> dict[str, Any]:
+    """Return an interaction as a key may read it: what was held only with the role reviewer."""
+    shown = interaction.model_dump(mode="json")
+    if held_as(interaction.guards) is not None and not key.allows(Role.REVIEWER):
+        shown |= {"response": {}, "output": ""}
+    return shown

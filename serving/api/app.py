@@ -17,13 +17,14 @@ from starlette.exceptions import HTTPException
 from serving import endpoints, errors
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
-from serving.api import events
-from serving.api.access import need, scope
+from serving.api import events, reviews
+from serving.api.access import need, scope, shown_to, undecided
 from serving.api.arrival import Arrivals
 from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBody
 from serving.auth import ApiKey, Role
 from serving.capture import Drainer
 from serving.capture.health import Health
+from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.errors import (
     InvalidRequest,
@@ -54,6 +55,7 @@ def build(
     base: str,
     ready: Callable[[], Awaitable[None]],
     rollouts: Rollouts,
+    reviewing: Reviewing,
 ) -> FastAPI:
     """Make the application of our own endpoints.
 
@@ -67,6 +69,7 @@ def build(
         base: The base model's served name.
         ready: Raises unless the engine answers.
         rollouts: The coordinator.
+        reviewing: The review queues.
     """
     app = FastAPI(
         title="Switchboard", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
@@ -74,6 +77,7 @@ def build(
     started = int(time.time())
     arrivals = Arrivals(db, drainer, health)
     app.include_router(events.router(db, arrivals, storing))
+    app.include_router(reviews.router(reviewing, drainer))
 
     @app.exception_handler(SwitchboardError)
     async def _ours(_: Request, exc: Exception) -> JSONResponse:
@@ -140,6 +144,7 @@ def build(
         need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
         interaction = await arrivals.get(body.id, key)
         scope(key, interaction, body.lob)
+        undecided(key, interaction)
         if not candidates.has(interaction, body.index):
             raise InvalidRequest(f"The response has no candidate {body.index}.", param="index")
         record = FeedbackRecord(
@@ -179,7 +184,7 @@ def build(
         given = await feedback.for_interaction(db, id)
         return {
             "object": "interaction",
-            **interaction.model_dump(mode="json"),
+            **shown_to(key, interaction),
             "feedback": [f.model_dump(mode="json", exclude={"interaction_id"}) for f in given],
         }
 

@@ -2,7 +2,8 @@
 
 A batch is stored whole or not at all, and may be sent again: an event is known by its id. An event
 that says what feedback says is feedback, too; where that is refused, because another key has
-judged already, the event is still a fact and stays.
+judged already, the event is still a fact and stays. Of an answer that was held for review the
+reviewer's decision alone is feedback.
 """
 
 from typing import Annotated, Any, Literal
@@ -21,6 +22,7 @@ from serving.store import candidates, events, feedback
 from serving.store.database import Database
 from serving.store.events import EventRecord, Kind
 from serving.store.records import InteractionRecord
+from serving.store.reviews.records import held_as
 
 MAX_EVENTS = 100
 MAX_CANDIDATES = 128
@@ -151,7 +153,7 @@ def router(db: Database, arrivals: Arrivals, storing: Storing) -> APIRouter:
         if event.kind is Kind.TYPED:
             shown = await events.first_shown(db, interaction.id)
         said = events.judgement(event, interaction, shown)
-        if said is None:
+        if said is None or held_as(interaction.guards) is not None:
             return False
         try:
             _, created = await feedback.add(db, said, reviews=key.allows(Role.REVIEWER))

@@ -26,6 +26,7 @@ Status = Literal["completed", "aborted", "error"]
 class Capture:
     """One interaction while it is answered.
 
+    `instead` is what is kept as the response where the client got something else.
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
     Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
     """
@@ -53,15 +54,17 @@ class Capture:
     chunks: list[bytes] = field(default_factory=list)
     steps: list[dict[str, Any]] = field(default_factory=list)
     guards: list[dict[str, Any]] = field(default_factory=list)
+    instead: bytes | None = None
 
     def payload(self, status: Status) -> bytes:
         """Frame the interaction for the journal: one JSON object, the response still raw."""
         now = time.perf_counter()
+        kept = b"".join(self.chunks) if self.instead is None else self.instead
         return orjson.dumps(
             {name: getattr(self, name) for name in _KEPT}
             | {
                 "request": self.request.decode("utf-8", "replace"),
-                "response": b"".join(self.chunks).decode("utf-8", "replace"),
+                "response": kept.decode("utf-8", "replace"),
                 "shown_by_draw": None if self.holdback is None else self.show,
                 "ttft_ms": None if self.first is None else (self.first - self.clock) * 1e3,
                 "latency_ms": (now - self.clock) * 1e3,

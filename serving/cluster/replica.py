@@ -22,6 +22,8 @@ from serving.api import app, config, openapi
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
+from serving.capture.review_sweep import Sweep
+from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.config import prompts
 from serving.config.limits import LobLimits
@@ -60,6 +62,8 @@ class Parts:
     keys: KeyRing
     storing: Storing
     draining: asyncio.Task[None]
+    reviewing: Reviewing
+    sweeping: asyncio.Task[None]
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -72,6 +76,7 @@ class Parts:
         parsed = prompts.parse(revision.prompts, settings.lobs)
         self.gateway.configure(settings, parsed)
         self.storing.configure(settings.lobs)
+        self.reviewing.configure(settings.lobs)
         self.adapters.set_lobs(_fallbacks(settings))
         self.chains.configure(settings)
         self.admission.configure(
@@ -87,6 +92,7 @@ class Parts:
         with suppress(Unavailable, TimeoutError):
             await self.drainer.flush(FLUSH_S)
         self.draining.cancel()
+        self.sweeping.cancel()
         self.journal.close()
         await self.chains.close()
         await self.keys.stop()
@@ -146,7 +152,8 @@ async def start(
     adapters.set_lobs(_fallbacks(settings))
     chains = Chains(engine.app, engine.check, adapters, settings)
     special_tokens = engine.special_tokens()
-    guarding = Guarding(settings, special_tokens, chains.upstream)
+    reviewing = Reviewing(db, settings.lobs, keyring, storing)
+    guarding = Guarding(settings, special_tokens, chains.upstream, reviewing)
     await engine.ready()
     health = Health(
         name,
@@ -167,6 +174,7 @@ async def start(
         base=settings.served_name,
         ready=engine.ready,
         rollouts=rollouts,
+        reviewing=reviewing,
     )
     limits = settings.limits
     admission = Admission(
@@ -199,7 +207,7 @@ async def start(
     )
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(storing, draining),
+        *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
     )
 
 

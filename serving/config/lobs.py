@@ -8,6 +8,7 @@ from serving import names
 from serving.config.base import Section
 from serving.config.guards import LobGuards
 from serving.config.limits import LobLimits
+from serving.config.reviews import Reviews
 from serving.config.rules import Rules
 from serving.config.secrets import SecretName
 from serving.config.storage import LineStore
@@ -122,6 +123,9 @@ class Lob(Section):
     )
     guards: LobGuards = Field(
         default_factory=LobGuards, description="What its requests and answers are checked for."
+    )
+    reviews: Reviews | None = Field(
+        None, description="A queue where people decide on what is held; without it, it is refused."
     )
 
 

@@ -22,6 +22,8 @@ class EngineRequest:
         headers: The client's headers that vLLM may see.
         request_id: Becomes the response's id, behind its prefix.
         template: The base's, in whose form the engine gets the chat.
+        last: What the customer wrote last.
+        sent: What the client sent, where that is not `body`.
     """
 
     path: str
@@ -31,6 +33,8 @@ class EngineRequest:
     headers: Headers
     request_id: str
     template: ChatTemplate = field(default_factory=ChatTemplate)
+    last: str = ""
+    sent: dict[str, Any] | None = None
 
     def engine_body(self) -> bytes:
         """The body as the engine gets it; what is captured stays as it was asked."""

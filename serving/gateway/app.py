@@ -142,6 +142,7 @@ class Gateway:
                 "x-switchboard-queue-ms",
                 "x-switchboard-show",
                 "x-switchboard-guard",
+                "x-switchboard-review",
                 "retry-after",
             ],
         )

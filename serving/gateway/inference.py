@@ -30,6 +30,7 @@ from serving.fallback.engine_request import EngineRequest
 from serving.gateway import authorization, cancellation, holdback, ruling, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
+from serving.gateway.guarding import untrusted
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.gateway.shadow import Shadows, schedules
@@ -212,7 +213,9 @@ class Inference:
         asked, version = exchange.request, exchange.target.version
         stream = body.get("stream") is True
         hide_usage = stream and ask_for_usage(asked.engine_path, body)
-        showing = holdback.decide(asked, exchange.lob, self._settings.lobs.get(exchange.lob or ""))
+        its = self._settings.lobs.get(exchange.lob or "")
+        reviewed = its is not None and its.reviews is not None
+        showing = holdback.decide(asked, exchange.lob, its)
         capture = Capture(
             id=exchange.response_id,
             endpoint=asked.endpoint,
@@ -242,6 +245,8 @@ class Inference:
             allowed_fields.headers(exchange.headers),
             exchange.id,
             self._template,
+            untrusted.of(asked).last if reviewed else "",
+            sent=asked.sent if asked.of_task is not None else None,
         )
         answer = ResponseWriter(
             exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s

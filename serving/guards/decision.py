@@ -15,7 +15,7 @@ class Decision(StrEnum):
 
 
 def decide(verdicts: Iterable[Verdict]) -> Decision:
-    """Return what becomes of a text; `hold` is refused, too, until there is a review queue."""
+    """Return what becomes of a text; `hold` is refused, too, where the line has no review queue."""
     match worst(verdicts):
         case Action.BLOCK:
             return Decision.REFUSE

@@ -37,6 +37,7 @@ class GuardContext:
         prompt: The system prompt that the model got, or "".
         conversation: The other messages, oldest first, as (role, text).
         knowledge: Passages that the prompt was given to answer from.
+        last: What the customer wrote last, where the guard of answers is told.
     """
 
     lob: str | None = None
@@ -44,6 +45,7 @@ class GuardContext:
     prompt: str = ""
     conversation: tuple[tuple[str, str], ...] = ()
     knowledge: tuple[str, ...] = ()
+    last: str = ""
 
 
 class Guard(Protocol):

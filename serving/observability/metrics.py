@@ -75,3 +75,21 @@ WITHOUT_EFFECT = Counter(
     ["version"],
 )
 ADAPTERS_LOADED = Gauge("switchboard_adapters_loaded", "Adapter versions loaded on this replica.")
+REVIEWS = Counter("switchboard_reviews_total", "Answers that became tasks for a person.", ["lob"])
+REVIEW_DEPTH = Gauge(
+    "switchboard_review_queue_depth",
+    "Tasks without a decision, the same on every replica.",
+    ["lob"],
+)
+REVIEW_SECONDS = Histogram(
+    "switchboard_review_seconds",
+    "Time from a task's making to its decision.",
+    ["lob"],
+    buckets=(5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600, 4 * 3600, 24 * 3600),
+)
+REVIEW_DECISIONS = Counter(
+    "switchboard_review_decisions_total", "Decisions on tasks.", ["lob", "decision"]
+)
+REVIEWS_EXPIRED = Counter(
+    "switchboard_reviews_expired_total", "Tasks that nobody decided in time.", ["lob"]
+)

@@ -26,15 +26,15 @@ async def acquire(db: Database, name: str, owner: str, lease_s: float) -> int | 
     Returns:
         The term, higher than all before; None if another, or this owner already, holds it.
     """
-    now = _now(db)
-    fresh = {"owner": owner, "heartbeat_at": now, "expires_at": now + lease_s}
+    at = now(db)
+    fresh = {"owner": owner, "heartbeat_at": at, "expires_at": at + lease_s}
     statement = (
         db.insert(LeaseRow)
         .values(name=name, term=1, **fresh)
         .on_conflict_do_update(
             index_elements=[LeaseRow.name],
             set_={**fresh, "term": LeaseRow.term + 1},
-            where=LeaseRow.expires_at <= now,
+            where=LeaseRow.expires_at <= at,
         )
         .returning(LeaseRow.term)
     )
@@ -44,11 +44,11 @@ async def acquire(db: Database, name: str, owner: str, lease_s: float) -> int | 
 
 async def renew(db: Database, name: str, term: int, lease_s: float) -> bool:
     """Hold a lease for longer, and say whether it was still held."""
-    now = _now(db)
+    at = now(db)
     statement = (
         update(LeaseRow)
-        .where(_held(name, term), LeaseRow.expires_at > now)
-        .values(heartbeat_at=now, expires_at=now + lease_s)
+        .where(_held(name, term), LeaseRow.expires_at > at)
+        .values(heartbeat_at=at, expires_at=at + lease_s)
         .returning(LeaseRow.term)
     )
     async with db.session() as connection:
@@ -64,7 +64,7 @@ async def release(db: Database, name: str, term: int) -> None:
 
 async def holders(db: Database) -> dict[str, Lease]:
     """Return the leases that are held now, by name."""
-    statement = select(LeaseRow).where(LeaseRow.expires_at > _now(db))
+    statement = select(LeaseRow).where(LeaseRow.expires_at > now(db))
     async with db.reader() as connection:
         rows = (await connection.execute(statement)).mappings().all()
     return {row["name"]: Lease.model_validate(dict(row)) for row in rows}
@@ -74,7 +74,7 @@ def _held(name: str, term: int) -> ColumnElement[bool]:
     return (LeaseRow.name == name) & (LeaseRow.term == term)
 
 
-def _now(db: Database) -> ColumnElement[Any]:
+def now(db: Database) -> ColumnElement[Any]:
     """Seconds since the epoch by the database's clock, also within a transaction."""
     if db.is_sqlite:
         return (func.julianday("now") - 2440587.5) * 86400.0

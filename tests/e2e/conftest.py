@@ -37,6 +37,8 @@ RULE = {
     "patterns": [r"opening hours of your (?P<place>\w+)"],
     "answer": "The {place} is open from 9 to 5.",
 }
+REVIEWS = {"high_stakes": [{"name": "cancelling", "customer": ["cancel my whole contract"]}]}
+"""Of the same line, too."""
 OWN = 10  # the place of the first file that needs neither server
 LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
 # The worker folded into the engine's process: one import of vLLM less at each start.
@@ -55,6 +57,7 @@ WHO: dict[str, tuple[list[Role], list[str]]] = {
     "trainer": ([Role.TRAINER], ["*"]),
     "care-only": ([Role.SERVICE], ["care"]),
     "agent": ([Role.AGENT], ["*"]),
+    "reviewer": ([Role.REVIEWER], ["sales"]),
 }
 
 
@@ -92,7 +95,12 @@ def make_server(base_model: Path) -> Callable[..., Server]:
         port = ports.free()
         settings: dict[str, Any] = yaml.safe_load((ROOT / "configs" / "demo.yaml").read_text())
         settings["engine"] |= ENGINE
-        settings["lobs"]["sales"] |= {"holdback": HOLDBACK, "guards": GUARDS, "rules": [RULE]}
+        settings["lobs"]["sales"] |= {
+            "holdback": HOLDBACK,
+            "guards": GUARDS,
+            "reviews": REVIEWS,
+            "rules": [RULE],
+        }
         settings |= {
             "model": str(base_model),
             "replicas": replicas,

@@ -17,7 +17,7 @@ def test_a_rule_answers_and_its_feedback_is_kept(server: Server) -> None:
         assert said.headers["x-switchboard-version"] == "rule:opening-hours@1"
         text = said.json()["choices"][0]["message"]["content"]
         assert text == "The shop is open from 9 to 5."
-        feedback = {"interaction_id": said.json()["id"], "used": True, "client_key": "rules-1"}
+        feedback = {"id": said.json()["id"], "used": True, "key": "rules-1"}
         assert http.post("/v1/feedback", json=feedback).is_success
         kept = http.get(f"/v1/interactions/{said.json()['id']}").json()
         assert (kept["version"], kept["output"]) == ("rule:opening-hours@1", text)

@@ -12,18 +12,21 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving.asgi import App, Receive, Scope, Send
+from serving.capture.reviewing import Reviewing
 from serving.config.guards import InputGuards, OutputGuards
+from serving.config.lobs import Lob
 from serving.config.settings import Settings
 from serving.errors import ContentFiltered, GuardUnavailable, HeldForReview
 from serving.fallback.engine_request import EngineRequest
 from serving.fallback.upstream import Upstream
 from serving.gateway.exchange import Exchange
-from serving.gateway.guarding import classifier, filtered, untrusted
+from serving.gateway.guarding import classifier, filtered, review, untrusted
 from serving.gateway.guarding.held import Held
 from serving.guards import prompt_leak
 from serving.guards.canonical import canonical
 from serving.guards.content import content
 from serving.guards.decision import Decision, decide, holds
+from serving.guards.high_stakes import high_stakes
 from serving.guards.injection import injection
 from serving.guards.patterns import patterns
 from serving.guards.verdict import Action, Finding, Guard, GuardContext, Verdict
@@ -57,11 +60,13 @@ def of_requests(guards: InputGuards) -> list[Check]:
     )
 
 
-def of_answers(guards: OutputGuards) -> list[Check]:
-    """Return the guards that a line asks of its answers."""
+def of_answers(guards: OutputGuards, lob: Lob | None = None) -> list[Check]:
+    """Return the guards that a line asks of its answers, the rules of its review queue last."""
+    rules = lob.reviews.high_stakes if lob is not None and lob.reviews is not None else []
     return _on(
         Check("output.prompt_leak", guards.prompt_leak, prompt_leak.repeats),
         Check("output.content", guards.content.action, content(guards.content)),
+        Check("reviews.high_stakes", Action.REVIEW if rules else Action.OFF, high_stakes(rules)),
     )
 
 
@@ -76,6 +81,7 @@ class Guarding:
         settings: The configuration.
         special_tokens: The base's.
         upstream: Finds an upstream by its name, for classifiers.
+        reviewing: The review queues; without them what is held for a person is refused.
     """
 
     def __init__(
@@ -83,7 +89,9 @@ class Guarding:
         settings: Settings,
         special_tokens: SpecialTokens,
         upstream: Callable[[str], Upstream],
+        reviewing: Reviewing | None = None,
     ) -> None:
+        self._reviewing = reviewing
         self._special_tokens = special_tokens
         self._upstream = upstream
         self._alarms: dict[tuple[str, str], Alarm] = {}
@@ -93,7 +101,9 @@ class Guarding:
         """Ask other guards from the next request on."""
         self._lines = {name: lob.guards for name, lob in settings.lobs.items()}
         self._requests = {name: of_requests(its.input) for name, its in self._lines.items()}
-        self._answers = {name: of_answers(its.output) for name, its in self._lines.items()}
+        self._answers = {
+            name: of_answers(lob.guards.output, lob) for name, lob in settings.lobs.items()
+        }
         for alarm in self._alarms.values():  # a guard that is gone would never say that it is well
             alarm.off()
 
@@ -106,7 +116,7 @@ class Guarding:
         """Check what is untrusted in a request.
 
         Returns:
-            What was found, where it passes all the same.
+            What was found, where it passes all the same, or a person must decide.
 
         Raises:
             ContentFiltered: A guard refuses it.
@@ -144,11 +154,17 @@ class Guarding:
                     found = Finding(model.kind, round(score, 4), (0, len(text)), reason)
                     verdicts.append(Verdict(name, model.action, found))
         self._count(lob, exchange.response_id, exchange.key.id, verdicts)
-        _refuse(decide(verdicts), verdicts, of.field)
+        if decide(verdicts) is not Decision.HOLD or self._queue(lob) is None:
+            _refuse(decide(verdicts), verdicts, of.field)
         return verdicts
 
     def guarded(self, app: App, request: EngineRequest) -> App:
         """Return what answers as `app` does, with its answers checked; `app` where nothing is."""
+        queue = self._queue(request.capture.lob)
+        if review.is_held(request.capture):
+            if queue is None:  # it is gone since the request was checked
+                raise HeldForReview("A guard asks for a person's review.")
+            return review.unanswered(queue, request, _context(request))
         checks = self._answers.get(request.capture.lob or "")
         if not checks:
             return app
@@ -158,7 +174,8 @@ class Guarding:
             return await self.check_answer(checks, request, answered)
 
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            held = Held(check, request.capture, send, hold=hold)
+            task = None if queue is None else review.task(queue, request, _context(request))
+            held = Held(check, request.capture, send, hold=hold, review=task)
             await app(scope, receive, held.send)
             await held.finish()
 
@@ -186,6 +203,11 @@ class Guarding:
                 )
             self._count(lob, capture.id, capture.key_id or "", found[index])
         return found
+
+    def _queue(self, lob: str | None) -> Reviewing | None:
+        """The review queue, where the line has one."""
+        its = self._reviewing
+        return its if its is not None and its.line(lob) is not None else None
 
     async def _asked(self, check: Check, text: str, context: GuardContext) -> list[Verdict]:
         """Ask one guard; of a long text the first window in which it finds something."""
@@ -250,4 +272,10 @@ def _context(request: EngineRequest) -> GuardContext:
     others = tuple((role, text) for role, text in said if role not in {"system", "developer"})
     if isinstance(given, str):
         others = (("user", given),)
-    return GuardContext(capture.lob, capture.task, canonical("\n".join(system)), others)
+    return GuardContext(
+        capture.lob,
+        capture.task,
+        canonical("\n".join(system)),
+        others,
+        last=canonical(request.last),
+    )

@@ -64,10 +64,11 @@ def replaced(answer: Mapping[str, Any], indices: Collection[int]) -> dict[str, A
         for index in [choice.get("index", place)]
     ]
     # What vLLM adds to a choice or an answer on request may hold the tokens of its text.
-    return {**{k: v for k, v in answer.items() if k in _OF_ANSWER}, "choices": choices}
+    return {**{k: v for k, v in answer.items() if k in OF_ANSWER}, "choices": choices}
 
 
-_OF_ANSWER = ("id", "object", "created", "model", "usage", "service_tier", "system_fingerprint")
+OF_ANSWER = ("id", "object", "created", "model", "usage", "service_tier", "system_fingerprint")
+"""Fields of an answer that hold nothing of its text."""
 
 
 def _emptied(choice: Mapping[str, Any], index: int) -> dict[str, Any]:

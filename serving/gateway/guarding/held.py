@@ -13,7 +13,10 @@ from serving.guards.verdict import Verdict
 
 _LAST = tuple(b"event: response." + end for end in (b"completed", b"incomplete", b"failed"))
 
-Check = Callable[[Mapping[str, Any]], Awaitable[dict[int, list[Verdict]]]]
+Found = dict[int, list[Verdict]]
+Check = Callable[[Mapping[str, Any]], Awaitable[Found]]
+Review = Callable[[dict[str, Any], Found, bytes], Awaitable[Iterable[Message]]]
+"""Makes a task of an answer (in one piece, what was found, as it came); what the client gets."""
 
 
 class Held:
@@ -27,13 +30,24 @@ class Held:
         capture: Gets what was found.
         send: The client's side, behind the capture.
         hold: Whether nothing passes before all is checked.
+        review: Makes tasks of what is held for a person; None: that is refused.
     """
 
-    def __init__(self, check: Check, capture: Capture, send: Send, *, hold: bool) -> None:
+    def __init__(
+        self,
+        check: Check,
+        capture: Capture,
+        send: Send,
+        *,
+        hold: bool,
+        review: Review | None = None,
+    ) -> None:
         self._check_answer = check
         self._capture = capture
         self._send = send
         self._hold = hold
+        self._review = review
+        self._found: Found = {}
         self._messages: list[Message] = []
         self._checked = False
 
@@ -54,12 +68,22 @@ class Held:
 
         Raises:
             GuardUnavailable: It could not be checked.
+            StoreUnavailable: A person must decide, and the task could not be stored.
         """
         if not self._hold:
             return
         refused = await self._check()
-        for message in self._messages if refused is None else self._instead(*refused):
+        messages: Iterable[Message] = self._messages
+        verdicts = [one for of in self._found.values() for one in of]
+        if refused and self._review is not None and decide(verdicts) is Decision.HOLD:
+            messages = await self._review(refused[0], self._found, self._body())
+        elif refused:
+            messages = self._instead(*refused)
+        for message in messages:
             await self._send(message)
+
+    def _body(self) -> bytes:
+        return b"".join(one.get("body", b"") for one in self._messages)
 
     async def _check(self) -> tuple[dict[str, Any], set[int]] | None:
         """Note what is found; the answer and the choices that are refused, if any are."""
@@ -68,11 +92,10 @@ class Held:
             return None
         self._checked = True
         capture = self._capture
-        body = b"".join(one.get("body", b"") for one in self._messages)
-        answer = answer_of(body.decode("utf-8", "replace"), stream=capture.stream)
+        answer = answer_of(self._body().decode("utf-8", "replace"), stream=capture.stream)
         if answer.get("error"):
             return None
-        found = await self._check_answer(answer)
+        found = self._found = await self._check_answer(answer)
         capture.guards += [one.as_json() for of in found.values() for one in of]
         refused = {index for index, of in found.items() if decide(of) is not Decision.PASS}
         return (answer, refused) if refused else None

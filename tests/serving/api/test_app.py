@@ -16,6 +16,7 @@ from serving.api import arrival
 from serving.auth import ApiKey
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
+from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.observability.alarm import Alarm
 from serving.store import interactions
@@ -56,6 +57,7 @@ async def client(tmp_path: Path, alarm: Alarm, journal: Journal) -> AsyncIterato
 
         drainer = Drainer(tmp_path, journal, sink, wait_s=600)
         running.append(asyncio.create_task(drainer.run()))
+        storing = Storing(db, {}, None)
         app = api.build(
             db=db,
             registry=Registry(db, str(tmp_path)),
@@ -63,11 +65,12 @@ async def client(tmp_path: Path, alarm: Alarm, journal: Journal) -> AsyncIterato
             health=Health(
                 "r1", store=(alarm,), journal=journal, drainer=drainer, limit_bytes=1 << 20
             ),
-            storing=Storing(db, {}, None),
+            storing=storing,
             adapters=None,  # type: ignore[arg-type]  # not asked here
             base="base",
             ready=nothing,
             rollouts=nothing,
+            reviewing=Reviewing(db, {}, None, storing),
         )
 
         async def authenticated(scope: Any, receive: Any, send: Any) -> None:

@@ -14,6 +14,7 @@ from serving.auth import ApiKey
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.interaction import Capture
+from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.config.lobs import Lob
 from serving.encryption import keyring
@@ -54,6 +55,7 @@ async def client(sqlite_db: Database, tmp_path: Path) -> AsyncIterator[httpx.Asy
         base="base",
         ready=nothing,
         rollouts=nothing,
+        reviewing=Reviewing(sqlite_db, lobs, None, storing),
     )
 
     async def authenticated(scope: Any, receive: Any, send: Any) -> None:

@@ -227,7 +227,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         assert field.description, f"{prefix}{name} has no description"
         inner = field.annotation
         storage_keys = storage.StorageKeys if prefix == "storage." else inner
-        inner = {"tls": sections.Tls, "shadow": lobs.Shadow, "keys": storage_keys}.get(name, inner)
+        optional = {"tls": sections.Tls, "shadow": lobs.Shadow, "reviews": lobs.Reviews}
+        inner = (optional | {"keys": storage_keys}).get(name, inner)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found |= keys(inner, f"{prefix}{name}.")
         else:

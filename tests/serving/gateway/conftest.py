@@ -24,6 +24,7 @@ from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.interaction import to_record
+from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.chat_template import ChatTemplate
 from serving.config.guards import LobGuards
@@ -65,6 +66,7 @@ class Site:
     adapters: AdapterManager = field(init=False)
     admission: Admission = field(init=False)
     shadows: Shadows = field(init=False)
+    reviewing: Reviewing = field(init=False)
     settings: Settings = field(init=False)
     prompts: dict[tuple[str, Task], Prompt] = field(init=False)
 
@@ -80,6 +82,7 @@ class Site:
         lobs = dict(self.settings.lobs)
         its = LobGuards.model_validate(guards)
         lobs["care"] = lobs["care"].model_copy(update={"guards": its} | fields)
+        self.reviewing.configure(lobs)
         self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
 
     async def http(self, roles: list[str], lobs: list[str]) -> httpx.AsyncClient:
@@ -179,7 +182,9 @@ async def site(
     drainer = Drainer(tmp_path / "journal", journal, sink, wait_s=600)
     chains = Chains(engine, lambda: None, adapters, settings)
     tokens = SpecialTokens(["<|im_start|>", "<|im_end|>"])
-    guarding = Guarding(settings, tokens, chains.upstream)
+    storing = Storing(sqlite_db, {}, None)
+    reviewing = Reviewing(sqlite_db, settings.lobs, None, storing)
+    guarding = Guarding(settings, tokens, chains.upstream, reviewing)
     health = Health(
         "r",
         store=(),
@@ -194,11 +199,12 @@ async def site(
         registry=registry,
         drainer=drainer,
         health=health,
-        storing=Storing(sqlite_db, {}, None),
+        storing=storing,
         adapters=adapters,
         base="base",
         ready=cast(Callable[[], Any], nothing),
         rollouts=rolled,
+        reviewing=reviewing,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     keys = KeyRing(sqlite_db, refresh_s=600)
@@ -232,7 +238,7 @@ async def site(
     )
     made = Site(sqlite_db, gateway, journal, drainer)
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
-    made.settings, made.prompts = settings, prompts
+    made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     yield made

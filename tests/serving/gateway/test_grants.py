@@ -1,20 +1,25 @@
 """Every route with every role and line of business: who gets what."""
 
+import json
 from typing import Any
 
 import pytest
 
+from serving.api import review_feed
 from serving.auth import Role
 from serving.gateway import tasks
 from serving.store import interactions
+from serving.store.reviews import queue
 from tests.serving.conftest import Interactions
 from tests.serving.gateway.conftest import PLACES, Site
+from tests.serving.store.reviews.test_queue import new
 
 TURNS = [{"role": "customer", "text": "hi"}]
 CHAT = {"messages": [{"role": "user", "content": "hi"}]}
 OPENED = {"event_id": "e", "at": 1.0, "type": "summary.opened"}
 INFERENCE = {Role.SERVICE, Role.AGENT, Role.TRAINER, Role.ADMIN}
 PEOPLE = {Role.SERVICE, Role.AGENT, Role.REVIEWER, Role.ADMIN}
+REVIEWERS = {Role.REVIEWER, Role.ADMIN}
 ANY = set(Role)
 SCOPES = {"care": ["care"], "sales": ["sales"], "base": ["@base"], "all": ["*"]}
 ROUTES: list[tuple[str, str, dict[str, Any] | None, set[Role], str]] = [
@@ -51,6 +56,14 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, set[Role], str]] = [
     ("POST", "/v1/adapters/care/rollback", {}, {Role.ADMIN}, "care"),
     ("GET", "/v1/config", None, {Role.ADMIN}, "everything"),
     ("GET", "/metrics", None, ANY, ""),
+    ("GET", "/v1/reviews", None, REVIEWERS, ""),
+    ("GET", "/v1/reviews/stream", None, REVIEWERS, ""),
+    ("GET", "/v1/reviews/of-care", None, REVIEWERS, "care"),
+    ("GET", "/v1/reviews/of-care/answer", None, REVIEWERS, "care"),
+    ("POST", "/v1/reviews/of-care/claim", None, REVIEWERS, "care"),
+    ("POST", "/v1/reviews/of-care/release", None, REVIEWERS, "care"),
+    ("POST", "/v1/reviews/of-care/claim", None, REVIEWERS, "care"),
+    ("POST", "/v1/reviews/of-care/decision", {"decision": "reject"}, REVIEWERS, "care"),
 ]
 
 
@@ -59,8 +72,13 @@ def _covers(scope: str, needed: str) -> bool:
 
 
 @pytest.fixture
-async def kept(site: Site, interaction: Interactions) -> Site:
-    """The site with an interaction of care and one of the base, of another key."""
+async def kept(site: Site, interaction: Interactions, monkeypatch: pytest.MonkeyPatch) -> Site:
+    """The site with an interaction of care and one of the base, of another key, and a review."""
+    monkeypatch.setattr(review_feed, "STREAM_S", 0.0)
+    context = {"text": None, "fallback": "Wait.", "claim_s": 60}
+    await queue.create(
+        site.db, new("of-care", key_id="key_x", context=json.dumps(context).encode())
+    )
     of_care = interaction(id="of-care", lob="care", key_id="key_x")
     of_base = interaction(id="of-base", lob=None, key_id="key_x")
     await interactions.save(site.db, [of_care, of_base])

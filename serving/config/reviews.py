@@ -1,0 +1,78 @@
+"""A line's review queue: when a person decides on an answer before the client has it."""
+
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from serving.config.base import Section
+from serving.config.guards import Patterns
+
+FALLBACK_TEXT = "One moment, I am checking."
+Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+
+
+class Rule(Section):
+    """What is of high stakes: each condition that is given must hold."""
+
+    name: str = Field(
+        pattern="^[a-z][a-z_]{0,31}$", description="What it finds, for reviewers and metrics."
+    )
+    answer: Patterns = Field(
+        default_factory=list, description="Regular expressions, any of which is in the answer."
+    )
+    customer: Patterns = Field(
+        default_factory=list,
+        description="Regular expressions, any of which is in the customer's last message.",
+    )
+    amount_above: float | None = Field(
+        None, ge=0, description="An amount of money in either of the two is above this."
+    )
+
+    @model_validator(mode="after")
+    def _asks_something(self) -> "Rule":
+        if not self.answer and not self.customer and self.amount_above is None:
+            raise ValueError("give at least one of answer, customer, amount_above")
+        return self
+
+
+class Reviews(Section):
+    """The review queue of a line; what its guards hold for review becomes a task there."""
+
+    deadline_s: float = Field(
+        120.0, gt=0, le=30 * 86400, description="Seconds until a task is escalated."
+    )
+    escalation_s: float = Field(
+        120.0,
+        ge=0,
+        le=30 * 86400,
+        description="Seconds from then until it expires with the fallback text.",
+    )
+    escalate_to: list[Name] = Field(
+        default_factory=list,
+        max_length=20,
+        description="Who is to see escalated tasks; named in the task and its event.",
+    )
+    claim_s: float = Field(
+        300.0,
+        ge=1,
+        le=86400,
+        description="Seconds that a claim lasts, unless it is renewed.",
+    )
+    fallback_text: str = Field(
+        FALLBACK_TEXT,
+        min_length=1,
+        max_length=2000,
+        description="What the client gets while a person checks, and for good on expiry.",
+    )
+    high_stakes: list[Rule] = Field(
+        default_factory=list,
+        max_length=50,
+        description="Rules that hold an answer though no guard finds anything.",
+    )
+
+    @model_validator(mode="after")
+    def _names_differ(self) -> "Reviews":
+        names = [rule.name for rule in self.high_stakes]
+        if len(set(names)) < len(names):
+            raise ValueError("high_stakes: two rules have the same name")
+        return self

@@ -1,0 +1,43 @@
+"""The queue's keys: a typo or a pattern that runs away fails at start and is named."""
+
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from serving.config.settings import Settings
+
+
+def reviews(given: dict[str, Any]) -> Settings:
+    return Settings.model_validate({"model": "m", "lobs": {"care": {"reviews": given}}})
+
+
+@pytest.mark.parametrize(
+    ("given", "key"),
+    [
+        ({"dead_line_s": 5}, "lobs.care.reviews.dead_line_s"),
+        ({"deadline_s": 0}, "lobs.care.reviews.deadline_s"),
+        ({"fallback_text": ""}, "lobs.care.reviews.fallback_text"),
+        ({"high_stakes": [{"name": "a", "answr": ["x"]}]}, "lobs.care.reviews.high_stakes.0.answr"),
+        ({"high_stakes": [{"name": "a"}]}, "lobs.care.reviews.high_stakes.0"),
+        ({"high_stakes": [{"name": "A", "answer": ["x"]}]}, "lobs.care.reviews.high_stakes.0.name"),
+        (
+            {"high_stakes": [{"name": "a", "answer": ["(a+)+"]}]},
+            "lobs.care.reviews.high_stakes.0.answer.0",
+        ),
+        ({"high_stakes": [{"name": "a", "answer": ["x"]}] * 2}, "lobs.care.reviews"),
+    ],
+)
+def test_a_fault_names_its_key(given: dict[str, Any], key: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        reviews(given)
+    assert [".".join(map(str, one["loc"])) for one in refused.value.errors()] == [key]
+
+
+def test_a_line_has_no_queue_unless_it_says_so() -> None:
+    assert (
+        Settings.model_validate({"model": "m", "lobs": {"care": {}}}).lobs["care"].reviews is None
+    )
+    made = reviews({}).lobs["care"].reviews
+    assert made is not None
+    assert (made.deadline_s, made.fallback_text) == (120.0, "One moment, I am checking.")
