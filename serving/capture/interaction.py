@@ -27,6 +27,7 @@ class Capture:
     """One interaction while it is answered.
 
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
+    `audience` is of the request as it was asked, and nothing that an engine gets.
     Times are seconds of `time.time` (`started`) and of `time.perf_counter` (`clock`, `first`).
     """
 
@@ -44,6 +45,7 @@ class Capture:
     conversation_id: str | None
     turn: int | None
     prompt: tuple[str, str] | None = None
+    audience: str | None = None
     show: bool | None = None
     holdback: float | None = None
     started: float = field(default_factory=time.time)
@@ -73,6 +75,7 @@ class Capture:
                 "conversation_id": self.conversation_id,
                 "turn": self.turn,
                 "prompt": self.prompt,
+                "audience": self.audience,
                 "show": self.show,
                 "holdback": self.holdback,
                 "created_at": self.started,
@@ -99,6 +102,8 @@ def to_record(payload: bytes) -> InteractionRecord:
 
 def _record(raw: dict[str, Any]) -> InteractionRecord:
     request = orjson.loads(raw["request"])
+    if raw.get("audience"):
+        request["audience"] = raw["audience"]
     response = answer_of(raw["response"], stream=raw["stream"])
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}
