@@ -78,8 +78,8 @@ class Asking:
     ) -> list[Finding]:
         """Return the findings that a guard's judge leaves; all where it fails and none refuses."""
         lob, name = context.lob or "", f"{check.name}.judge"
-        left = deadline.left() if deadline else None
         try:
+            left = deadline.left() if deadline else None
             upstream = self._upstream(check.judge or "")
             async with asyncio.timeout(min(upstream.timeout_s, left or upstream.timeout_s)):
                 stand = await judge.upheld(upstream, text, found, context, id_)

@@ -50,7 +50,7 @@ def of_requests(guards: InputGuards) -> list[Check]:
 
 def of_answers(guards: OutputGuards) -> list[Check]:
     """Return the guards that a line asks of its answers."""
-    of_kinds = {kind: guards.claims.action_of(kind) for kind in KINDS}
+    of_kinds: dict[str, Action] = {kind: guards.claims.action_of(kind) for kind in KINDS}
     return _on(
         Check("output.prompt_leak", guards.prompt_leak, prompt_leak.repeats),
         Check("output.content", guards.content.action, content(guards.content)),

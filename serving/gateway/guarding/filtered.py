@@ -115,7 +115,7 @@ def endings(
         indices: The choices that have not ended.
         completion: Whether it is a completion's stream and no chat's.
     """
-    added = {"text": ""} if completion else {"delta": {}}
+    added: dict[str, Any] = {"text": ""} if completion else {"delta": {}}
     return [
         b"data: %b\n\n"
         % orjson.dumps(
