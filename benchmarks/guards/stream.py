@@ -26,7 +26,8 @@ from typing import Any
 
 import httpx
 
-sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "serving")]
+sys.path += [str(Path(__file__).parents[2] / name) for name in ("", "benchmarks/serving")]
+sys.path.append(str(Path(__file__).parents[1]))
 import targets
 from drive import prepare
 from environment import commit, environment, now
