@@ -6,7 +6,7 @@ Fills a SQLite store with labelled interactions of one line of business, then ma
 the flywheel does (`training/execution/curation_process.py`), with the default rules. Meanwhile the
 calling event loop counts its turns: the longest pause between two is what a lease would feel.
 
-Conversations have four turns of some 20 words a side, of 5,000 words of letters by Zipf's law; a tenth
+Conversations have four turns of some 20 words a side, of 5,000 words by Zipf's law; a tenth
 of the answers repeat an earlier one but for a word, a twentieth only greets, and some hold e-mail
 addresses and order numbers. 200 agents of eight keys edit, use, rate or reject them.
 

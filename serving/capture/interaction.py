@@ -28,6 +28,7 @@ class Capture:
 
     `instead` is what is kept as the response where the client got something else.
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
+    `audience` is of the request as it was asked, and nothing that an engine gets.
     Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
     """
 
@@ -46,6 +47,7 @@ class Capture:
     turn_position: int | None
     prompt_name: str | None = None
     prompt_hash: str | None = None
+    audience: str | None = None
     show: bool | None = None
     holdback: float | None = None
     created_at: float = field(default_factory=time.time)
@@ -65,6 +67,7 @@ class Capture:
             | {
                 "request": self.request.decode("utf-8", "replace"),
                 "response": kept.decode("utf-8", "replace"),
+                "audience": self.audience,
                 "shown_by_draw": None if self.holdback is None else self.show,
                 "ttft_ms": None if self.first is None else (self.first - self.clock) * 1e3,
                 "latency_ms": (now - self.clock) * 1e3,
@@ -99,6 +102,8 @@ def to_record(payload: bytes) -> InteractionRecord:
 
 def _record(raw: dict[str, Any]) -> InteractionRecord:
     request = orjson.loads(raw["request"])
+    if raw.get("audience"):
+        request["audience"] = raw["audience"]
     response = answer_of(raw["response"], stream=raw["stream"])
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}

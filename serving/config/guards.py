@@ -6,7 +6,7 @@ it and imports only what stands below.
 
 from collections.abc import Collection
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import regex
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints
@@ -208,6 +208,32 @@ class Content(Section):
     )
 
 
+ClaimKind = Literal["number", "amount", "date", "time", "identifier", "name", "promise", "negation"]
+
+
+class Claims(Section):
+    """What an answer says and neither the conversation nor the knowledge does."""
+
+    action: Consequence = Field(Action.OFF, description="What follows: off, flag, review, block.")
+    kinds: dict[ClaimKind, Consequence] = Field(
+        default_factory=dict,
+        description="Another action for some kinds: number, amount, date, time, identifier, name, "
+        "promise, negation.",
+    )
+    min_score: float = Field(
+        0.0, ge=0, le=1, description="Findings of a smaller score are left out."
+    )
+    judge: str | None = Field(
+        None,
+        description="The upstream whose model is asked about what the rules found, and may clear "
+        "it; null asks none.",
+    )
+
+    def action_of(self, kind: ClaimKind) -> Action:
+        """Return what follows from a finding of a kind."""
+        return self.kinds.get(kind, self.action)
+
+
 class OutputGuards(Section):
     """What is asked of a line's answers."""
 
@@ -216,6 +242,7 @@ class OutputGuards(Section):
         description="The answer repeats a long run of the system prompt: off, flag, review, block.",
     )
     content: Content = Field(default_factory=Content, description="Words and phrases.")
+    claims: Claims = Field(default_factory=Claims, description="What nothing supports.")
 
 
 class LobGuards(Section):
@@ -226,13 +253,15 @@ class LobGuards(Section):
 
 
 def check_upstream(name: str, guards: LobGuards, upstreams: Collection[str]) -> None:
-    """Refuse a classifier that names no configured upstream.
+    """Refuse a classifier or a judge that is no configured upstream.
 
     Raises:
-        ValueError: It does; names the key.
+        ValueError: One is not; names the key.
     """
-    its = guards.input.classifier
+    its, judge = guards.input.classifier, guards.output.claims.judge
     if its.upstream not in upstreams and (its.upstream or its.action is not Action.OFF):
         raise ValueError(
             f"{name}.guards.input.classifier.upstream: there is no {its.upstream!r} in upstreams"
         )
+    if judge is not None and judge not in upstreams:
+        raise ValueError(f"{name}.guards.output.claims.judge: there is no {judge!r} in upstreams")

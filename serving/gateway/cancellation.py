@@ -10,7 +10,7 @@ import asyncio
 from typing import Protocol
 
 from serving.admission.deadline import Deadline
-from serving.asgi import App, Message, Receive, Scope
+from serving.asgi import App, Message, Receive, Scope, Send
 from serving.errors import SwitchboardError
 from serving.observability import metrics
 
@@ -119,6 +119,24 @@ async def run(
     if not begun:
         raise error
     await answer.fail(error)
+
+
+async def until(stop: asyncio.Event, app: App, scope: Scope, receive: Receive, send: Send) -> None:
+    """Let an app answer, and tell it that its client left as soon as `stop` is set."""
+    listener = _Listener(None, receive)
+    task = asyncio.ensure_future(app(scope, listener, send))
+    stopped = asyncio.ensure_future(stop.wait())
+    try:
+        await asyncio.wait((task, stopped), return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        await _end(task, listener)
+        raise
+    finally:
+        stopped.cancel()
+    if stop.is_set():
+        await _end(task, listener)
+    else:
+        task.result()
 
 
 async def _end(task: "asyncio.Future[None]", listener: _Listener) -> None:

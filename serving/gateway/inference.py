@@ -145,6 +145,11 @@ class Inference:
         )
         exchange.lob = asked.lob or self._adapters.table.lob_of(asked.model)
         tool_choice.check(sent, settings, exchange.lob)
+        if asked.audience == "customer" and exchange.lob is None:
+            raise InvalidRequest(
+                "Only a line of business answers customers: the base has no guards.",
+                param="audience",
+            )
         limits = settings.lobs[exchange.lob].limits if exchange.lob else settings.limits.base
         exchange.deadline = Deadline(limits.timeout_s, exchange.clock)
 
@@ -232,6 +237,7 @@ class Inference:
             turn_position=asked.turn,
             prompt_name=prompt.name if prompt else None,
             prompt_hash=prompt.hash if prompt else None,
+            audience=asked.audience,
             show=showing.show,
             holdback=showing.share,
             clock=exchange.clock,
@@ -284,7 +290,7 @@ class Inference:
             app, sent = chained, None
         elif "@" in version and version not in self._adapters.loaded:
             await self._adapters.ensure(await self._adapters.describe(version))
-        app = self._guarding.guarded(app, request)
+        app = self._guarding.guarded(app, request, exchange.request, exchange.deadline)
         await cancellation.run(app, scope, sent, exchange.receive, answer, exchange.deadline)
 
 

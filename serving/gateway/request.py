@@ -22,6 +22,7 @@ _ENGINE = {
     endpoints.RESPONSES: ("response", "resp_"),
 }
 PATHS = frozenset({*_ENGINE, *tasks.PATHS})
+_WITH_AUDIENCE = PATHS - {endpoints.COMPLETIONS, endpoints.RESPONSES}
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,7 @@ class InferenceRequest:
         turn: Its position: turns or messages so far.
         sent: The body.
         of_task: The checked body of a task endpoint's request.
+        audience: Who reads the answer first, where the request says so: `agent` or `customer`.
     """
 
     endpoint: str
@@ -51,6 +53,7 @@ class InferenceRequest:
     turn: int | None
     sent: dict[str, Any]
     of_task: TaskRequest | None = None
+    audience: str | None = None
 
 
 def read(
@@ -75,6 +78,9 @@ def read(
     Raises:
         InvalidRequest: A field is wrong, unknown or not allowed; names it.
     """
+    audience = None
+    if endpoint in _WITH_AUDIENCE:
+        sent, audience = allowed_fields.audience(sent)
     if endpoint in tasks.PATHS:
         asked = tasks.parse(sent, lobs, sampling_fields, base)
         return InferenceRequest(
@@ -88,6 +94,7 @@ def read(
             turn=len(asked.turns),
             sent=sent,
             of_task=asked,
+            audience=audience,
         )
     allowed_fields.check(endpoint, sent)
     task, prefix = _ENGINE[endpoint]
@@ -105,4 +112,5 @@ def read(
         conversation_id=conversation_id,
         turn=len(messages) if isinstance(messages, list) else None,
         sent=sent,
+        audience=audience,
     )

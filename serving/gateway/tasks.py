@@ -36,6 +36,7 @@ _KINDS = {
     '"text": …}, with at least one',
     "conversation_id": "a string",
     "structured": "true or false",
+    "audience": '"agent" or "customer"',
     "metadata": f"an object of at most {METADATA_LIMIT} texts",
 }
 
@@ -61,6 +62,9 @@ class TaskBody(BaseModel):
     conversation_id: str | None = None
     model: str | None = Field(None, description="Pins a version of the line, or asks the base.")
     structured: bool = Field(False, description="Summaries only: the line's fields as JSON.")
+    audience: Literal["agent", "customer"] | None = Field(
+        None, description="Who reads the answer first; what goes straight to a customer is held."
+    )
     metadata: dict[str, str] | None = Field(
         None, max_length=METADATA_LIMIT, description="The caller's own; it goes nowhere."
     )

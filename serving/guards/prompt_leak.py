@@ -46,17 +46,18 @@ def asks(text: str, _: GuardContext, /) -> Sequence[Finding]:
 def repeats(text: str, context: GuardContext, /) -> Sequence[Finding]:
     """Find `RUN_WORDS` words in a row that the system prompt (`context.prompt`) holds, too.
 
-    Words are compared without case and punctuation. What somebody wrote in the conversation may be
-    repeated, also where the prompt holds it.
+    Words are compared without case and punctuation. What somebody wrote in the conversation, or a
+    look-up gave, may be repeated, also where the prompt holds it.
     """
     known = _runs(context.prompt)
     if not known:
         return ()
+    told = [*(said for _, said in context.conversation), *context.knowledge]
     words = list(_WORD.finditer(text))
     spelt = [word[0].lower() for word in words]
     for place in range(len(spelt) - RUN_WORDS + 1):
         run = tuple(spelt[place : place + RUN_WORDS])
-        if run in known and not any(run in _runs(said) for _, said in context.conversation):
+        if run in known and not any(run in _runs(said) for said in told):
             span = words[place].start(), words[place + RUN_WORDS - 1].end()
             reason = f"It repeats {RUN_WORDS} words or more of the system prompt."
             return (Finding(KIND, 1.0, span, reason),)

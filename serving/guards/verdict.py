@@ -6,7 +6,7 @@ from typing import Protocol
 
 from serving.config.guards import Action
 
-__all__ = ["Action", "Finding", "Guard", "GuardContext", "Verdict", "worst"]
+__all__ = ["Action", "Finding", "Guard", "GuardContext", "Verdict", "gravest", "worst"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Finding:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, weakref_slot=True)
 class GuardContext:
     """What a guard may compare a text with; it does no input or output of its own.
 
@@ -80,6 +80,11 @@ class Verdict:
 _SEVERITY = {action: place for place, action in enumerate(Action)}
 
 
+def gravest(actions: Iterable[Action]) -> Action:
+    """Return the gravest of some actions; `off` where there is none."""
+    return max(actions, key=_SEVERITY.__getitem__, default=Action.OFF)
+
+
 def worst(verdicts: Iterable[Verdict]) -> Action:
     """Return the gravest action of some verdicts; `off` where there is none."""
-    return max((v.action for v in verdicts), key=_SEVERITY.__getitem__, default=Action.OFF)
+    return gravest(verdict.action for verdict in verdicts)

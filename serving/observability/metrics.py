@@ -17,6 +17,12 @@ TTFT = Histogram(
     ["endpoint"],
     buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
+FIRST_SENTENCE = Histogram(
+    "switchboard_first_sentence_seconds",
+    "Time to the first sentence of streams that guards hold sentence by sentence.",
+    ["endpoint"],
+    buckets=(0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)
 INFLIGHT = Gauge("switchboard_requests_in_flight", "Requests being answered now.")
 QUEUED = Gauge("switchboard_requests_queued", "Requests that wait for a place.", ["lob"])
 PLACES = Gauge("switchboard_places_taken", "Places taken: sequences being answered.", ["lob"])

@@ -1,6 +1,7 @@
 import random
 
 import claims
+import drill as drill_module
 import faults
 import pytest
 from drill import drill
@@ -42,6 +43,15 @@ def test_the_measure_counts_faults_and_false_flags() -> None:
 
 def test_the_drill_counts_every_output_once() -> None:
     found = drill([(REPLY, BEFORE)], 64, 5)
-    total = [found["caught"][kind] + found["got_through"][kind] for kind in faults.KINDS]
-    assert total == [8] * len(faults.KINDS)
-    assert found["caught"]["amount"] == 8
+    gateway = found["gateway"]
+    for one, other in (("caught", "missed"), ("blocked", "got_through")):
+        of = found if one == "caught" else gateway
+        assert [of[one][kind] + of[other][kind] for kind in faults.KINDS] == [8] * 8
+    assert found["caught"]["amount"] == gateway["blocked"]["amount"] == 8
+
+
+async def test_the_drill_goes_the_way_of_a_gateway_s_answer() -> None:
+    guards, rng = drill_module.guarding(), random.Random(1)
+    assert await drill_module.received(guards, REPLY, BEFORE, rng) == REPLY
+    text = f"{REPLY} The fee is $77. Goodbye."
+    assert await drill_module.received(guards, text, BEFORE, rng) == f"{REPLY} "

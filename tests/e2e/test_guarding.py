@@ -1,4 +1,6 @@
-"""Guards of requests through the real server: one refuses, one flags; what is flagged is kept."""
+"""Guards through the real server: what is refused, flagged, stopped; what is flagged is kept."""
+
+from typing import Any
 
 import httpx
 import pytest
@@ -27,3 +29,52 @@ def test_an_injection_is_refused_and_a_flagged_request_is_answered_and_stored(
     assert [(one["guard"], one["action"]) for one in kept["guards"]] == [
         ("input.prompt_leak", "flag")
     ]
+
+
+def test_an_unsupported_claim_does_not_reach_a_customer_and_ends_an_agent_s_stream(
+    server: Server,
+) -> None:
+    """The choice forces what the model writes, through the real engine."""
+    client = server.client()
+    text = "All is well. The fee is $77. Goodbye."
+
+    def ask(said: str, **more: Any) -> Any:
+        forced = {"structured_outputs": {"choice": [said]}, **more.pop("extra", {})}
+        return client.chat.completions.create(
+            model="sales",
+            messages=[{"role": "user", "content": "Is there a fee?"}],
+            max_tokens=100,
+            temperature=0,
+            extra_body=forced,
+            **more,
+        )
+
+    def streamed(said: str, **extra: Any) -> tuple[str, list[Any]]:
+        chunks = list(ask(said, stream=True, extra=extra))
+        deltas = [choice.delta.content or "" for one in chunks for choice in one.choices]
+        return "".join(deltas), chunks
+
+    lobs = server.settings["lobs"]
+    claims = {"action": "flag", "kinds": {"amount": "block"}}
+    lobs["sales"]["guards"] = lobs["sales"]["guards"] | {"output": {"claims": claims}}
+    server.apply(lobs=lobs)
+    try:
+        held = ask("The fee is due on Friday.", extra={"audience": "customer"})
+        assert held.choices[0].message.content == ""
+        assert held.choices[0].finish_reason == "content_filter"
+        seen, chunks = streamed(text)
+        assert seen.strip() == "All is well."
+        assert chunks[-1].choices[0].finish_reason == "content_filter"
+        assert [one["kind"] for one in chunks[-1].model_extra["guards"]] == ["amount"]
+        seen, chunks = streamed("All is well. It is due on Friday.")
+        assert seen == "All is well. It is due on Friday."
+        assert chunks[-1].choices[0].finish_reason == "stop"
+        assert [one["action"] for one in chunks[-1].model_extra["guards"]] == ["flag"]
+        seen, chunks = streamed(text, audience="customer")
+        assert seen == ""
+        with server.http() as http:
+            kept = http.get(f"/v1/interactions/{chunks[-1].id}").json()
+        assert kept["request"]["audience"] == "customer"
+        assert kept["output"] == ""
+    finally:
+        server.apply()

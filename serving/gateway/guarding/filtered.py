@@ -69,6 +69,8 @@ def replaced(answer: Mapping[str, Any], indices: Collection[int]) -> dict[str, A
 
 OF_ANSWER = ("id", "object", "created", "model", "usage", "service_tier", "system_fingerprint")
 """Fields of an answer that hold nothing of its text."""
+OF_CHUNK = ("id", "object", "created", "model", "system_fingerprint")
+"""What the events of a stream have in common."""
 
 
 def _emptied(choice: Mapping[str, Any], index: int) -> dict[str, Any]:
@@ -102,3 +104,26 @@ def events(answer: Mapping[str, Any]) -> Iterator[bytes]:
     if usage is not None:  # in the engine's order, by which response.py knows it
         yield b"data: " + orjson.dumps({**empty, "choices": [], "usage": usage}) + b"\n\n"
     yield DONE
+
+
+def endings(
+    common: Mapping[str, Any], indices: Collection[int], *, completion: bool
+) -> list[bytes]:
+    """Return the events that end some choices of a stream that a guard stopped.
+
+    Args:
+        common: What each event of the stream holds, of `OF_CHUNK`.
+        indices: The choices that have not ended.
+        completion: Whether it is a completion's stream and no chat's.
+    """
+    added: dict[str, Any] = {"text": ""} if completion else {"delta": {}}
+    return [
+        b"data: %b\n\n"
+        % orjson.dumps(
+            {
+                **common,
+                "choices": [{"index": index, **added, "logprobs": None, "finish_reason": REASON}],
+            }
+        )
+        for index in indices
+    ]

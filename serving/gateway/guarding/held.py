@@ -8,10 +8,9 @@ import orjson
 from serving.asgi import Message, Send
 from serving.capture.interaction import DONE, Capture, answer_of
 from serving.gateway.guarding import filtered
+from serving.gateway.guarding.ending import Ending, ends, told
 from serving.guards.decision import Decision, decide
 from serving.guards.verdict import Verdict
-
-_LAST = tuple(b"event: response." + end for end in (b"completed", b"incomplete", b"failed"))
 
 Found = dict[int, list[Verdict]]
 Check = Callable[[Mapping[str, Any]], Awaitable[Found]]
@@ -50,6 +49,7 @@ class Held:
         self._found: Found = {}
         self._messages: list[Message] = []
         self._checked = False
+        self._ending = Ending()
 
     async def send(self, message: Message) -> None:
         """Take a message."""
@@ -57,11 +57,20 @@ class Held:
         if self._hold:
             return
         body = message.get("body", b"")
-        if message["type"] == "http.response.body" and (
-            body == DONE or body.startswith(_LAST) or not message.get("more_body", False)
-        ):
-            await self._check()
-        await self._send(message)
+        if message["type"] != "http.response.body" or not self._capture.stream:
+            await self._send(message)
+        elif body == DONE or body.startswith(b"event: ") or not message.get("more_body", False):
+            if body == DONE or ends(body) or not message.get("more_body", False):
+                await self._check()
+            await self._pass(*self._ending.close(self._capture.guards))
+            told_ = told(body, self._capture.guards) if ends(body) else body
+            await self._send({**message, "body": told_})
+        else:
+            await self._pass(*self._ending.take(body))
+
+    async def _pass(self, *bodies: bytes) -> None:
+        for body in bodies:
+            await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def finish(self) -> None:
         """Pass on what is held, or what stands in for it.
@@ -73,11 +82,12 @@ class Held:
         if not self._hold:
             return
         refused = await self._check()
-        messages: Iterable[Message] = self._messages
         verdicts = [one for of in self._found.values() for one in of]
-        if refused and self._review is not None and decide(verdicts) is Decision.HOLD:
+        if refused is None:
+            messages = self._told()
+        elif self._review is not None and decide(verdicts) is Decision.HOLD:
             messages = await self._review(refused[0], self._found, self._body())
-        elif refused:
+        else:
             messages = self._instead(*refused)
         for message in messages:
             await self._send(message)
@@ -100,10 +110,23 @@ class Held:
         refused = {index for index, of in found.items() if decide(of) is not Decision.PASS}
         return (answer, refused) if refused else None
 
+    def _told(self) -> Iterable[Message]:
+        """What is held, with what was found in a stream's last event that ends anything."""
+        last = max(
+            (i for i, one in enumerate(self._messages) if ends(one.get("body", b""))), default=-1
+        )
+        for place, one in enumerate(self._messages):
+            if place == last and self._capture.stream:
+                yield {**one, "body": told(one["body"], self._capture.guards)}
+            else:
+                yield one
+
     def _instead(self, answer: dict[str, Any], refused: set[int]) -> Iterable[Message]:
         start = self._messages[0]
         if self._capture.stream:
             bodies = list(filtered.events(answer))
+            last = max(i for i, body in enumerate(bodies) if ends(body))
+            bodies[last] = told(bodies[last], self._capture.guards)
         else:
             bodies = [orjson.dumps(filtered.replaced(answer, refused))]
         length = b"%d" % sum(map(len, bodies))

@@ -46,6 +46,10 @@ FIELDS: dict[str, frozenset[str]] = {
 }
 """By vLLM's endpoint, the fields that a client may send."""
 
+AUDIENCES = ("agent", "customer")
+"""What our own field `audience` of chat completions and tasks may be; neither vLLM nor an upstream
+gets it."""
+
 TEMPLATE_SWITCHES: dict[str, type] = {
     "enable_thinking": bool,
     "thinking": bool,
@@ -98,6 +102,18 @@ def check_values(request: Mapping[str, Any]) -> None:
                 raise InvalidRequest(
                     "A tool is a function of yours: its `type` is `function`.", param=f"tools[{i}]"
                 )
+
+
+def audience(sent: Mapping[str, Any]) -> tuple[dict[str, Any], str | None]:
+    """Return a request without its `audience`, and who that is; null is as good as absent.
+
+    Raises:
+        InvalidRequest: It is not one of `AUDIENCES`.
+    """
+    who = sent.get("audience")
+    if who is not None and who not in AUDIENCES:
+        raise InvalidRequest('`audience` must be "agent" or "customer".', param="audience")
+    return {name: value for name, value in sent.items() if name != "audience"}, who
 
 
 def unknown(name: str) -> InvalidRequest:

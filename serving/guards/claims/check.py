@@ -1,14 +1,16 @@
 """Checks a text's claims against what the conversation and the knowledge give."""
 
 import re
+from typing import get_args
 
+from serving.config.guards import ClaimKind
 from serving.guards.claims.evidence import Evidence
 from serving.guards.claims.extraction import Sentence, read
 from serving.guards.claims.negations import statements
 from serving.guards.claims.promises import promises
 from serving.guards.verdict import Finding, GuardContext
 
-KINDS = ("number", "amount", "date", "time", "identifier", "name", "promise", "negation")
+KINDS: tuple[ClaimKind, ...] = get_args(ClaimKind)
 _SCORES = {
     "amount": 0.95,
     "identifier": 0.95,

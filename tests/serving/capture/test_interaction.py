@@ -69,6 +69,15 @@ def test_journals_from_before_the_holdback_are_read() -> None:
     assert (record.holdback, record.shown_by_draw) == (None, None)
 
 
+def test_the_audience_is_kept_with_the_request_and_an_older_journal_has_none() -> None:
+    made = capture(audience="customer")
+    assert b"audience" not in made.request  # which is what the engine gets
+    payload = json.loads(made.payload("completed"))
+    assert to_record(json.dumps(payload).encode()).request["audience"] == "customer"
+    del payload["audience"]
+    assert "audience" not in to_record(json.dumps(payload).encode()).request
+
+
 def test_streamed_chat_is_folded_into_one_body() -> None:
     record = to_record(
         capture(

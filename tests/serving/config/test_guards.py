@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from serving.config.guards import BLAME, LEGAL_ADVICE, Action, Content, LobGuards
+from serving.config.guards import BLAME, LEGAL_ADVICE, Action, Claims, Content, LobGuards
 from serving.config.settings import Settings
 from serving.config.settings import load as load_settings
 from serving.errors import ConfigError
@@ -20,7 +20,7 @@ def settings(guards: Any, **more: Any) -> Settings:
 def test_every_guard_is_off_unless_it_is_asked_for() -> None:
     guards = LobGuards()
     its = guards.input.injection, guards.input.prompt_leak, guards.input.off_topic.action
-    of_output = guards.output.prompt_leak, guards.output.content.action
+    of_output = guards.output.prompt_leak, guards.output.content.action, guards.output.claims.action
     assert {*its, guards.input.classifier.action, *of_output} == {Action.OFF}
 
 
@@ -45,6 +45,10 @@ def test_off_is_off_as_yaml_reads_it(tmp_path: Path, model_folder: Path) -> None
         ("input: {off_topic: {patterns: ['(a+)+']}}", "guards.input.off_topic.patterns.0"),
         ("input: {classifier: {threshold: 2}}", "lobs.care.guards.input.classifier.threshold"),
         ("input: {classifier: {action: flag}}", "care.guards.input.classifier.upstream"),
+        ("output: {claims: {action: blok}}", "lobs.care.guards.output.claims.action"),
+        ("output: {claims: {kinds: {rumour: flag}}}", "guards.output.claims.kinds.rumour"),
+        ("output: {claims: {min_score: 2}}", "lobs.care.guards.output.claims.min_score"),
+        ("output: {claims: {judge: nobody}}", "care.guards.output.claims.judge"),
         ("output: {content: {blame: ['x*']}}", "lobs.care.guards.output.content.blame.0"),
     ],
 )
@@ -56,6 +60,12 @@ def test_a_typo_fails_at_start_and_names_the_key(
     with pytest.raises(ConfigError) as refused:
         load_settings(file)
     assert key in refused.value.message
+
+
+def test_a_kind_of_claim_has_the_line_s_action_unless_it_has_its_own() -> None:
+    claims = Claims.model_validate({"action": "block", "kinds": {"name": False, "date": "flag"}})
+    actions = [claims.action_of("name"), claims.action_of("date"), claims.action_of("amount")]
+    assert actions == [Action.OFF, Action.FLAG, Action.BLOCK]
 
 
 @pytest.fixture

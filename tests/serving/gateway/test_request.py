@@ -87,3 +87,24 @@ def test_a_field_that_is_not_listed_is_refused_by_name(path: str, field: str) ->
     with pytest.raises(InvalidRequest) as caught:
         read(path, {**body, field: None})
     assert caught.value.param == field
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        ("/v1/chat/completions", {"model": "care"}),
+        ("/v1/suggestions", {"lob": "care", "conversation": TURNS}),
+        ("/v1/summaries", {"lob": "care", "conversation": TURNS}),
+    ],
+)
+def test_the_audience_is_read_and_taken_out_of_what_goes_on(
+    endpoint: str, body: dict[str, Any]
+) -> None:
+    asked = read(endpoint, body | {"audience": "customer"})
+    assert asked.audience == "customer"
+    assert "audience" not in asked.sent
+    assert read(endpoint, body).audience is None
+    assert read(endpoint, body | {"audience": None}).audience is None
+    with pytest.raises(InvalidRequest) as caught:
+        read(endpoint, body | {"audience": ["customer"]})
+    assert caught.value.param == "audience"

@@ -1,7 +1,9 @@
 """Guards in the real gateway: what is refused, flagged, held, and what happens where one fails."""
 
 import asyncio
+import contextlib
 import logging
+from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
@@ -28,6 +30,17 @@ async def ask(site: Site, path: str, body: dict[str, Any]) -> httpx.Response:
 def counted(guard: str, kind: str, action: str) -> float:
     labels = {"guard": guard, "kind": kind, "action": action, "lob": "care"}
     return REGISTRY.get_sample_value("switchboard_guard_verdicts_total", labels) or 0.0
+
+
+def events(answer: httpx.Response) -> list[dict[str, Any]]:
+    *found, done = answer.text.strip().split("\n\n")
+    assert done == "data: [DONE]"
+    return [orjson.loads(one.removeprefix("data: ")) for one in found]
+
+
+def said(answer: httpx.Response) -> str:
+    deltas = [c["delta"] for event in events(answer) for c in event["choices"]]
+    return "".join(delta.get("content") or "" for delta in deltas)
 
 
 def task(role: str, text: str) -> dict[str, Any]:
@@ -202,22 +215,45 @@ async def test_an_answer_that_is_refused_is_empty_and_says_why(site: Site, actio
     assert "Acme" not in orjson.dumps(kept.response).decode()
 
 
-async def test_a_stream_that_a_guard_may_refuse_is_held_and_replaced(site: Site) -> None:
+async def test_a_stream_whose_first_sentence_is_refused_holds_nothing(site: Site) -> None:
     site.guard({"output": {"content": {"action": "block", "competitors": ["Acme"]}}})
     site.says = "Try Acme now"
     answer = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
     assert "Acme" not in answer.text
-    *events, done = answer.text.strip().split("\n\n")
-    (event,) = [orjson.loads(one.removeprefix("data: ")) for one in events]
-    assert done == "data: [DONE]"
+    assert answer.headers["x-switchboard-guard"] == "block"
+    event = events(answer)[-1]
     assert event["object"] == "chat.completion.chunk"
     assert event["choices"][0]["finish_reason"] == "content_filter"
+    assert [one["kind"] for one in event["guards"]] == ["competitors"]
     (kept,) = await site.stored()
-    assert (kept.output, kept.finish_reason, kept.completion_tokens) == ("", "content_filter", 2)
+    assert (kept.output, kept.finish_reason) == ("", "content_filter")
+
+
+async def test_a_stream_ends_at_the_sentence_that_is_refused(site: Site) -> None:
+    site.guard({"output": {"content": {"action": "block", "competitors": ["Acme"]}}})
+    site.says = "All is well. Or try Acme now. Goodbye."
+    answer = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
+    assert said(answer) == "All is well. "
+    last = events(answer)[-1]
+    assert last["choices"][0]["finish_reason"] == "content_filter"
+    assert [(one["kind"], one["span"]) for one in last["guards"]] == [("competitors", [20, 24])]
+    assert "x-switchboard-guard" not in answer.headers  # they went out with the first sentence
+    (kept,) = await site.stored()
+    assert (kept.output, kept.finish_reason) == ("All is well. ", "content_filter")
+    assert kept.status == "completed"
+    labels = {"endpoint": "/v1/chat/completions"}
+    assert REGISTRY.get_sample_value("switchboard_first_sentence_seconds_count", labels)
+
+
+async def test_what_spans_two_sentences_is_found_with_the_second(site: Site) -> None:
+    site.guard({"output": {"content": {"action": "block", "competitors": ["No. Acme"]}}})
+    site.says = "Is it? No. Acme it is. Goodbye."
+    answer = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
+    assert "Acme" not in answer.text
 
 
 async def test_a_stream_that_passes_is_what_it_was(site: Site) -> None:
-    site.says = "All is well"
+    site.says = "All is well. It is 5 p.m. now! Is it? Yes"
     plain = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
     site.guard({"output": {"content": {"action": "block"}, "prompt_leak": "block"}})
     held = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
@@ -240,6 +276,10 @@ async def test_an_answer_that_is_flagged_goes_out_and_is_stored_with_it(
     (kept,) = await site.stored()
     assert [(one["guard"], one["kind"]) for one in kept.guards] == [("output.content", "blame")]
     assert ("x-switchboard-guard" in answer.headers) is not stream
+    if stream:
+        last = events(answer)[-1]
+        assert last["choices"][0]["finish_reason"] == "stop"
+        assert last["guards"] == kept.guards
 
 
 async def test_an_answer_that_repeats_the_system_prompt_is_refused(site: Site) -> None:
@@ -274,3 +314,198 @@ async def test_a_long_text_is_checked_to_its_end(site: Site) -> None:
     site.guard({"input": {"injection": "block"}})
     body = chat("Where is my order? " * 6000 + ORDER)
     assert (await ask(site, "/v1/chat/completions", body)).status_code == 400
+
+
+CLAIMS = {"output": {"claims": {"action": "block"}}}
+LOOK_UP = [
+    {"role": "customer", "text": "What does it cost?"},
+    {"role": "knowledge", "text": "Price of the plan: $25"},
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_claim_that_nothing_supports_does_not_go_out(site: Site, stream: bool) -> None:
+    site.guard(CLAIMS)
+    body = {"lob": "care", "conversation": LOOK_UP, "stream": stream}
+    site.says = "It costs $25. It comes on Friday."
+    answer = await ask(site, "/v1/suggestions", body)
+    assert "Friday" not in answer.text
+    assert ("$25" in answer.text) is stream
+    (kept,) = await site.stored()
+    assert [(one["guard"], one["kind"]) for one in kept.guards] == [("output.claims", "date")]
+    site.says = "It costs $25."
+    assert "$25" in (await ask(site, "/v1/suggestions", body)).text
+
+
+async def test_what_a_tool_gave_supports_a_claim_and_a_customer_s_wish_no_promise(
+    site: Site,
+) -> None:
+    site.guard(CLAIMS)
+    said_before = [
+        {"role": "user", "content": "I want a refund."},
+        {"role": "tool", "tool_call_id": "c", "content": "delivery: Friday"},
+    ]
+    body = {"model": "care", "messages": said_before}
+    site.says = "It comes on Friday."
+    answer = (await ask(site, "/v1/chat/completions", body)).json()
+    assert answer["choices"][0]["finish_reason"] == "stop"
+    site.says = "I will refund you in full."
+    answer = (await ask(site, "/v1/chat/completions", body)).json()
+    assert answer["choices"][0]["finish_reason"] == "content_filter"
+
+
+async def test_each_kind_of_claim_may_have_an_action_of_its_own(site: Site) -> None:
+    kinds = {"date": "flag", "amount": "off"}
+    site.guard({"output": {"claims": {"action": "block", "kinds": kinds}}})
+    site.says = "It costs $25 and comes on Friday."
+    answer = await ask(site, "/v1/chat/completions", chat("hi"))
+    assert answer.json()["choices"][0]["finish_reason"] == "stop"
+    assert answer.headers["x-switchboard-guard"] == "flag"
+    site.says = "It comes on Friday. Your order is 48151623."
+    answer = await ask(site, "/v1/chat/completions", chat("hi"))
+    assert answer.headers["x-switchboard-guard"] == "block"
+
+
+@pytest.mark.parametrize("path", ["/v1/suggestions", "/v1/chat/completions"])
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_goes_straight_to_a_customer_is_held_and_what_is_flagged_with_it(
+    site: Site, path: str, stream: bool
+) -> None:
+    site.guard({"output": {"claims": {"action": "flag"}}})
+    site.says = "All is well. It comes on Friday."
+    body = chat("hi") if "chat" in path else {"lob": "care", "conversation": LOOK_UP}
+    body |= {"stream": stream}
+    shown = await ask(site, path, body | {"audience": "agent"})
+    assert "Friday" in shown.text
+    held = await ask(site, path, body | {"audience": "customer"})
+    assert "well" not in held.text
+    assert "content_filter" in held.text
+    assert held.headers["x-switchboard-guard"] == "review"
+    assert not any("audience" in asked for _, asked in site.asked)
+    kept = {one.request["audience"]: one for one in await site.stored()}
+    assert kept["agent"].output.rstrip() == site.says
+    assert kept["customer"].output == ""
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/suggestions", {"lob": "care", "conversation": LOOK_UP, "audience": "everyone"}),
+        ("/v1/chat/completions", chat("hi", audience="everyone")),
+        ("/v1/chat/completions", chat("hi", audience="customer") | {"model": "base"}),
+        ("/v1/completions", {"model": "care", "prompt": "hi", "audience": "customer"}),
+    ],
+)
+async def test_an_audience_that_cannot_be_heeded_is_refused(
+    site: Site, path: str, body: dict[str, Any]
+) -> None:
+    answer = await ask(site, path, body)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "audience")
+
+
+@contextlib.asynccontextmanager
+async def judged(site: Site, verdict: str) -> AsyncIterator[list[dict[str, Any]]]:
+    """A judge behind the upstream `guard` that says so of everything; what it was asked."""
+    asked: list[dict[str, Any]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).lower()
+        length = next(int(x[15:]) for x in head.split(b"\r\n") if x[:15] == b"content-length:")
+        asked.append(orjson.loads(await reader.readexactly(length)))
+        message = {"role": "assistant", "content": f'{{"1": "{verdict}"}}'}
+        body = orjson.dumps({"choices": [{"message": message, "index": 0}]})
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    upstream = site.gateway._inference._chains.upstream("guard")
+    upstream._client.base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+    yield asked
+    server.close()
+    await server.wait_closed()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("verdict", "passes"), [("supported", True), ("contradicted", False)])
+async def test_a_judge_is_asked_only_about_what_the_rules_found_and_may_clear_it(
+    site: Site, stream: bool, verdict: str, passes: bool
+) -> None:
+    site.guard({"output": {"claims": {"action": "block", "judge": "guard"}}})
+    async with judged(site, verdict) as asked:
+        site.says = "All is well."
+        await ask(site, "/v1/chat/completions", chat("hi", stream=stream))
+        assert asked == []
+        site.says = "It comes on Friday. All is well."
+        answer = await ask(site, "/v1/chat/completions", chat("hi", stream=stream))
+        assert ("Friday" in answer.text) is passes
+        (one,) = asked
+        assert "Friday" in one["messages"][1]["content"]
+
+
+async def test_a_judge_that_does_not_answer_refuses_where_claims_block(site: Site) -> None:
+    claims: dict[str, Any] = {"action": "block", "judge": "guard"}
+    site.guard({"output": {"claims": claims}})  # nothing listens there
+    site.says = "It comes on Friday."
+    for stream in (False, True):
+        refused = await ask(site, "/v1/chat/completions", chat("hi", stream=stream))
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "guard_unavailable")
+    site.says = "All is well. It comes on Friday. Goodbye."
+    begun = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
+    assert begun.status_code == 200
+    assert "Friday" not in begun.text
+    last = orjson.loads(begun.text.strip().split("\n\n")[-1].removeprefix("data: "))
+    assert last["error"]["code"] == "guard_unavailable"
+    site.guard({"output": {"claims": claims | {"action": "flag"}}})
+    passed = await ask(site, "/v1/chat/completions", chat("hi"))
+    assert passed.headers["x-switchboard-guard"] == "flag"
+
+
+async def test_the_engine_is_told_when_a_stream_is_stopped(site: Site) -> None:
+    """Else it would generate to the end for nobody."""
+    left = asyncio.Event()
+
+    async def engine(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        for number in range(3):
+            text = f"It comes on day {number} for $77. "
+            choice = {"index": 0, "delta": {"content": text}, "finish_reason": None}
+            body = b"data: %b\n\n" % orjson.dumps({"id": "x", "choices": [choice]})
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        left.set()
+
+    site.guard(CLAIMS)
+    site.gateway._inference._engine_app = engine
+    answer = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
+    assert "content_filter" in answer.text
+    assert "$77" not in answer.text
+    await asyncio.wait_for(left.wait(), 5)
+
+
+async def test_calls_of_tools_are_checked_before_any_of_them_goes_out(site: Site) -> None:
+    call = {"index": 0, "id": "c", "type": "function"}
+    pieces = [{"name": "send", "arguments": ""}, {"arguments": '{"to": "Ac'}, {"arguments": 'me"}'}]
+
+    async def engine(scope: Any, receive: Any, send: Any) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        deltas = [{"content": "Let me see. Now. "}]
+        deltas += [{"tool_calls": [call | {"function": one}]} for one in pieces]
+        ends = [*[None] * len(deltas), "tool_calls"]
+        for delta, end in zip([*deltas, {}], ends, strict=True):
+            choice = {"index": 0, "delta": delta, "finish_reason": end}
+            body = b"data: %b\n\n" % orjson.dumps({"id": "x", "choices": [choice]})
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b"data: [DONE]\n\n"})
+
+    site.guard({"output": {"content": {"action": "block", "competitors": ["Acme"]}}})
+    site.gateway._inference._engine_app = engine
+    answer = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
+    assert "tool_calls" not in answer.text
+    assert "content_filter" in answer.text
+    site.guard({"output": {"content": {"action": "block", "competitors": ["Other"]}}})
+    answer = await ask(site, "/v1/chat/completions", chat("hi", stream=True))
+    assert answer.text.count("tool_calls") == 4
