@@ -19,7 +19,7 @@ from rich.table import Table
 from serving import endpoints, private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
-from serving.startup import adapter_import, commands, keys, vault
+from serving.startup import adapter_import, commands, erase, keys, vault
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,6 +44,7 @@ _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restar
 
 app.command()(commands.init)
 app.command()(commands.serve)
+app.command()(erase.erase)
 adapters_app.command("import")(adapter_import.import_)
 
 

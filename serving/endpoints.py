@@ -12,6 +12,8 @@ INTERACTIONS = "/v1/interactions"
 MODELS = "/v1/models"
 ADAPTERS = "/v1/adapters"
 CONFIG = "/v1/config"
+CONVERSATIONS = "/v1/conversations"
+SUBJECTS = "/v1/subjects"
 
 HEALTH = "/health"
 READY = "/ready"

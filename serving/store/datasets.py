@@ -6,18 +6,34 @@ from sqlalchemy import select, update
 
 from serving.errors import Conflict, NotFound
 from serving.store.database import Database
+from serving.store.erasure import erasures, tombstones
 from serving.store.records import DatasetRecord
 from serving.store.tables import Dataset
 
 
-async def save(db: Database, record: DatasetRecord) -> bool:
+async def save(db: Database, record: DatasetRecord, erasure: int | None = None) -> bool:
     """Store a dataset once; its id is its content, so a second save changes nothing.
+
+    Args:
+        db: The store.
+        record: The dataset.
+        erasure: The newest erasure when its rows began to be read; None does not ask.
 
     Returns:
         Whether it was new.
+
+    Raises:
+        Conflict: Something has been erased since; the dataset may hold it.
     """
     statement = db.insert(Dataset).values(record.model_dump())
     async with db.session() as connection:
+        if erasure is not None:
+            await tombstones.share(db, connection)
+            if await erasures.newest_in(connection) != erasure:
+                raise Conflict(
+                    "something was erased while the dataset was built, which it may hold: "
+                    "build it again"
+                )
         rows = await connection.execute(statement.on_conflict_do_nothing().returning(Dataset.id))
         return rows.first() is not None
 

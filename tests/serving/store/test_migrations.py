@@ -90,6 +90,7 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
         for table in (
             *("cycles", "events", "flywheels", "leases", "shadow_answers"),
             *("redactions", "vault", "vault_keys"),
+            *("erasure_items", "erasures", "tombstones", "erasure_hash_key", "journals"),
         ):
             await connection.execute(text(f"DROP TABLE {table}"))
         for column in ("steps", "holdback", "shown_by_draw", "guards"):
