@@ -2,7 +2,7 @@
 
 Heavy parts (Ray, vLLM, torch) are imported inside the commands that need them, so that
 `switchboard --help` starts in a blink. Other packages add commands through the entry-point group
-`switchboard.commands`.
+`switchboard.commands`; a name such as `adapters.NAME` joins that group.
 """
 
 import os
@@ -98,7 +98,7 @@ def adapters_list(
     url: Url = DEFAULT_URL,
 ) -> None:
     """List adapter versions and their states."""
-    table = Table("version", "state", "parent", "rank", "created", "metrics")
+    table = Table("version", "state", "parent", "rank", "created", "erased", "metrics")
     params = {"lob": lob} if lob else {}
     for version in _call("GET", url, endpoints.ADAPTERS, params=params)["data"]:
         shown = {k: v for k, v in version["metrics"].items() if isinstance(v, int | float)}
@@ -108,6 +108,7 @@ def adapters_list(
             version["parent"] or "base",
             str(version["rank"]),
             keys.when(version["created_at"]),
+            str(version["erased_rows"] or ""),
             ", ".join(f"{k}={v:.3g}" for k, v in shown.items()),
         )
     console.print(table)
@@ -124,6 +125,12 @@ def adapters_show(
     if found is None:
         raise SwitchboardError(f"There is no version {version}.")
     console.print(f"{version}: {found['state']}, made from {found['parent'] or 'the base'}")
+    if erased := found["erased_rows"]:
+        console.print(
+            f"Tainted: {erased} interactions that it learned from are erased. "
+            f"switchboard adapters retrain-without {version}",
+            highlight=False,
+        )
     for title, said in (("Gate", found["decision"]), ("Canary", found["metrics"].get("canary"))):
         if not said:
             continue
@@ -211,10 +218,12 @@ def main() -> None:
     _stay_off_proxies()
     for point in entry_points(group="switchboard.commands"):
         command = point.load()
+        group, _, name = point.name.rpartition(".")
+        under = adapters_app if group == "adapters" else app
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=point.name)
+            under.add_typer(command, name=name)
         else:
-            app.command(point.name)(command)
+            under.command(name)(command)
     try:
         app()
     except SwitchboardError as exc:

@@ -80,6 +80,7 @@ COVERED_BY = {
     "training/analysis/impact_report.py": "tests/training/cli/test_impact.py",
     "training/analysis/latency.py": "tests/training/analysis/test_compare.py",
     "training/cli/options.py": "tests/training/cli/test_train.py",
+    "training/cli/retrain.py": "tests/training/data/test_erased.py",
     "training/data/examples.py": "tests/training/data/test_curation.py",
     "serving/store/privacy/redactions.py": "tests/serving/capture/test_storing.py",
     "serving/store/privacy/tables.py": "tests/serving/store/test_migrations.py",

@@ -37,6 +37,7 @@ from serving.observability import metrics
 from serving.rollout.result import RolloutResult
 from serving.store import candidates, feedback
 from serving.store.database import Database
+from serving.store.erasure import datasets as erased_datasets
 from serving.store.records import AdapterVersion, FeedbackRecord
 
 Rollouts = Callable[[str, dict[str, Any]], Awaitable[RolloutResult]]
@@ -189,7 +190,12 @@ def build(
     ) -> dict[str, Any]:
         key: ApiKey = request.state.key
         need(key, Role.TRAINER)
-        data = [_adapter(v) for v in await registry.list(lob) if key.allows_lob(v.lob)]
+        erased = await erased_datasets.tainted(db)
+        data = [
+            {**_adapter(v), "erased_rows": erased.get(v.name, 0)}
+            for v in await registry.list(lob)
+            if key.allows_lob(v.lob)
+        ]
         return {"object": "list", "data": data}
 
     @app.post(endpoints.ADAPTERS + "/{name}/promote")

@@ -7,6 +7,7 @@ from sqlalchemy import select, update
 from serving.errors import Conflict, NotFound
 from serving.store.database import Database
 from serving.store.erasure import erasures, tombstones
+from serving.store.erasure.datasets import ERASED
 from serving.store.records import DatasetRecord
 from serving.store.tables import Dataset
 
@@ -53,7 +54,7 @@ async def get(db: Database, id: str) -> DatasetRecord | None:  # noqa: A002
 
 
 async def find(db: Database, prefix: str) -> DatasetRecord:
-    """Return the dataset whose id begins so.
+    """Return the dataset whose id begins so; where rows were erased, the one without them.
 
     Raises:
         NotFound: There is none.
@@ -66,7 +67,13 @@ async def find(db: Database, prefix: str) -> DatasetRecord:
         raise NotFound(f"there is no dataset {prefix!r}", param="id")
     if len(rows) > 1:
         raise Conflict(f"several datasets begin with {prefix!r}: give more of the id")
-    return DatasetRecord.model_validate(dict(rows[0]))
+    found = DatasetRecord.model_validate(dict(rows[0]))
+    while found.manifest.get("kind") == ERASED:
+        successor = await get(db, found.manifest["successor"])
+        if successor is None:
+            raise NotFound(f"the dataset {prefix!r} was erased", param="id")
+        found = successor
+    return found
 
 
 async def list_all(db: Database, lob: str | None = None) -> list[DatasetRecord]:
