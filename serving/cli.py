@@ -19,7 +19,7 @@ from rich.table import Table
 from serving import endpoints, private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
-from serving.startup import adapter_import, commands, erase, keys, vault
+from serving.startup import adapter_import, audit, commands, erase, keys, vault
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -31,6 +31,7 @@ adapters_app = typer.Typer(
 )
 app.add_typer(keys.app, name="keys")
 app.add_typer(vault.app, name="vault")
+app.add_typer(audit.app, name="audit")
 app.add_typer(adapters_app, name="adapters")
 console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
 

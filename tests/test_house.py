@@ -67,7 +67,6 @@ COVERED_BY = {
     "serving/startup/keys.py": "tests/serving/test_cli.py",
     "serving/startup/vault.py": "tests/serving/store/privacy/test_vault.py",
     "serving/store/adapter_versions.py": "tests/serving/adapters/test_registry.py",
-    "serving/store/audit.py": "tests/serving/adapters/test_registry.py",
     "serving/store/connection.py": "tests/serving/store/test_database.py",
     "serving/store/datasets.py": "tests/training/data/test_repository.py",
     "serving/store/records.py": "tests/serving/store/test_interactions.py",

@@ -35,7 +35,7 @@ from serving.errors import (
 )
 from serving.observability import metrics
 from serving.rollout.result import RolloutResult
-from serving.store import candidates, feedback
+from serving.store import audit, candidates, feedback
 from serving.store.database import Database
 from serving.store.erasure import datasets as erased_datasets
 from serving.store.records import AdapterVersion, FeedbackRecord
@@ -177,6 +177,7 @@ def build(
         need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
         interaction = await arrivals.get(id, key)
         scope(key, interaction)
+        await audit.write(db, key.id or None, "read_interaction", id, {"lob": interaction.lob})
         given = await feedback.for_interaction(db, id)
         return {
             "object": "interaction",

@@ -1,4 +1,4 @@
-"""The tables of erasures; `migrations` builds them."""
+"""The tables of erasures, and the head of the audit's chain; `migrations` builds them."""
 
 from typing import Any
 
@@ -61,3 +61,13 @@ class JournalRow(Base):
     name: Mapped[str] = mapped_column(primary_key=True)
     seen_at: Mapped[float]
     clean_through: Mapped[int] = mapped_column(BigKey)
+
+
+class AuditHead(Base):
+    """The last entry of the audit: its one row is locked by whoever appends."""
+
+    __tablename__ = "audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(BigKey)
+    hash: Mapped[str]

@@ -1,4 +1,4 @@
-"""Erasures, what they refuse from then on, and how far journals have followed.
+"""A chain of hashes through the audit; erasures, and what they refuse from then on.
 
 Revision 0011, after 0009.
 """
@@ -6,7 +6,8 @@ Revision 0011, after 0009.
 import sqlalchemy as sa
 from alembic import op
 
-from serving.store.tables import BigKey
+from serving.store import audit
+from serving.store.tables import AuditRow, BigKey
 
 revision = "0011"
 down_revision = "0009"
@@ -15,7 +16,18 @@ depends_on = None
 
 
 def upgrade() -> None:
-    """Create the tables."""
+    """Create the tables, and chain the entries that there are, numbered anew in their order."""
+    op.add_column(
+        "audit", sa.Column("hash", sa.Text(), server_default=sa.text("''"), nullable=False)
+    )
+    head = op.create_table(
+        "audit_head",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("number", BigKey, nullable=False),
+        sa.Column("hash", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_audit_head")),
+    )
+    _chain(op.get_bind(), head)
     op.create_table(
         "erasures",
         sa.Column("id", BigKey, nullable=False),
@@ -63,8 +75,24 @@ def upgrade() -> None:
     )
 
 
+def _chain(connection: sa.Connection, head: sa.Table) -> None:
+    table = AuditRow.__table__
+    number, previous = 0, audit.GENESIS
+    ids = connection.execute(sa.select(table.c.id).order_by(table.c.id)).scalars().all()
+    for old in ids:  # numbers had gaps; a new one is never above its old one, so none is taken
+        row = connection.execute(sa.select(table).where(table.c.id == old)).mappings().one()
+        number += 1
+        entry = {name: row[name] for name in row if name != "hash"} | {"id": number}
+        previous = audit.chained(previous, entry)
+        change = sa.update(AuditRow).where(AuditRow.id == old)
+        connection.execute(change.values(id=number, hash=previous))
+    connection.execute(sa.insert(head).values(id=1, number=number, hash=previous))
+
+
 def downgrade() -> None:
     """Drop the tables: what waits in a journal then comes back."""
+    op.drop_table("audit_head")
+    op.drop_column("audit", "hash")
     for table in (
         *("journals", "erasure_hash_key", "tombstones"),
         *("erasure_items", "erasures"),
