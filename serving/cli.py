@@ -109,7 +109,7 @@ def adapters_list(
             version["parent"] or "base",
             str(version["rank"]),
             keys.when(version["created_at"]),
-            str(version["erased_rows"] or ""),
+            str(version.get("erased_rows") or ""),
             ", ".join(f"{k}={v:.3g}" for k, v in shown.items()),
         )
     console.print(table)
@@ -126,7 +126,7 @@ def adapters_show(
     if found is None:
         raise SwitchboardError(f"There is no version {version}.")
     console.print(f"{version}: {found['state']}, made from {found['parent'] or 'the base'}")
-    if erased := found["erased_rows"]:
+    if erased := found.get("erased_rows"):
         console.print(
             f"Tainted: {erased} interactions that it learned from are erased. "
             f"switchboard adapters retrain-without {version}",
