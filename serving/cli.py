@@ -2,7 +2,7 @@
 
 Heavy parts (Ray, vLLM, torch) are imported inside the commands that need them, so that
 `switchboard --help` starts in a blink. Other packages add commands through the entry-point group
-`switchboard.commands`.
+`switchboard.commands`; a name such as `adapters.NAME` joins that group.
 """
 
 import os
@@ -19,7 +19,7 @@ from rich.table import Table
 from serving import endpoints, private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
-from serving.startup import adapter_import, commands, keys, reviews, rules, vault
+from serving.startup import adapter_import, audit, commands, erase, keys, reviews, rules, vault
 from serving.startup.remote import DEFAULT_URL, Url, call
 
 app = typer.Typer(
@@ -34,6 +34,7 @@ app.add_typer(keys.app, name="keys")
 app.add_typer(vault.app, name="vault")
 app.add_typer(rules.app, name="rules")
 app.add_typer(reviews.app, name="reviews")
+app.add_typer(audit.app, name="audit")
 app.add_typer(adapters_app, name="adapters")
 console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
 
@@ -43,6 +44,7 @@ _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restar
 
 app.command()(commands.init)
 app.command()(commands.serve)
+app.command()(erase.erase)
 adapters_app.command("import")(adapter_import.import_)
 
 
@@ -96,7 +98,7 @@ def adapters_list(
     url: Url = DEFAULT_URL,
 ) -> None:
     """List adapter versions and their states."""
-    table = Table("version", "state", "parent", "rank", "created", "metrics")
+    table = Table("version", "state", "parent", "rank", "created", "erased", "metrics")
     params = {"lob": lob} if lob else {}
     for version in call("GET", url, endpoints.ADAPTERS, params=params)["data"]:
         shown = {k: v for k, v in version["metrics"].items() if isinstance(v, int | float)}
@@ -106,6 +108,7 @@ def adapters_list(
             version["parent"] or "base",
             str(version["rank"]),
             keys.when(version["created_at"]),
+            str(version.get("erased_rows") or ""),
             ", ".join(f"{k}={v:.3g}" for k, v in shown.items()),
         )
     console.print(table)
@@ -122,6 +125,12 @@ def adapters_show(
     if found is None:
         raise SwitchboardError(f"There is no version {version}.")
     console.print(f"{version}: {found['state']}, made from {found['parent'] or 'the base'}")
+    if erased := found.get("erased_rows"):
+        console.print(
+            f"Tainted: {erased} interactions that it learned from are erased. "
+            f"switchboard adapters retrain-without {version}",
+            highlight=False,
+        )
     for title, said in (("Gate", found["decision"]), ("Canary", found["metrics"].get("canary"))):
         if not said:
             continue
@@ -189,10 +198,12 @@ def main() -> None:
     _stay_off_proxies()
     for point in entry_points(group="switchboard.commands"):
         command = point.load()
+        group, _, name = point.name.rpartition(".")
+        under = adapters_app if group == "adapters" else app
         if isinstance(command, typer.Typer):
-            app.add_typer(command, name=point.name)
+            under.add_typer(command, name=name)
         else:
-            app.command(point.name)(command)
+            under.command(name)(command)
     try:
         app()
     except SwitchboardError as exc:

@@ -13,6 +13,8 @@ MODELS = "/v1/models"
 ADAPTERS = "/v1/adapters"
 CONFIG = "/v1/config"
 REVIEWS = "/v1/reviews"
+CONVERSATIONS = "/v1/conversations"
+SUBJECTS = "/v1/subjects"
 
 HEALTH = "/health"
 READY = "/ready"

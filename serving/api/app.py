@@ -36,8 +36,9 @@ from serving.errors import (
 )
 from serving.observability import metrics
 from serving.rollout.result import RolloutResult
-from serving.store import candidates, feedback
+from serving.store import audit, candidates, feedback
 from serving.store.database import Database
+from serving.store.erasure import datasets as erased_datasets
 from serving.store.records import AdapterVersion, FeedbackRecord
 
 Rollouts = Callable[[str, dict[str, Any]], Awaitable[RolloutResult]]
@@ -181,6 +182,7 @@ def build(
         need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
         interaction = await arrivals.get(id, key)
         scope(key, interaction)
+        await audit.write(db, key.id or None, "read_interaction", id, {"lob": interaction.lob})
         given = await feedback.for_interaction(db, id)
         return {
             "object": "interaction",
@@ -194,7 +196,12 @@ def build(
     ) -> dict[str, Any]:
         key: ApiKey = request.state.key
         need(key, Role.TRAINER)
-        data = [_adapter(v) for v in await registry.list(lob) if key.allows_lob(v.lob)]
+        erased = await erased_datasets.tainted(db)
+        data = [
+            {**_adapter(v), "erased_rows": erased.get(v.name, 0)}
+            for v in await registry.list(lob)
+            if key.allows_lob(v.lob)
+        ]
         return {"object": "list", "data": data}
 
     @app.post(endpoints.ADAPTERS + "/{name}/promote")

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.capture import segments
+from serving.capture import rejected, segments
 from serving.capture.batching import Batching
 from serving.capture.journal import REJECTED, Journal
 from serving.capture.segments import Frame
@@ -78,6 +78,8 @@ class Drainer:
         self._source = _Source(own.folder)
         self._adopted: list[_Source] = []
         self._adopt_at = 0.0
+        self._purging = 0  # segments of our own before this one are to go
+        self._claims = 0
         self._hurry = asyncio.Event()
         self._moved = asyncio.Event()
         own.on_append = self._note
@@ -155,14 +157,35 @@ class Drainer:
                 f"after {timeout_s:g} s: {self.last_error or 'it is slow'}"
             ) from exc
 
+    async def purge(self) -> None:
+        """Have all that journals hold now stored or dropped, and their segments removed.
+
+        It waits out an outage. What is appended meanwhile may stay.
+        """
+        self._purging = self._own.seal()
+        self._want_all()
+        claims, self._adopt_at = self._claims, 0.0
+        while self._claims == claims or self._adopted or await asyncio.to_thread(self._has_old):
+            self._hurry.set()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(BACKOFF_S[0]):
+                    await self._moved.wait()
+        self._purging = 0
+
+    def _has_old(self) -> bool:
+        numbers = segments.segment_numbers(self._own.folder)
+        return any(number < self._purging for number in numbers)
+
     async def _step_all(self) -> bool:
         """Move a batch from each folder; return whether there may be more."""
         moved = False
-        if self._own.drained_bytes < self._target:
+        behind = self._own.drained_bytes < self._target
+        if behind or (self._purging and await asyncio.to_thread(self._has_old)):
             moved = await self._step(self._source)
         if time.monotonic() >= self._adopt_at:
             self._adopt_at = time.monotonic() + ADOPT_INTERVAL_S
             self._adopted += await asyncio.to_thread(self._claim)
+            self._claims += 1
         for source in list(self._adopted):
             if await self._step(source):
                 moved = True
@@ -208,23 +231,11 @@ class Drainer:
         except Exception as exc:
             if len(frames) == 1:
                 logger.exception("%s: a payload is set aside", path)
-                await asyncio.to_thread(self._set_aside, path, frames[0], exc)
+                await asyncio.to_thread(rejected.set_aside, path, frames[0], exc)
                 return
             half = len(frames) // 2
             await self._store(path, frames[:half])
             await self._store(path, frames[half:])
-
-    def _set_aside(self, path: Path, frame: Frame, reason: Exception) -> None:
-        name = f"{path.parent.name}-{path.stem}-{frame.offset}"
-        folder = self._directory / REJECTED / name
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "reason.txt").write_text(
-            f"{type(reason).__name__}: {reason}\n", "utf-8", "replace"
-        )
-        with segments.segment_path(folder, 1).open("wb") as file:
-            file.write(segments.header(frame.payload) + frame.payload)
-            file.flush()
-            os.fsync(file.fileno())
 
     def _claim(self) -> list[_Source]:
         """Take the folders whose writers are dead."""

@@ -154,6 +154,12 @@ class Journal:
         if (error := await synced) is not None:
             raise error
 
+    def seal(self) -> int:
+        """Begin a new segment with the next payload; those before the one returned are sealed."""
+        with self._guard:
+            self._seal()
+            return self._number
+
     def close(self) -> None:
         """Sync and let go; what is not drained stays for whoever adopts it."""
         if self._closed:

@@ -77,7 +77,7 @@ def _pruned(value: Any, key: bytes, name: str = "") -> Any:
         return [_pruned(item, key, name) for item in value]
     if isinstance(value, str):
         if name in _PERSONS:
-            return _person(value, key)
+            return person_number(value, key)
         if value.startswith("data:"):
             return "data:,"
         if name in _MEDIA or (name == "data" and len(value) > 256):
@@ -85,7 +85,7 @@ def _pruned(value: Any, key: bytes, name: str = "") -> Any:
     return value
 
 
-def _person(name: str, key: bytes) -> str:
+def person_number(name: str, key: bytes) -> str:
     """Return a number for who asks, the same in all conversations: training counts by agent."""
     if _PERSON.fullmatch(name):
         return name

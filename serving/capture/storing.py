@@ -24,6 +24,8 @@ from serving.observability.alarm import Alarm
 from serving.redaction import conversation
 from serving.store import interactions, shadows
 from serving.store.database import Database
+from serving.store.erasure import tombstones
+from serving.store.erasure.tombstones import Marks
 from serving.store.events import EventRecord
 from serving.store.privacy import redactions, vault
 from serving.store.privacy.redactions import RedactionRecord
@@ -41,6 +43,7 @@ class NotRedacted(Exception):
 
 class _Prepared(NamedTuple):
     record: InteractionRecord
+    marks: Marks
     redaction: RedactionRecord | None = None
     originals: Originals | None = None
 
@@ -66,7 +69,7 @@ class Storing:
         self._lines = {name: lob.store for name, lob in lobs.items()}
 
     async def interactions(self, payloads: Sequence[bytes]) -> None:
-        """Store captured interactions, all or none; the drainer's sink.
+        """Store captured interactions, all or none, but for what was erased; the drainer's sink.
 
         Raises:
             NotRedacted: One could not be redacted.
@@ -75,15 +78,22 @@ class Storing:
         """
         # Parsing streams takes a while: in a thread, so that no token waits for it.
         prepared = await asyncio.to_thread(lambda: [self._prepared(one) for one in payloads])
-        known = [one.redaction for one in prepared if one.redaction is not None]
-        kept = [one.originals for one in prepared if one.originals is not None]
+        erased: set[str] = set()
+
+        async def without(connection: AsyncConnection) -> set[str]:
+            marks = (one.marks for one in prepared)
+            erased.update(await tombstones.refused(self._db, connection, marks))
+            return erased
 
         async def beside(connection: AsyncConnection) -> None:
+            stored = [one for one in prepared if one.record.id not in erased]
+            known = [one.redaction for one in stored if one.redaction is not None]
             await redactions.add(self._db, connection, known)
+            kept = [one.originals for one in stored if one.originals is not None]
             if kept and self._keyring is not None:
                 await vault.keep(self._db, connection, self._keyring, kept)
 
-        await interactions.save(self._db, [one.record for one in prepared], beside)
+        await interactions.save(self._db, [one.record for one in prepared], beside, without)
 
     async def feedback(self, record: FeedbackRecord) -> FeedbackRecord:
         """Return feedback as it may be stored.
@@ -125,7 +135,7 @@ class Storing:
             raise ValueError(f"not a captured interaction: {', '.join(where)}") from None
         line = self._lines.get(record.lob or "", _OFF)
         if not line.redact:
-            return _Prepared(record)
+            return _Prepared(record, _marks(record))
         try:
             done = self._redacted(record)
             return done._replace(originals=_originals(record)) if line.keep_originals else done
@@ -145,7 +155,7 @@ class Storing:
             version=conversation.VERSION,
             known=known,
         )
-        return _Prepared(stored, beside)
+        return _Prepared(stored, _marks(record), beside)
 
     async def _said(self, interaction_id: str, texts: list[str]) -> list[str]:
         """Redact what is said about an interaction as that was redacted, or not at all."""
@@ -162,6 +172,12 @@ class Storing:
         )
         stored = await asyncio.to_thread(conversation.redact, texts, key, beside.known)
         return list(stored.texts)
+
+
+def _marks(record: InteractionRecord) -> Marks:
+    """What it is known by, before redaction."""
+    named = tombstones.persons(record.request)
+    return Marks(record.id, record.lob, record.conversation_id, named, record.created_at)
 
 
 def _originals(record: InteractionRecord) -> Originals:

@@ -18,7 +18,7 @@ from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
-from serving.api import app, config, openapi
+from serving.api import app, config, erasures, openapi
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
@@ -31,6 +31,7 @@ from serving.config.revision import Revision, light_part
 from serving.config.settings import Settings
 from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
+from serving.erasure.journals import Cleaner
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
@@ -64,6 +65,7 @@ class Parts:
     draining: asyncio.Task[None]
     reviewing: Reviewing
     sweeping: asyncio.Task[None]
+    cleaning: asyncio.Task[None]
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -93,6 +95,7 @@ class Parts:
             await self.drainer.flush(FLUSH_S)
         self.draining.cancel()
         self.sweeping.cancel()
+        self.cleaning.cancel()
         self.journal.close()
         await self.chains.close()
         await self.keys.stop()
@@ -139,6 +142,8 @@ async def start(
     keys = KeyRing(db)
     await keys.start()
     draining = asyncio.create_task(drainer.run())
+    cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
+    cleaning = asyncio.create_task(cleaner.run())
     engine: Engine = await engine_module.Engine.start(settings)
     adapters = AdapterManager(
         engine,
@@ -186,6 +191,7 @@ async def start(
     )
     admission.expose()
     own.include_router(config.router(configs, check_engine))
+    own.include_router(erasures.router(db, settings.journal.dir, keyring))
     openapi.describe(own)
     gateway = Gateway(
         engine_app=engine.app,
@@ -208,6 +214,7 @@ async def start(
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
+        cleaning,
     )
 
 

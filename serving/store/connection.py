@@ -59,7 +59,7 @@ def parse_url(url: str) -> URL:
 
 def connect(url: URL, **options: Any) -> AsyncEngine:
     """Return an engine with our connection settings; nothing is opened yet."""
-    options |= {"json_serializer": _to_json, "json_deserializer": orjson.loads}
+    options |= {"json_serializer": to_json, "json_deserializer": orjson.loads}
     if url.get_backend_name() != "sqlite":
         args: dict[str, Any] = {
             "timeout": CONNECT_TIMEOUT_S,
@@ -102,7 +102,7 @@ def _verified(url: URL) -> ssl.SSLContext:
     return context
 
 
-def _to_json(value: object) -> str:
+def to_json(value: object) -> str:
     """Return JSON that both databases take, whatever a client sent: NaN becomes null."""
     try:
         return orjson.dumps(value).decode()

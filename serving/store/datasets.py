@@ -6,18 +6,35 @@ from sqlalchemy import select, update
 
 from serving.errors import Conflict, NotFound
 from serving.store.database import Database
+from serving.store.erasure import erasures, tombstones
+from serving.store.erasure.datasets import ERASED
 from serving.store.records import DatasetRecord
 from serving.store.tables import Dataset
 
 
-async def save(db: Database, record: DatasetRecord) -> bool:
+async def save(db: Database, record: DatasetRecord, erasure: int | None = None) -> bool:
     """Store a dataset once; its id is its content, so a second save changes nothing.
+
+    Args:
+        db: The store.
+        record: The dataset.
+        erasure: The newest erasure when its rows began to be read; None does not ask.
 
     Returns:
         Whether it was new.
+
+    Raises:
+        Conflict: Something has been erased since; the dataset may hold it.
     """
     statement = db.insert(Dataset).values(record.model_dump())
     async with db.session() as connection:
+        if erasure is not None:
+            await tombstones.share(db, connection)
+            if await erasures.newest_in(connection) != erasure:
+                raise Conflict(
+                    "something was erased while the dataset was built, which it may hold: "
+                    "build it again"
+                )
         rows = await connection.execute(statement.on_conflict_do_nothing().returning(Dataset.id))
         return rows.first() is not None
 
@@ -37,7 +54,7 @@ async def get(db: Database, id: str) -> DatasetRecord | None:  # noqa: A002
 
 
 async def find(db: Database, prefix: str) -> DatasetRecord:
-    """Return the dataset whose id begins so.
+    """Return the dataset whose id begins so; where rows were erased, the one without them.
 
     Raises:
         NotFound: There is none.
@@ -50,7 +67,13 @@ async def find(db: Database, prefix: str) -> DatasetRecord:
         raise NotFound(f"there is no dataset {prefix!r}", param="id")
     if len(rows) > 1:
         raise Conflict(f"several datasets begin with {prefix!r}: give more of the id")
-    return DatasetRecord.model_validate(dict(rows[0]))
+    found = DatasetRecord.model_validate(dict(rows[0]))
+    while found.manifest.get("kind") == ERASED:
+        successor = await get(db, found.manifest["successor"])
+        if successor is None:
+            raise NotFound(f"the dataset {prefix!r} was erased", param="id")
+        found = successor
+    return found
 
 
 async def list_all(db: Database, lob: str | None = None) -> list[DatasetRecord]:

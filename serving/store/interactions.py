@@ -1,7 +1,7 @@
 """Interactions: requests with the responses that clients saw."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
@@ -37,6 +37,7 @@ async def save(
     db: Database,
     records: Sequence[InteractionRecord],
     beside: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+    without: Callable[[AsyncConnection], Awaitable[Container[str]]] | None = None,
 ) -> int:
     """Store interactions in one transaction; those already stored are left as they are.
 
@@ -44,6 +45,7 @@ async def save(
         db: The store.
         records: The interactions.
         beside: Stores what belongs to them, in the same transaction.
+        without: Says, first in that transaction, which ids are not to be stored.
 
     Returns:
         How many were new.
@@ -54,6 +56,9 @@ async def save(
     records = sorted(records, key=lambda record: record.id)  # one order for all: no deadlocks
     new = 0
     async with db.session() as connection:
+        if without is not None:
+            refused = await without(connection)
+            records = [record for record in records if record.id not in refused]
         for start in range(0, len(records), CHUNK):
             rows = [_row(record) for record in records[start : start + CHUNK]]
             new += len((await connection.execute(statement, rows)).all())

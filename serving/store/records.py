@@ -221,7 +221,7 @@ class Rollout(Record):
 
 
 class AuditEntry(Record):
-    """Who did what to which thing."""
+    """Who did what to which thing; `hash` chains it to the entry before."""
 
     id: int
     created_at: float
@@ -229,6 +229,7 @@ class AuditEntry(Record):
     action: str
     target: str
     detail: Json
+    hash: str
 
 
 class Lease(Record):

@@ -245,6 +245,7 @@ class AuditRow(Base):
     action: Mapped[str]
     target: Mapped[str]
     detail: Mapped[dict[str, Any]]
+    hash: Mapped[str] = mapped_column(server_default=text("''"))
 
 
 class LeaseRow(Base):

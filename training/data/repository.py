@@ -7,20 +7,23 @@ making something else than what was asked for.
 """
 
 import asyncio
+import shutil
 import tempfile
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+from serving.errors import Conflict
 from serving.store import datasets as dataset_rows
 from serving.store import interactions
 from serving.store.database import Database
-from serving.store.records import DatasetRecord, FeedbackRecord, LabelledInteraction
+from serving.store.erasure import erasures
+from serving.store.records import DatasetRecord, LabelledInteraction
 from training.data import dataset, splits
 from training.data.curation import Curated, divide, learn
 from training.data.dataset import Dataset, Manifest
-from training.data.examples import Example, candidate, example, judged, label, redacted
+from training.data.examples import Example, example, judged, label, redacted
 from training.data.splits import Past
 from training.data.streaming import readers
 from training.data.streaming import sources as source_rows
@@ -47,7 +50,9 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
     Raises:
         TooLittleData: There is not enough feedback yet.
         DatasetError: The golden set's files are gone and cannot be made again.
+        Conflict: Something was erased meanwhile, which it may hold; its files are gone.
     """
+    erased = await erasures.newest(db)
     past = await _past(db, lob, rules, root)
     with Spool(root) as texts, SourceLog(root) as log:
         found = Candidates(rules, texts)
@@ -69,7 +74,7 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
         built = dataset.write(
             lob, curated, rules, root, log, golden_id=past.golden_id, coverage=coverage
         )
-    await note(db, lob, built)
+    await note(db, lob, built, erased)
     return built
 
 
@@ -93,7 +98,7 @@ async def _freeze(
             known = item.model_copy(
                 update={"feedback": tuple(f for f in item.feedback if f.id in ids)}
             )
-            named = known.model_copy(update={"feedback": _on(known, used)})
+            named = known.model_copy(update={"feedback": source_rows.on(known, used)})
             if named.feedback:
                 rows |= sources([named])
     frozen = dataset.write_golden(lob, examples, rules, root, rows)
@@ -124,6 +129,11 @@ async def rebuild(
         )
     if kind == "import":
         raise DatasetError("an imported dataset is rebuilt by importing its file again")
+    if "erased" in manifest:
+        raise DatasetError(
+            f"{manifest['erased']['interactions']} interactions were erased from this dataset: its "
+            "files are all that is left of it"
+        )
     if kind == "student":
         raise DatasetError("a student's dataset is rebuilt from its teacher's store: train again")
     if kind == "feedback" and "rates" not in manifest["splits"]:
@@ -165,25 +175,25 @@ async def find(db: Database, prefix: str) -> Dataset:
     return found
 
 
-async def note(db: Database, lob: str, built: Dataset) -> None:
-    """Note a dataset in the store; again is fine."""
+async def note(db: Database, lob: str, built: Dataset, erased: int | None = None) -> None:
+    """Note a dataset in the store; again is fine.
+
+    Raises:
+        Conflict: There was an erasure after the one of this number; the files are gone.
+    """
     record = DatasetRecord(id=built.id, lob=lob, uri=str(built.folder), manifest=built.manifest)
-    await dataset_rows.save(db, record)
+    try:
+        await dataset_rows.save(db, record, erased)
+    except Conflict:
+        if await dataset_rows.get(db, built.id) is None:
+            await asyncio.to_thread(shutil.rmtree, built.folder, ignore_errors=True)
+        raise
 
 
 async def golden(db: Database, lob: str, root: Path) -> Dataset | None:
     """Return a line of business's frozen golden set, if it has one."""
     frozen = await dataset_rows.parts(db, lob, "golden", "kind")
     return await _golden(db, frozen[0][0], root) if frozen else None
-
-
-def _on(item: LabelledInteraction, examples: Container[str]) -> tuple[FeedbackRecord, ...]:
-    """Return the feedback on the candidates that these examples, by id, are made from."""
-    return tuple(
-        f
-        for f in item.feedback
-        if (one := candidate(item.interaction, f.index)) is not None and one.id in examples
-    )
 
 
 async def _coverage(

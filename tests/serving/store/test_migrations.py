@@ -91,11 +91,14 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
             *("cycles", "events", "flywheels", "leases", "shadow_answers"),
             *("redactions", "vault", "vault_keys"),
             *("review_counter", "review_events", "reviews"),
+            *("erasure_items", "erasures", "tombstones", "erasure_hash_key", "journals"),
+            "audit_head",
         ):
             await connection.execute(text(f"DROP TABLE {table}"))
         for column in ("steps", "holdback", "shown_by_draw", "guards"):
             await connection.execute(text(f"ALTER TABLE interactions DROP COLUMN {column}"))
         await connection.execute(text('ALTER TABLE feedback DROP COLUMN "index"'))
+        await connection.execute(text("ALTER TABLE audit DROP COLUMN hash"))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         row = record.model_dump(exclude={"steps", "holdback", "shown_by_draw", "guards"})
         await connection.execute(insert(Interaction.__table__).values(row))

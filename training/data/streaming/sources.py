@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Container, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -62,6 +62,15 @@ def _hash(item: LabelledInteraction) -> str:
 def _said(feedback: FeedbackRecord) -> dict[str, Any]:
     said = feedback.model_dump(mode="json", include=_FEEDBACK)
     return said | {"index": feedback.index} if feedback.index else said
+
+
+def on(item: LabelledInteraction, examples: Container[str]) -> tuple[FeedbackRecord, ...]:
+    """Return the feedback on the candidates that these examples, by id, are made from."""
+    return tuple(
+        f
+        for f in item.feedback
+        if (one := candidate(item.interaction, f.index)) is not None and one.id in examples
+    )
 
 
 class SourceLog:

@@ -1,0 +1,1 @@
+"""Erasure of conversations and persons, wherever the server has put what they said."""
