@@ -75,15 +75,15 @@ async def received(guards: Guarding, text: str, before: Before, rng: random.Rand
         endpoint=asked.endpoint,
         task=asked.task,
         lob="care",
-        model="care",
+        model_requested="care",
         version="base",
-        base="base",
+        base_model="base",
         key_id=None,
         replica="drill",
         request=orjson.dumps(body),
         stream=True,
         conversation_id=None,
-        turn=asked.turn,
+        turn_position=asked.turn,
     )
     request = EngineRequest(asked.engine_path, body, capture, {}, {}, "drill")
     came: list[bytes] = []

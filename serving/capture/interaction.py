@@ -193,6 +193,8 @@ def _messages(request: dict[str, Any]) -> list[dict[str, Any]]:
     messages = request.get("messages", request.get("input", request.get("prompt")))
     if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
         messages = [{"role": "user", "content": messages}]
+    if request.get("continue_final_message"):  # a draft, with which the answer begins
+        messages = messages[:-1]
     if isinstance(instructions := request.get("instructions"), str):  # /v1/responses
         return [{"role": "system", "content": instructions}, *messages]
     return messages

@@ -7,7 +7,8 @@ noted on the interaction.
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import orjson
 
@@ -64,12 +65,22 @@ class Chains:
         """Whether a line can be answered without our engine."""
         return any(step.startswith(UPSTREAM) for c in self._chains.values() for step in c)
 
-    def steps(self, target: Target, path: str) -> tuple[Step, ...]:
-        """The steps of a request to `path`; none where there is nothing to fall back to."""
+    def steps(
+        self, target: Target, path: str, body: Mapping[str, Any] | None = None
+    ) -> tuple[Step, ...]:
+        """The steps of a request; none where there is nothing to fall back to.
+
+        Args:
+            target: The version chosen for it.
+            path: The endpoint.
+            body: The request's: one that goes on from a draft is not for upstreams, which would
+                answer the draft.
+        """
         chain = self._chains.get(target.lob or "")
         if not chain:
             return ()
-        found = policy.steps(target, chain, self._adapters.table, upstreams=path in FIELDS)
+        asks = path in FIELDS and not (body or {}).get("continue_final_message")
+        found = policy.steps(target, chain, self._adapters.table, upstreams=asks)
         return found if len(found) > 1 else ()
 
     async def answer(

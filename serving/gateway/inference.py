@@ -282,7 +282,7 @@ class Inference:
         sent: bytes | None = body
         if (ruled := exchange.ruled) is not None and ruled.text is not None:
             app, sent = ruling.app(ruled, request), None
-        elif steps := self._chains.steps(exchange.target, request.path):
+        elif steps := self._chains.steps(exchange.target, request.path, request.body):
 
             async def chained(_: Scope, receive: Receive, send: Send) -> None:
                 await self._chains.answer(steps, request, receive, send)

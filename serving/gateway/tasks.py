@@ -30,12 +30,14 @@ _ALLOWED = allowed_fields.FIELDS[endpoints.CHAT_COMPLETIONS]
 _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
 
 
+DRAFT_LIMIT = 4000
 _KINDS = {
     "model": "a string",
     "conversation": 'a list of turns, each {"role": "customer", "agent" or "knowledge", '
     '"text": …}, with at least one',
     "conversation_id": "a string",
     "structured": "true or false",
+    "draft": "a string of at most 4000 characters",
     "audience": '"agent" or "customer"',
     "metadata": f"an object of at most {METADATA_LIMIT} texts",
 }
@@ -61,6 +63,11 @@ class TaskBody(BaseModel):
     conversation: list[TurnBody] = Field(min_length=1, max_length=TURNS_LIMIT)
     conversation_id: str | None = None
     model: str | None = Field(None, description="Pins a version of the line, or asks the base.")
+    draft: str | None = Field(
+        None,
+        max_length=DRAFT_LIMIT,
+        description="Suggestions only: what the agent has typed so far; the answer begins with it.",
+    )
     structured: bool = Field(False, description="Summaries only: the line's fields as JSON.")
     audience: Literal["agent", "customer"] | None = Field(
         None, description="Who reads the answer first; what goes straight to a customer is held."
@@ -83,6 +90,7 @@ class TaskRequest:
     conversation_id: str | None
     structured: bool
     sampling: dict[str, Any]
+    draft: str = ""
 
 
 def parse(
@@ -123,6 +131,8 @@ def parse(
         conversation_id=sent.conversation_id,
         structured=sent.structured,
         sampling=sampling,
+        # A token of white space at the end would keep the next word's own token away.
+        draft=(sent.draft or "").rstrip(),
     )
 
 
@@ -187,6 +197,12 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
         description=lob.description,
         guidelines=lob.guidelines,
     )
+    if request.draft:
+        if task != "suggestion":
+            raise InvalidRequest("Only suggestions go on from a draft.", param="draft")
+        # vLLM's own: the last message is gone on with, and repeated before what is new.
+        messages = [*messages, {"role": "assistant", "content": request.draft}]
+        body |= {"continue_final_message": True, "add_generation_prompt": False, "echo": True}
     # The same conversation, the same text, unless somebody asks for more; and a small model that
     # finds no end must not hold its place up to the end of the context.
     asked = {**defaults(task, lob), **request.sampling}

@@ -200,6 +200,16 @@ def test_a_journal_of_an_earlier_release_is_drained() -> None:
     assert to_record(json.dumps(old).encode()) == to_record(payload)
 
 
+def test_a_draft_is_part_of_the_answer_and_no_message() -> None:
+    said = {"role": "user", "content": "Hi"}
+    draft = {"role": "assistant", "content": "I am"}
+    made = capture("data: [DONE]\n\n")
+    made.request = json.dumps({"messages": [said, draft], "continue_final_message": True}).encode()
+    record = to_record(made.payload("completed"))
+    assert record.messages == [said]
+    assert record.request["messages"][-1] == draft
+
+
 def test_a_payload_that_is_no_capture_is_refused() -> None:
     for payload in (b"{}", b"[]", b"\xff", b"null"):
         with pytest.raises(ValueError):  # noqa: PT011

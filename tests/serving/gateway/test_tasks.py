@@ -76,6 +76,8 @@ def test_what_a_look_up_gave_stands_in_the_prompt_as_knowledge() -> None:
         ({"conversation": [{"role": "agent", "text": "x"}] * 10_001}, "conversation"),
         ({"conversation_id": 5}, "conversation_id"),
         ({"structured": "yes"}, "structured"),
+        ({"draft": 1}, "draft"),
+        ({"draft": "x" * 4001}, "draft"),
         ({"temprature": 1}, "temprature"),
         ({"messages": []}, "messages"),
         ({"request_id": "mine"}, "request_id"),
@@ -94,6 +96,29 @@ def test_summary_renders_every_turn_and_passes_sampling_over_defaults() -> None:
     assert "agent: Hello" in user
     assert (body["max_tokens"], body["temperature"]) == (5, 0)
     assert "response_format" not in body
+
+
+def test_a_suggestion_goes_on_from_a_draft() -> None:
+    body = tasks.chat_body(
+        "suggestion", parse(draft="I am so "), PROMPTS["care", "suggestion"], LOBS["care"]
+    )
+    assert body["messages"][-1] == {"role": "assistant", "content": "I am so"}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert body["echo"] is True
+
+
+@pytest.mark.parametrize("draft", ["", "  ", None])
+def test_an_empty_draft_is_none(draft: str | None) -> None:
+    body = tasks.chat_body(
+        "suggestion", parse(draft=draft), PROMPTS["care", "suggestion"], LOBS["care"]
+    )
+    assert "continue_final_message" not in body
+
+
+def test_only_suggestions_have_a_draft() -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        tasks.chat_body("summary", parse(draft="x"), PROMPTS["care", "summary"], LOBS["care"])
+    assert refused.value.param == "draft"
 
 
 def test_structured_summary_asks_for_the_lobs_fields() -> None:

@@ -20,15 +20,15 @@ def context(body: dict[str, Any], task: TaskRequest | None = None) -> GuardConte
         endpoint="/v1/chat/completions",
         task="suggestion" if task else "chat",
         lob="care",
-        model="care",
+        model_requested="care",
         version="care@1",
-        base="base",
+        base_model="base",
         key_id=None,
         replica="r",
         request=orjson.dumps(body),
         stream=False,
         conversation_id=None,
-        turn=None,
+        turn_position=None,
     )
     request = EngineRequest("/v1/chat/completions", body, capture, {}, {}, "i")
     return of_answer(request, task, Lob(description="Plans.", guidelines="Offer $5."))
