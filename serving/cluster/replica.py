@@ -18,7 +18,7 @@ from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
-from serving.api import app, config, erasures, openapi
+from serving.api import app, config, erasures, files, openapi
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
@@ -34,6 +34,8 @@ from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
+from serving.files.storage import FileStorage
+from serving.files.upload import FileLimits, Files
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
@@ -192,6 +194,14 @@ async def start(
     admission.expose()
     own.include_router(config.router(configs, check_engine))
     own.include_router(erasures.router(db, settings.journal.dir, keyring))
+    kept = Files(
+        db,
+        FileStorage(settings.files.uri),
+        FileLimits(
+            settings.files.max_bytes, settings.files.quota_bytes, settings.http.body_limit_bytes
+        ),
+    )
+    own.include_router(files.router(kept))
     openapi.describe(own)
     gateway = Gateway(
         engine_app=engine.app,

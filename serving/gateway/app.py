@@ -242,6 +242,10 @@ class Gateway:
             await self._engine_app(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
+        if path == endpoints.FILES and scope["method"] == "POST":  # it reads a file as it comes
+            inner = {**scope, "state": {**scope.get("state", {}), "key": key}}
+            await self._api_app(inner, receive, send)
+            return
         body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
         if body:
             json_value(body)
