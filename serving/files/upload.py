@@ -78,7 +78,7 @@ class Files:
             source = cast(IO[bytes], sent.file)
             found = await asyncio.to_thread(
                 lines.examine,
-                cast(lines.Purpose, purpose),
+                purpose,
                 lines.bounded(source, self.limits.line),
                 self.limits.line,
             )

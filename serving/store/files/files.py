@@ -1,6 +1,7 @@
 """Metadata of files: reserved before the bytes are written, gone after they are."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Select, delete, exists, func, insert, select, text, update
 
@@ -129,5 +130,5 @@ async def leftovers(db: Database) -> list[str]:
         return list((await connection.execute(statement)).scalars())
 
 
-def _seen() -> "Select[tuple[FileRow]]":
+def _seen() -> "Select[Any]":
     return select(FileRow).where(FileRow.state == "processed")

@@ -18,7 +18,7 @@ from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.api import app as api
-from serving.api import config, files
+from serving.api import batches, config, files
 from serving.asgi import Receive, Scope, Send
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
@@ -216,6 +216,7 @@ async def site(
         FileLimits(file=1 << 20, quota=3 << 20, line=settings.http.body_limit_bytes),
     )
     own.include_router(files.router(kept))
+    own.include_router(batches.router(sqlite_db))
     keys = KeyRing(sqlite_db, refresh_s=600)
     admission = Admission(
         settings.limits,
