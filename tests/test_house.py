@@ -100,8 +100,6 @@ COVERED_BY = {
     "training/data/examples.py": "tests/training/data/test_curation.py",
     "serving/store/privacy/redactions.py": "tests/serving/capture/test_storing.py",
     "serving/files/upload.py": "tests/serving/gateway/test_files.py",
-    "serving/store/files/batches.py": "tests/serving/gateway/test_batches.py",
-    "serving/store/files/files.py": "tests/serving/gateway/test_files.py",
     "serving/store/files/records.py": "tests/serving/gateway/test_files.py",
     "serving/store/files/tables.py": "tests/serving/store/test_migrations.py",
     "serving/store/reviews/tables.py": "tests/serving/store/test_migrations.py",

@@ -111,6 +111,8 @@ async def hide(db: Database, id_: str) -> None:
     read = exists().where(BatchRow.input_file_id == id_, BatchRow.status.in_(ACTIVE))
     change = update(FileRow).where(FileRow.id == id_).values(state="deleting")
     async with db.session() as connection:
+        # A batch that is made now waits, and then finds the file gone.
+        await connection.execute(select(FileRow.id).where(FileRow.id == id_).with_for_update())
         if await connection.scalar(select(read)):
             raise Conflict(f"A batch still reads {id_}: cancel it first.", param="file_id")
         await connection.execute(change)
