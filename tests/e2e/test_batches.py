@@ -14,7 +14,7 @@ URL = "/v1/chat/completions"
 FINAL = {"completed", "failed", "expired", "cancelled"}
 
 
-def content(n: int, **body: object) -> bytes:
+def content(count: int, /, **body: object) -> bytes:
     messages = [{"role": "user", "content": "customer: my order is late"}]
     rows = [
         {
@@ -23,7 +23,7 @@ def content(n: int, **body: object) -> bytes:
             "url": URL,
             "body": {"model": "care", "messages": messages, "max_tokens": 8} | body,
         }
-        for i in range(n)
+        for i in range(count)
     ]
     return "\n".join(map(json.dumps, rows)).encode()
 
@@ -44,32 +44,32 @@ def ended(client: openai.OpenAI, id_: str) -> Batch:
 
 
 def test_a_batch_is_uploaded_answered_and_read(server: Server) -> None:
-    client = server.client()
     wrong = content(1, n="2").replace(b"line-0", b"wrong")
-    batch = ended(client, made(client, content(6) + b"\n" + wrong).id)
-    assert batch.status == "completed"
-    assert batch.request_counts is not None
-    assert batch.output_file_id is not None
-    assert batch.error_file_id is not None
-    assert (batch.request_counts.completed, batch.request_counts.failed) == (6, 1)
-    assert json.loads(client.files.content(batch.error_file_id).text)["custom_id"] == "wrong"
-    rows = client.files.content(batch.output_file_id).text.splitlines()
-    found = [json.loads(row) for row in rows]
-    assert [row["custom_id"] for row in found] == [f"line-{i}" for i in range(6)]
-    assert all(row["response"]["body"]["usage"]["completion_tokens"] > 0 for row in found)
-    with server.http() as http:
-        interaction = http.get(f"/v1/interactions/{found[0]['response']['body']['id']}").json()
-    assert interaction["lob"] == "care"
-    assert client.files.delete(batch.output_file_id).deleted
+    with server.client() as client, server.http() as http:
+        batch = ended(client, made(client, content(6) + b"\n" + wrong).id)
+        assert batch.status == "completed"
+        assert batch.request_counts is not None
+        assert batch.output_file_id is not None
+        assert batch.error_file_id is not None
+        assert (batch.request_counts.completed, batch.request_counts.failed) == (6, 1)
+        assert json.loads(client.files.content(batch.error_file_id).text)["custom_id"] == "wrong"
+        rows = client.files.content(batch.output_file_id).text.splitlines()
+        found = [json.loads(row) for row in rows]
+        assert [row["custom_id"] for row in found] == [f"line-{i}" for i in range(6)]
+        assert all(row["response"]["body"]["usage"]["completion_tokens"] > 0 for row in found)
+        path = f"/v1/interactions/{found[0]['response']['body']['id']}"
+        assert http.get(path).json()["lob"] == "care"
+        assert client.files.delete(batch.output_file_id).deleted
 
 
 def test_a_batch_is_cancelled(server: Server) -> None:
-    client = server.client()
-    batch = made(client, content(300, max_tokens=200, ignore_eos=True))
-    assert client.batches.cancel(batch.id).status == "cancelling"
-    assert ended(client, batch.id).status == "cancelled"
+    with server.client() as client:
+        batch = made(client, content(300, max_tokens=200, ignore_eos=True))
+        assert client.batches.cancel(batch.id).status == "cancelling"
+        assert ended(client, batch.id).status == "cancelled"
 
 
 def test_a_faulty_line_is_named(server: Server) -> None:
-    with pytest.raises(openai.BadRequestError, match="line 2: custom_id 'line-0' is not unique"):
-        made(server.client(), content(1) + b"\n" + content(1))
+    said = "line 2: custom_id 'line-0' is not unique"
+    with server.client() as client, pytest.raises(openai.BadRequestError, match=said):
+        made(client, content(1) + b"\n" + content(1))
