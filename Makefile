@@ -18,7 +18,7 @@ READY := $(VENV)/.ready-$(EXTRA)
 .PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots \
-        clean bench-claims bench-guards bench-guarded-stream bench-journal
+        clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -160,6 +160,10 @@ bench-guards: .cache/bench/guards/.ready
 # What guards of answers add to a stream: off, flag, and block by sentence, on one server (5 minutes).
 bench-guarded-stream: $(READY)
 	$(BIN)/python benchmarks/guards/stream.py $(ARGS)
+
+# A batch against the same requests sent live, and live latency beside a batch (10 minutes).
+bench-batch: $(READY)
+	$(BIN)/python benchmarks/serving/batch.py $(ARGS)
 
 # What encrypting the journal costs the hot path (a few seconds).
 bench-journal: $(READY)

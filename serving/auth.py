@@ -221,6 +221,11 @@ class KeyRing:
         key = self._keys.get(hash_key(plaintext))
         return key if key is not None and key.valid(time.time()) else None
 
+    def of_id(self, id_: str) -> ApiKey | None:
+        """Return the key in force that has this id, or None; no I/O."""
+        found = next((key for key in self._keys.values() if key.id == id_), None)
+        return found if found is not None and found.valid(time.time()) else None
+
     async def find(self, plaintext: str) -> ApiKey | None:
         """Return the key in force, or None; waits for the next refresh if the ring has it not.
 

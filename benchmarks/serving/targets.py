@@ -88,6 +88,7 @@ def switchboard(
         "http": {"host": "127.0.0.1", "port": port, "proxy": "haproxy"},
         "store": {"url": f"sqlite:///{folder / 'store.sqlite'}"},
         "journal": {"dir": str(folder / "journal")},
+        "files": {"uri": str(folder / "files")},
         "adapters": config["adapters"]
         | {"uri": str(folder / "adapters"), "cache_dir": str(folder / "adapter-cache")},
     }

@@ -14,8 +14,8 @@ requests, so a line that asks for long answers pays for them. A line that holds 
 line stops at its share plus a part (`borrow`) of the rest, as in Kubernetes' API Priority and
 Fairness, and a quiet line's request finds a place free instead of waiting for a flood's answers.
 
-**Spare places** go to work that nobody waits for (`spare`): only while no request waits and another
-place is free after it; a request that finds no room takes them back at once.
+**Spare places** go to shadows and batches (`spare`): only while no request waits and another place
+is free after it; a request without room takes back at once as many as it needs, the newest first.
 
 **Rates** are checked first; see rate_limit.py.
 """
@@ -66,7 +66,7 @@ class Admission:
         self._replicas = replicas
         self._clock = clock
         self._keys: dict[str, Key] = {}
-        self._nobody = Key("", KeyLimits(), replicas)
+        self.nobody = Key("", KeyLimits(), replicas)
         self._spare: dict[Claim, Callable[[], object]] = {}
         self._admitted = 0
         self._stale_at = math.inf
@@ -132,7 +132,7 @@ class Admission:
             self._update_caps(line, now)
         claim = Claim(line, key, level, min(cost, self.places), now)
         if self._spare and not self._has_room(claim):
-            self._take_back()
+            self._take_back(claim)
         if self._has_room(claim):
             self._admit(claim, now)
             return claim
@@ -142,17 +142,22 @@ class Admission:
             self._check_queues(claim)
         return claim
 
-    def spare(self, lob: str, stop: Callable[[], object]) -> Claim | None:
-        """Take a place for work that nobody waits for; None unless two are free and nobody waits.
+    def spare(
+        self, lob: str, stop: Callable[[], object], cost: int = 1, left: int = 1
+    ) -> Claim | None:
+        """Take places for work that nobody waits for; None while requests wait or may want them.
 
         Args:
-            lob: The line of business, of whose places it is, too.
-            stop: Called when a request needs the place, which is then given back already.
+            lob: The line of business, of whose places they are, too.
+            stop: Called when a request needs the places, which are then given back already.
+            cost: How many.
+            left: How many must be free beside them.
         """
         now, line = self._clock(), self.lines[lob]
-        if self.waiting or self.inflight + 2 > self.places or not line.fits(2):
+        wanted = cost + left
+        if self.waiting or self.inflight + wanted > self.places or not line.fits(wanted):
             return None
-        claim = Claim(line, self._nobody, 0, 1, now)
+        claim = Claim(line, self.nobody, 0, cost, now)
         self._spare[claim] = stop
         self._admit(claim, now)
         return claim
@@ -177,8 +182,10 @@ class Admission:
         free = self.places - self.inflight
         return not self.waiting and claim.cost <= free and claim.line.fits(claim.cost)
 
-    def _take_back(self) -> None:
-        for claim, stop in list(self._spare.items()):
+    def _take_back(self, wanted: Claim) -> None:
+        for claim, stop in reversed(list(self._spare.items())):
+            if self._has_room(wanted):
+                return
             self.release(claim)
             stop()
 

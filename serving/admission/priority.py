@@ -10,6 +10,9 @@ from typing import Any
 
 from serving.errors import InvalidRequest
 
+BATCH = 2**31 - 2
+"""The engine's priority of a batch's lines: after all that anybody waits for."""
+
 
 class Priorities:
     """The configured priorities.

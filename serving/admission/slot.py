@@ -6,6 +6,7 @@ import time
 from serving.admission.deadline import Deadline
 from serving.admission.fair_queue import Admission
 from serving.admission.lines import Claim, Key
+from serving.errors import Overloaded
 from serving.observability import metrics
 
 
@@ -34,6 +35,19 @@ class AdmissionSlot:
     def __exit__(self, *_: object) -> None:
         if self._claim is not None:
             self._admission.release(self._claim)
+
+    def take_spare(self, lob: str, cost: int) -> None:
+        """Take places that no request wants; the running task is cancelled when one does.
+
+        Raises:
+            Overloaded: There are none now.
+        """
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - a request runs in a task
+        left = 1 if self._admission.places > cost else 0
+        self._claim = self._admission.spare(lob, task.cancel, cost, left)
+        if self._claim is None:
+            raise Overloaded("No place is spare for a batch now.")
 
     async def enter(self, lob: str, level: int, cost: int, deadline: Deadline) -> bool:
         """Take places, waiting for them if need be.

@@ -18,8 +18,9 @@ from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
-from serving.api import app, config, erasures, openapi
+from serving.api import app, batches, config, erasures, files, openapi
 from serving.auth import KeyRing
+from serving.batches.worker import Worker
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.review_sweep import Sweep
@@ -34,6 +35,8 @@ from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
+from serving.files.storage import FileStorage
+from serving.files.upload import FileLimits, Files
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
@@ -66,6 +69,7 @@ class Parts:
     reviewing: Reviewing
     sweeping: asyncio.Task[None]
     cleaning: asyncio.Task[None]
+    batching: Worker
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -89,8 +93,14 @@ class Parts:
         )
         self.revision = revision.hash
 
+    async def drain(self, limit_s: float, *, refuse: bool) -> None:
+        """Leave batches to others, and let requests in flight finish; see `Gateway.drain`."""
+        await self.batching.stop()
+        await self.gateway.drain(limit_s, refuse=refuse)
+
     async def stop(self) -> None:
         """Move what is captured to the store, as far as it is up, and end the engine."""
+        await self.batching.stop()
         with suppress(Unavailable, TimeoutError):
             await self.drainer.flush(FLUSH_S)
         self.draining.cancel()
@@ -192,6 +202,15 @@ async def start(
     admission.expose()
     own.include_router(config.router(configs, check_engine))
     own.include_router(erasures.router(db, settings.journal.dir, keyring))
+    kept = Files(
+        db,
+        FileStorage(settings.files.uri),
+        FileLimits(
+            settings.files.max_bytes, settings.files.quota_bytes, settings.http.body_limit_bytes
+        ),
+    )
+    own.include_router(files.router(kept))
+    own.include_router(batches.router(db))
     openapi.describe(own)
     gateway = Gateway(
         engine_app=engine.app,
@@ -211,10 +230,12 @@ async def start(
         guarding=guarding,
         replica=name,
     )
+    batching = Worker(kept, gateway, admission, name)
+    batching.start()
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
-        cleaning,
+        *(cleaning, batching),
     )
 
 

@@ -94,8 +94,8 @@ class Replica:
         """End requests at the limit, before Serve kills the process and their records with it."""
         while not ray_internals.is_stopping():  # noqa: ASYNC110 - Serve gives no event
             await asyncio.sleep(STOP_CHECK_S)
-        gateway = self._parts.gateway
-        await gateway.drain(gateway.settings.http.drain_s, refuse=False)
+        limit_s = self._parts.gateway.settings.http.drain_s
+        await self._parts.drain(limit_s, refuse=False)
 
     async def _enter(self) -> None:
         """Load what is live and join, so that no rollout can pass this replica by."""
@@ -146,7 +146,7 @@ class Replica:
                 elif command.kind == "configure" and command.revision is not None:
                     self._parts.configure(command.revision)
                 elif command.kind == "drain":
-                    await self._parts.gateway.drain(command.limit_s, refuse=True)
+                    await self._parts.drain(command.limit_s, refuse=True)
                 else:
                     await self._parts.adapters.activate(command.routes)
             except SwitchboardError as exc:

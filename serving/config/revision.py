@@ -55,6 +55,8 @@ _PRICES: dict[str, Price] = {
     "journal.batch_s": "heavy",
     "journal.fsync": "heavy",
     "journal.limit_bytes": "heavy",
+    "files.max_bytes": "heavy",
+    "files.quota_bytes": "heavy",
     "upstreams": "heavy",
     "replicas": "scale",
     "autoscaling": "scale",

@@ -32,8 +32,33 @@ _NAME = re.compile(
     r"(^|[_.])(token|secret|passw(or)?d|pass|pw|credentials?|(api|access|secret)?_?key)s?$",
     re.IGNORECASE,
 )
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+_KEYS = re.compile(r"store\.url|env\..*|engine\.hf_token|upstreams\.[^.]*\.api_key")
+"""What `expand` leaves as it is: it is resolved where it is used."""
 _LIKE_A_NAME = re.compile(r"token|secret|passw|cred|key", re.IGNORECASE)
 _FIX = "write ${NAME} for an environment variable, or ${file:/run/secrets/name}"
+
+
+def expand(value: Any, key: str = "") -> Any:
+    """Put environment variables into all of a configuration but where secrets belong.
+
+    Args:
+        value: What the file holds, or a part of it.
+        key: Which part, such as ``http.host``.
+
+    Raises:
+        ConfigError: A variable is not set.
+    """
+    if isinstance(value, dict):
+        return {k: expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [expand(item, f"{key}[{i}]") for i, item in enumerate(value)]
+    if isinstance(value, str) and not _KEYS.fullmatch(key):
+        for name in _VARIABLE.findall(value):
+            if name not in os.environ:
+                raise ConfigError(f"{key}: the environment variable {name} is not set.", param=key)
+        return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
+    return value
 
 
 def is_reference(text: str) -> bool:

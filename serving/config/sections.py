@@ -128,6 +128,23 @@ class AdapterSettings(Section):
     )
 
 
+class FileSettings(Section):
+    """Files that clients upload and batches write."""
+
+    uri: Address = Field(
+        "data/files",
+        description="Folder or any fsspec URL (s3://…, gs://…), without a password. In a cluster "
+        "every node must see it: a URL, or a shared folder.",
+    )
+    max_bytes: int = Field(200 << 20, ge=1024, description="Larger files are answered with 413.")
+    quota_bytes: int = Field(
+        10 << 30,
+        ge=1024,
+        description="What all files of one key may take together; what batches write counts and "
+        "is never refused.",
+    )
+
+
 class Auth(Section):
     """API keys."""
 

@@ -7,8 +7,6 @@ the environment variable of that name; where secrets belong it stays, until it i
 """
 
 import ipaddress
-import os
-import re
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from serving.config.placement import Autoscaling, Placement
 from serving.config.sections import (
     AdapterSettings,
     Auth,
+    FileSettings,
     Http,
     Journal,
     Rollouts,
@@ -31,10 +30,6 @@ from serving.config.sections import (
 )
 from serving.config.storage import Storage
 from serving.errors import ConfigError, NotFound
-
-_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-_SECRET_KEYS = re.compile(r"store\.url|env\..*|engine\.hf_token|upstreams\.[^.]*\.api_key")
-"""What is not put in when the file is read: secrets.py resolves it where it is used."""
 
 
 class Settings(Section):
@@ -84,6 +79,9 @@ class Settings(Section):
     journal: Journal = Field(default_factory=Journal, description="The local capture log.")
     adapters: AdapterSettings = Field(
         default_factory=AdapterSettings, description="The adapter registry."
+    )
+    files: FileSettings = Field(
+        default_factory=FileSettings, description="Uploaded files and what batches write."
     )
     auth: Auth = Field(default_factory=Auth, description="API keys.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
@@ -215,7 +213,7 @@ def load(path: Path | str, *, port: int | None = None) -> Settings:
         raise ConfigError(f"{path}: expected keys and values at the top, got {type(raw).__name__}.")
     try:
         # A section whose keys are all commented out is None.
-        raw = {key: value for key, value in _expand(raw, "").items() if value is not None}
+        raw = {key: value for key, value in secrets.expand(raw).items() if value is not None}
         if port is not None:
             raw["http"] = {**(raw.get("http") or {}), "port": port}
         return _absolute(Settings.model_validate(raw))
@@ -238,19 +236,6 @@ def explain(error: ValidationError) -> str:
         else:
             lines.append(f"{key}: {fault['msg']}, got {value!r}.")
     return "\n  ".join([f"{len(lines)} fault(s)", *lines])
-
-
-def _expand(value: Any, key: str) -> Any:
-    if isinstance(value, dict):
-        return {k: _expand(v, f"{key}.{k}" if key else str(k)) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_expand(item, f"{key}[{i}]") for i, item in enumerate(value)]
-    if isinstance(value, str) and not _SECRET_KEYS.fullmatch(key):
-        for name in _VARIABLE.findall(value):
-            if name not in os.environ:
-                raise ConfigError(f"{key}: the environment variable {name} is not set.", param=key)
-        return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
-    return value
 
 
 def _is_loopback(host: str) -> bool:
@@ -289,6 +274,7 @@ def _absolute(settings: Settings) -> Settings:
             "http": settings.http.model_copy(update={"tls": tls}),
             "store": settings.store.model_copy(update={"url": url}),
             "journal": settings.journal.model_copy(update={"dir": settings.journal.dir.absolute()}),
+            "files": settings.files.model_copy(update={"uri": local(settings.files.uri)}),
             "adapters": settings.adapters.model_copy(
                 update={
                     "uri": local(settings.adapters.uri),

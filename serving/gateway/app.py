@@ -44,7 +44,8 @@ from serving.errors import (
     Unavailable,
 )
 from serving.fallback.chain import Chains
-from serving.gateway import request
+from serving.gateway import direct, request
+from serving.gateway.direct import Answer, refused
 from serving.gateway.exchange import Exchange
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.inference import Inference
@@ -234,6 +235,26 @@ class Gateway:
             self._rates.take(key)
             await self._pass(scope, receive, send, path, key)
 
+    def caller(self, key_id: str) -> ApiKey | None:
+        """The key in force for which a batch's lines are asked, or None."""
+        if not key_id:
+            return None if self._settings.auth.enabled else _ANYONE
+        key = self._keys.of_id(key_id)
+        return key if key and any(key.allows(role) for role in _CALLERS) else None
+
+    async def line(self, key: ApiKey, path: str, body: bytes, id_: str) -> Answer:
+        """Answer a batch's line as any request, but by places that no request wants.
+
+        Args:
+            key: Whose batch it is.
+            path: The endpoint.
+            body: The request's body.
+            id_: The request's id: the same for the same line, so that it is captured once.
+        """
+        if self._stopping:
+            return refused(Unavailable("The server is stopping."))
+        return await direct.ask(self._inference, key, path, body, id_)
+
     async def _pass(
         self, scope: Scope, receive: Receive, send: Send, path: str, key: ApiKey
     ) -> None:
@@ -242,6 +263,10 @@ class Gateway:
             await self._engine_app(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
+        if path == endpoints.FILES and scope["method"] == "POST":  # it reads a file as it comes
+            inner = {**scope, "state": {**scope.get("state", {}), "key": key}}
+            await self._api_app(inner, receive, send)
+            return
         body = await read_body(headers, receive, self._settings.http.body_limit_bytes)
         if body:
             json_value(body)

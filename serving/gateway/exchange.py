@@ -37,6 +37,7 @@ class Exchange:
         target: The version that answers, once it is routed.
         verdicts: What guards found in the request.
         ruled: What a rule of the line decided, where one did.
+        batch: Whether it is a batch's line, which takes only what no request wants.
     """
 
     scope: Scope
@@ -52,6 +53,7 @@ class Exchange:
     target: Target = field(init=False)
     verdicts: Sequence[Verdict] = ()
     ruled: Ruled | None = None
+    batch: bool = False
 
     @property
     def response_id(self) -> str:

@@ -15,7 +15,7 @@ from serving import endpoints
 from serving.adapters.manager import AdapterManager
 from serving.admission.deadline import Deadline
 from serving.admission.fair_queue import Admission
-from serving.admission.priority import Priorities, sequences
+from serving.admission.priority import BATCH, Priorities, sequences
 from serving.admission.slot import AdmissionSlot
 from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_body
 from serving.auth import Role
@@ -90,13 +90,10 @@ class Inference:
         self._admission = admission
         self._chains = chains
         self._journal = journal
-        self._prompts = prompts
-        self._sampling_fields = sampling_fields
-        self._special_tokens = special_tokens
-        self._template = template
+        self._prompts, self._sampling_fields = prompts, sampling_fields
+        self._special_tokens, self._template = special_tokens, template
         self._settings = settings
-        self._shadows = shadows
-        self._guarding = guarding
+        self._shadows, self._guarding = shadows, guarding
         self._rules = ruling.Rules(settings)
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
@@ -116,8 +113,9 @@ class Inference:
             SwitchboardError: It is refused, or failed before its first byte.
             Disconnected: The client left.
         """
-        key = exchange.key
-        with AdmissionSlot(self._admission, self._admission.arrive(key.id, key.name)) as slot:
+        key, places = exchange.key, self._admission
+        who = places.nobody if exchange.batch else places.arrive(key.id, key.name)
+        with AdmissionSlot(places, who) as slot:
             await self._parse(exchange)
             await authorization.check(exchange, self._adapters)
             exchange.verdicts = await self._guarding.check_request(exchange)
@@ -155,6 +153,9 @@ class Inference:
 
     async def _admit(self, exchange: Exchange, slot: AdmissionSlot) -> int:
         """Wait for places; the priority by which the engine schedules the request."""
+        if exchange.batch:
+            slot.take_spare(exchange.lob or "", self._sequences(exchange))
+            return BATCH
         asked = exchange.request
         trusted = exchange.key.allows(Role.TRAINER)
         priority = self._priorities.of(asked.task, asked.sent.get("priority"), trusted=trusted)

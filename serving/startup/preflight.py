@@ -133,8 +133,9 @@ def _private(settings: Settings) -> list[Path]:
 
 def _folders(settings: Settings) -> dict[str, Path]:
     folders = {"journal.dir": settings.journal.dir}
-    if "://" not in settings.adapters.uri:
-        folders["adapters.uri"] = Path(settings.adapters.uri)
+    for key, uri in (("adapters.uri", settings.adapters.uri), ("files.uri", settings.files.uri)):
+        if "://" not in uri:
+            folders[key] = Path(uri)
     if settings.store.url.startswith("sqlite:///"):
         folders["store.url"] = Path(settings.store.url.removeprefix("sqlite:///")).parent
     return folders

@@ -108,6 +108,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
             "http": {"host": "127.0.0.1", "port": port, "proxy": proxy},
             "store": {"url": f"sqlite:///{folder / 'store.sqlite'}"},
             "journal": {"dir": str(folder / "journal")},
+            "files": {"uri": str(folder / "files")},
             "adapters": {"uri": str(folder / "adapters"), "max_rank": 16, "max_active": 4},
         }
         config = folder / "config.yaml"

@@ -157,3 +157,14 @@ async def test_the_ring_outlives_an_outage(sqlite_db: Database, monkeypatch) -> 
     assert ring.lookup(other)
     assert ring.alarm.since is None
     await ring.stop()
+
+
+async def test_a_key_is_found_by_its_id_while_it_is_in_force(sqlite_db: Database) -> None:
+    _, key = await auth.create(sqlite_db, name="n", roles=["service"], lobs=["care"])
+    ring = KeyRing(sqlite_db, refresh_s=600)
+    await ring.refresh()
+    assert ring.of_id(key.id) == key
+    assert ring.of_id("key_other") is None
+    await auth.revoke(sqlite_db, key.id)
+    await ring.refresh()
+    assert ring.of_id(key.id) is None

@@ -55,12 +55,14 @@ def test_the_store_the_journal_and_the_adapters_are_looked_at(tmp_path: Path) ->
             "store": {"url": f"sqlite:///{tmp_path}/shared/store.sqlite"},
             "journal": {"dir": tmp_path / "journal"},
             "adapters": {"uri": str(tmp_path / "adapters")},
+            "files": {"uri": str(tmp_path / "files")},
         }
     )
     names = {path.name for path in preflight._private(settings)}
     assert names == {
         "journal",
         "adapters",
+        "files",
         "store.sqlite",
         "store.sqlite-wal",
         "store.sqlite-shm",

@@ -201,6 +201,7 @@ def _write_config(
         "store": {"url": f"sqlite:///{state / 'store.sqlite'}"},
         "journal": {"dir": str(state / "journal")},
     }
+    content["files"] = {"uri": str(state / "files")}
     content["adapters"] |= {"uri": str(state / "adapters")}
     for lob in lobs:
         content["lobs"].setdefault(lob, {})

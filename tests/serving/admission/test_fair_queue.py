@@ -286,3 +286,25 @@ def test_a_request_without_room_takes_spare_places_back_at_once() -> None:
     with pytest.raises(Overloaded):
         admission.claim("care", key)
     assert admission.spare("care", lambda: None) is None
+
+
+def test_a_request_takes_back_no_more_than_it_needs_and_the_newest_first() -> None:
+    admission, key = make(4, {"care": LobLimits(max_queue=0)})
+    stopped: list[int] = []
+    spare = [admission.spare("care", lambda i=i: stopped.append(i)) for i in range(3)]
+    assert all(spare)
+    assert admission.claim("care", key).held
+    assert stopped == []
+    assert admission.claim("care", key, cost=2).held
+    assert stopped == [2, 1]
+    assert admission.inflight == 4
+
+
+def test_spare_work_may_take_several_places_and_the_last_if_it_is_told() -> None:
+    admission, _ = make(3)
+    assert admission.spare("care", lambda: None, 3) is None
+    assert admission.spare("care", lambda: None, 2) is not None
+    assert admission.inflight == 2
+    lone, _ = make(1)
+    assert lone.spare("care", lambda: None) is None
+    assert lone.spare("care", lambda: None, 1, 0) is not None

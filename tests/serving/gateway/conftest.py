@@ -18,7 +18,7 @@ from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.api import app as api
-from serving.api import config
+from serving.api import batches, config, files
 from serving.asgi import Receive, Scope, Send
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
@@ -32,6 +32,8 @@ from serving.config.lobs import Shadow
 from serving.config.prompts import Prompt, Task, load
 from serving.config.settings import Settings
 from serving.fallback.chain import Chains
+from serving.files.storage import FileStorage
+from serving.files.upload import FileLimits, Files
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
@@ -67,6 +69,7 @@ class Site:
     admission: Admission = field(init=False)
     shadows: Shadows = field(init=False)
     reviewing: Reviewing = field(init=False)
+    files: Files = field(init=False)
     settings: Settings = field(init=False)
     prompts: dict[tuple[str, Task], Prompt] = field(init=False)
 
@@ -207,6 +210,13 @@ async def site(
         reviewing=reviewing,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
+    kept = Files(
+        sqlite_db,
+        FileStorage(str(tmp_path / "files")),
+        FileLimits(file=1 << 20, quota=3 << 20, line=settings.http.body_limit_bytes),
+    )
+    own.include_router(files.router(kept))
+    own.include_router(batches.router(sqlite_db))
     keys = KeyRing(sqlite_db, refresh_s=600)
     admission = Admission(
         settings.limits,
@@ -239,6 +249,7 @@ async def site(
     made = Site(sqlite_db, gateway, journal, drainer)
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
+    made.files = kept
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     yield made

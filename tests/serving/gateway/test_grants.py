@@ -56,6 +56,8 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, set[Role], str]] = [
     ("POST", "/v1/adapters/care/rollback", {}, {Role.ADMIN}, "care"),
     ("GET", "/v1/config", None, {Role.ADMIN}, "everything"),
     ("GET", "/metrics", None, ANY, ""),
+    ("GET", "/v1/files", None, INFERENCE, ""),
+    ("GET", "/v1/batches", None, INFERENCE, ""),
     ("GET", "/v1/reviews", None, REVIEWERS, ""),
     ("GET", "/v1/reviews/stream", None, REVIEWERS, ""),
     ("GET", "/v1/reviews/of-care", None, REVIEWERS, "care"),
@@ -64,6 +66,18 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, set[Role], str]] = [
     ("POST", "/v1/reviews/of-care/release", None, REVIEWERS, "care"),
     ("POST", "/v1/reviews/of-care/claim", None, REVIEWERS, "care"),
     ("POST", "/v1/reviews/of-care/decision", {"decision": "reject"}, REVIEWERS, "care"),
+]
+
+BATCH = {"endpoint": "/v1/responses", "completion_window": "24h"}
+# Of care's files and batches; to a key that does not cover care they are not there.
+FILES: list[tuple[str, str]] = [
+    ("POST", "/v1/files"),
+    ("GET", "/v1/files/{id}"),
+    ("GET", "/v1/files/{id}/content"),
+    ("POST", "/v1/batches"),
+    ("GET", "/v1/batches/{id}"),
+    ("POST", "/v1/batches/{id}/cancel"),
+    ("DELETE", "/v1/files/{id}"),
 ]
 
 
@@ -103,10 +117,38 @@ async def test_every_route_asks_for_its_role_and_its_line(
     assert wrong == []
 
 
+@pytest.mark.parametrize("role", list(Role))
+@pytest.mark.parametrize("scope", list(SCOPES))
+async def test_files_and_batches_are_there_for_their_lines_only(
+    site: Site, role: Role, scope: str
+) -> None:
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": {"input": "hi"}}
+    sent: dict[str, Any] = {"data": {"purpose": "batch"}, "files": {"file": json.dumps(row)}}
+    async with await site.http(["service"], ["care"]) as owner:
+        read, removed = [(await owner.post("/v1/files", **sent)).json()["id"] for _ in range(2)]
+        batch = (await owner.post("/v1/batches", json=BATCH | {"input_file_id": read})).json()
+    wrong = []
+    async with await site.http([role], SCOPES[scope]) as http:
+        for method, path in FILES:
+            id_ = batch["id"] if "batches" in path else removed if method == "DELETE" else read
+            fields: dict[str, Any] = {}
+            if method == "POST" and path == "/v1/batches":
+                fields = {"json": BATCH | {"input_file_id": read}}
+            elif path == "/v1/files":
+                fields = sent
+            answer = await http.request(method, path.replace("{id}", id_), **fields)
+            there = path == "/v1/files" or _covers(scope, "care")
+            expected = (200 if there else 404) if role in INFERENCE else 403
+            if answer.status_code != expected:
+                wrong.append((method, path, answer.status_code, answer.text[:200]))
+    assert wrong == []
+
+
 def test_the_walk_covers_every_route(site: Site) -> None:
     walked = {path.replace("care@2", "{name}") for _, path, *_ in ROUTES}
     walked.add("/v1/models/{id:path}")  # tests/serving/gateway/test_clients.py asks it
     walked = {p.replace("of-care", "{id}").replace("/care/", "/{lob}/") for p in walked}
+    walked |= {path for _, path in FILES}
     own = {route.path for route in site.gateway._api_app.routes}  # type: ignore[attr-defined]
     assert own - {"/ready", "/openapi.json"} <= walked
     assert set(tasks.PATHS) <= walked

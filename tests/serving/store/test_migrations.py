@@ -93,6 +93,7 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
             *("review_counter", "review_events", "reviews"),
             *("erasure_items", "erasures", "tombstones", "erasure_hash_key", "journals"),
             "audit_head",
+            *("batch_results", "batches", "files"),
         ):
             await connection.execute(text(f"DROP TABLE {table}"))
         for column in ("steps", "holdback", "shown_by_draw", "guards"):

@@ -1,0 +1,170 @@
+"""An upload's way from its bytes to a file that is checked and kept."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+from typing import IO, cast
+
+from starlette.datastructures import FormData, Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+
+from serving.asgi import Disconnected, Receive
+from serving.errors import BodyTooLarge, InvalidRequest, UnsupportedEncoding
+from serving.files import lines
+from serving.files.storage import FileStorage
+from serving.store.database import Database, storable
+from serving.store.files import files
+from serving.store.files.records import FileRecord, new_id, scope_of
+
+FORM_BYTES = 64 << 10
+"""What a form may take beside the file's bytes."""
+NAME_LIMIT = 255
+
+
+@dataclass(frozen=True, slots=True)
+class FileLimits:
+    """What an upload may take: a file, all files of a key, a line; bytes."""
+
+    file: int
+    quota: int
+    line: int
+
+
+class Files:
+    """Files of clients and of batches.
+
+    Args:
+        db: The store.
+        storage: Where the bytes lie.
+        limits: What an upload may take.
+    """
+
+    def __init__(self, db: Database, storage: FileStorage, limits: FileLimits) -> None:
+        self.db = db
+        self.storage = storage
+        self.limits = limits
+
+    async def upload(
+        self, headers: Headers, receive: Receive, key_id: str, lobs: tuple[str, ...]
+    ) -> FileRecord:
+        """Take a multipart form with `purpose` and `file`.
+
+        Args:
+            headers: The request's.
+            receive: Its body, which is not read yet.
+            key_id: Who uploads.
+            lobs: The key's lines, to which the file then belongs.
+
+        Raises:
+            InvalidRequest: The form or a line is wrong; names the first lines at fault.
+            BodyTooLarge: The file, or all files of the key, would be too large.
+            UnsupportedEncoding: The body is compressed.
+            Unavailable: The bytes cannot be written.
+            Disconnected: The client left.
+        """
+        form = await self._form(headers, receive)
+        try:
+            purpose, sent = form.get("purpose"), form.get("file")
+            if purpose not in lines.PURPOSES:
+                raise InvalidRequest(
+                    f"`purpose` must be one of {', '.join(lines.PURPOSES)}.", param="purpose"
+                )
+            if not isinstance(sent, UploadFile):
+                raise InvalidRequest("`file` must be a file of the form.", param="file")
+            unknown = set(form) - {"purpose", "file"}
+            if unknown:
+                name = sorted(unknown)[0][:64]
+                raise InvalidRequest(f"The field `{name}` is unknown.", param=name)
+            source = cast(IO[bytes], sent.file)
+            found = await asyncio.to_thread(
+                lines.examine,
+                purpose,
+                lines.bounded(source, self.limits.line),
+                self.limits.line,
+            )
+            if found.faults:
+                raise InvalidRequest(f"The file: {lines.refusal(found.faults)}", param="file")
+            record = FileRecord(
+                id=new_id("file-"),
+                key_id=key_id,
+                scope=scope_of(lobs),
+                purpose=purpose,
+                filename=storable((sent.filename or "upload.jsonl")[:NAME_LIMIT]),
+                bytes=sent.size or 0,
+                lines=found.lines,
+                urls=sorted(found.urls),
+            )
+            await asyncio.to_thread(source.seek, 0)
+            return await self.keep(record, source, self.limits.quota)
+        finally:
+            await form.close()
+
+    async def keep(
+        self, record: FileRecord, source: IO[bytes], quota_bytes: int | None = None
+    ) -> FileRecord:
+        """Write a file's bytes and show it; nothing stays of one that cannot be written.
+
+        Raises:
+            BodyTooLarge: The key's files would take more than its quota.
+            Unavailable: The bytes cannot be written.
+        """
+        await files.reserve(self.db, record, quota_bytes)
+        try:
+            await self.storage.put(record.id, source)
+        except BaseException:
+            await self._remove(record.id)
+            raise
+        return await files.finish(self.db, record.id)
+
+    async def delete(self, id_: str) -> None:
+        """Remove a file with its bytes.
+
+        Raises:
+            Conflict: A batch reads it.
+            Unavailable: Its bytes cannot be removed now; it is shown no more, and they will be.
+        """
+        await files.hide(self.db, id_)
+        await self._remove(id_)
+
+    async def sweep(self) -> None:
+        """Remove what a crash left half written or half deleted."""
+        for id_ in await files.leftovers(self.db):
+            await self._remove(id_)
+
+    async def _remove(self, id_: str) -> None:
+        await self.storage.delete(id_)
+        await files.forget(self.db, id_)
+
+    async def _form(self, headers: Headers, receive: Receive) -> FormData:
+        encoding = headers.get("content-encoding", "identity").strip().lower()
+        if encoding != "identity":
+            raise UnsupportedEncoding("Send a file as it is, without content-encoding.")
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "multipart/form-data":
+            raise InvalidRequest("Send multipart/form-data with `purpose` and `file`.")
+        body = _body(headers, receive, self.limits.file)
+        parser = MultiPartParser(
+            headers, body, max_files=1, max_fields=16, max_part_size=FORM_BYTES
+        )
+        try:
+            return await parser.parse()
+        except MultiPartException as exc:
+            raise InvalidRequest(f"The form: {exc.message.rstrip('.')}.") from exc
+
+
+async def _body(headers: Headers, receive: Receive, limit: int) -> AsyncGenerator[bytes, None]:
+    """Give the body's bytes, as many as a file of `limit` bytes and its form may take."""
+    too_large = BodyTooLarge(f"The file exceeds the limit of {limit} bytes.", param="file")
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit + FORM_BYTES:
+        raise too_large
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise Disconnected
+        part, more = message.get("body", b""), message.get("more_body", False)
+        size += len(part)
+        if size > limit + FORM_BYTES:
+            raise too_large
+        yield part

@@ -1,0 +1,1 @@
+"""Metadata of files, batches and the results of their lines."""
