@@ -46,7 +46,7 @@ async def store_interaction(reviewing: Reviewing, keys: Keyring | None = None) -
         request=b'{"model": "care", "messages": [{"role": "user", "content": "Hello?"}]}',
         stream=False,
         conversation_id="c-1",
-        turn=1,
+        turn_position=1,
     )
     choice = {"index": 0, "message": {"content": ANSWER}}
     capture.chunks.append(json.dumps({"choices": [choice]}).encode())

@@ -30,10 +30,10 @@ def payload(
         request=json.dumps(body).encode(),
         stream=False,
         conversation_id=talk,
-        turn=1,
+        turn_position=1,
     )
     if at is not None:
-        capture.started = at
+        capture.created_at = at
     answer = {"choices": [{"index": 0, "message": {"role": "assistant", "content": said}}]}
     capture.chunks.append(json.dumps(answer).encode())
     return capture.payload("completed")
