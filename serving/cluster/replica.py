@@ -18,7 +18,8 @@ from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
-from serving.api import app, config, erasures, openapi
+from serving.api import app, config, openapi
+from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
 from serving.capture.health import Health
@@ -32,6 +33,7 @@ from serving.config.settings import Settings
 from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
+from serving.erasure.retention_sweep import RetentionSweep
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
@@ -39,6 +41,7 @@ from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
 from serving.routing import Table
 from serving.store.database import Database
+from serving.store.erasure import erasures
 
 FLUSH_S = 5.0
 CHECK_ENGINE_S = 120.0
@@ -66,6 +69,8 @@ class Parts:
     reviewing: Reviewing
     sweeping: asyncio.Task[None]
     cleaning: asyncio.Task[None]
+    retention: RetentionSweep
+    aging: asyncio.Task[None]
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -79,6 +84,7 @@ class Parts:
         self.gateway.configure(settings, parsed)
         self.storing.configure(settings.lobs)
         self.reviewing.configure(settings.lobs)
+        self.retention.configure(settings.lobs)
         self.adapters.set_lobs(_fallbacks(settings))
         self.chains.configure(settings)
         self.admission.configure(
@@ -96,7 +102,13 @@ class Parts:
         self.draining.cancel()
         self.sweeping.cancel()
         self.cleaning.cancel()
+        self.aging.cancel()
         self.journal.close()
+        with suppress(asyncio.CancelledError):  # or it says once more that the journal lives
+            await self.cleaning
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await erasures.left(self.db, self.journal.folder.name)
         await self.chains.close()
         await self.keys.stop()
         await self.db.close()
@@ -191,7 +203,7 @@ async def start(
     )
     admission.expose()
     own.include_router(config.router(configs, check_engine))
-    own.include_router(erasures.router(db, settings.journal.dir, keyring))
+    own.include_router(erasure_api.router(db, settings.journal.dir, keyring))
     openapi.describe(own)
     gateway = Gateway(
         engine_app=engine.app,
@@ -211,10 +223,11 @@ async def start(
         guarding=guarding,
         replica=name,
     )
+    retention = RetentionSweep(db, settings.lobs, name)
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
-        cleaning,
+        *(cleaning, retention, asyncio.create_task(retention.run())),
     )
 
 
