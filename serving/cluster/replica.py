@@ -18,6 +18,7 @@ from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
+from serving.alerts.bulk_reads import BulkReads
 from serving.api import app, config, openapi
 from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
@@ -71,6 +72,7 @@ class Parts:
     cleaning: asyncio.Task[None]
     retention: RetentionSweep
     aging: asyncio.Task[None]
+    watching: asyncio.Task[None]
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -103,6 +105,7 @@ class Parts:
         self.sweeping.cancel()
         self.cleaning.cancel()
         self.aging.cancel()
+        self.watching.cancel()
         self.journal.close()
         with suppress(asyncio.CancelledError):  # or it says once more that the journal lives
             await self.cleaning
@@ -228,6 +231,7 @@ async def start(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
         *(cleaning, retention, asyncio.create_task(retention.run())),
+        asyncio.create_task(BulkReads(db, settings.alerts, name).run()),
     )
 
 
