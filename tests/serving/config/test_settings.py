@@ -269,5 +269,5 @@ def test_a_retention_is_days_or_null_and_a_typo_is_named() -> None:
         of({"interaction": 30})
     assert "lobs.care.retention.interaction: unknown key" in settings.explain(fault.value)
     for wrong in (0, -1, "soon", float("nan")):
-        with pytest.raises(ValidationError, match="retention.interactions"):
+        with pytest.raises(ValidationError, match=r"retention\.interactions"):
             of({"interactions": wrong})
