@@ -10,6 +10,7 @@ import hashlib
 import re
 import secrets
 import time
+from collections import Counter
 from collections.abc import Collection
 from contextlib import suppress
 from enum import StrEnum
@@ -19,7 +20,7 @@ from sqlalchemy import insert, select, update
 
 from serving.errors import InvalidRequest, NotFound, Unavailable
 from serving.observability.alarm import Alarm
-from serving.store import audit
+from serving.store import audit, leases
 from serving.store.database import Database
 from serving.store.records import Record
 from serving.store.tables import ApiKeyRow
@@ -29,6 +30,9 @@ BASE = "@base"
 """Among a key's lines of business: the base model by its own name. No line can be called so."""
 PREFIX = "sb-"
 SHOWN_CHARACTERS = 8
+REFUSED_S = 60.0
+"""The audit gets at most one entry of refused requests in so long, over all replicas."""
+REFUSED = "@refused"  # the lease of that entry; no line of business can be called so
 PAUSE_S = 0.25
 """Between two refreshes that unknown keys ask for."""
 
@@ -193,6 +197,8 @@ class KeyRing:
         self._background: asyncio.Task[None] | None = None
         self._next: asyncio.Task[None] | None = None
         self._next_at = 0.0
+        self._refused: Counter[str] = Counter()
+        self._refused_since = 0.0
         self.alarm = Alarm("the store does not answer, so the API keys stay as they were")
 
     async def start(self) -> None:
@@ -201,11 +207,39 @@ class KeyRing:
         self._background = asyncio.create_task(self._keep_fresh())
 
     async def stop(self) -> None:
-        """Stop refreshing."""
+        """Stop refreshing, and note what was refused if another has not within a minute."""
+        with suppress(Unavailable):
+            await self.note_refused()
         for task in (self._background, self._next):
             if task is not None:
                 task.cancel()
                 await asyncio.wait([task])
+
+    def refuse(self, why: str) -> None:
+        """Count a request without a key in force, for the audit: nothing of what it sent is kept.
+
+        Args:
+            why: `missing` or `unknown`.
+        """
+        if not self._refused:
+            self._refused_since = time.time()
+        self._refused[why] += 1
+
+    async def note_refused(self) -> None:
+        """Write what was refused into the audit, unless an entry was written within a minute.
+
+        Raises:
+            StoreUnavailable: The store does not answer; it is counted on.
+        """
+        if not self._refused:
+            return
+        if await leases.acquire(self._db, REFUSED, "audit", REFUSED_S) is None:
+            return
+        counted = Counter(self._refused)
+        detail = {**counted, "since": self._refused_since, "until": time.time()}
+        await audit.write(self._db, None, "refuse_keys", "api", detail)
+        self._refused -= counted  # what came meanwhile stays for the next entry
+        self._refused_since = time.time()
 
     async def refresh(self) -> None:
         """Read the keys now."""
@@ -255,6 +289,7 @@ class KeyRing:
             await asyncio.sleep(self._refresh_s)
             with suppress(Unavailable):
                 await self.refresh()
+                await self.note_refused()
 
 
 def _seen(task: asyncio.Task[None]) -> None:

@@ -19,7 +19,18 @@ from rich.table import Table
 from serving import endpoints, private_files
 from serving.config import settings as settings_module
 from serving.errors import SwitchboardError
-from serving.startup import adapter_import, audit, commands, erase, keys, reviews, rules, vault
+from serving.startup import (
+    adapter_import,
+    audit,
+    commands,
+    erase,
+    explain,
+    keys,
+    retention,
+    reviews,
+    rules,
+    vault,
+)
 from serving.startup.remote import DEFAULT_URL, Url, call
 
 app = typer.Typer(
@@ -35,6 +46,7 @@ app.add_typer(vault.app, name="vault")
 app.add_typer(rules.app, name="rules")
 app.add_typer(reviews.app, name="reviews")
 app.add_typer(audit.app, name="audit")
+app.add_typer(retention.app, name="retention")
 app.add_typer(adapters_app, name="adapters")
 console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
 
@@ -45,6 +57,7 @@ _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restar
 app.command()(commands.init)
 app.command()(commands.serve)
 app.command()(erase.erase)
+app.command()(explain.explain)
 adapters_app.command("import")(adapter_import.import_)
 
 

@@ -76,7 +76,7 @@ async def run(
 
     Raises:
         NotFound: The line of business is not configured, or there is no such dataset.
-        DatasetError: The dataset belongs elsewhere, or its files are gone or changed.
+        DatasetError: It is another line's, its files are gone or changed, or rows were erased.
         RecipeError: The server has no room for the recipe's rank, or a guard's file is wrong.
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
@@ -111,6 +111,7 @@ async def run(
         version = await _register(context, built, trained)
         address = await stack.enter_async_context(server.running(url, config, settings))
         judged = await _judge(context, built, trained, version.name, address, guarded)
+        await selection.require_whole(db, built)
         rollout = None
         if judged.decision.accepted and promote:
             rollout = await server.promote(address, version.name, context.api_key)
@@ -134,7 +135,7 @@ async def run(
             cost=context.meter.cost(trained.result),
             search=trained.trials,
         )
-        report.write(outcome)
+        await report.publish(db, outcome)
         return outcome
 
 
@@ -221,6 +222,7 @@ async def _train(
         chat_template=form[0],
         chat_template_kwargs=form[1],
     )
+    await trained_adapter.begun(context.db, job)
     if trials:
         best = await search.run(trainer, job, recipe, trials)
         trained = _Trained(best.recipe, best.result, live, best.trials)
@@ -236,6 +238,7 @@ async def _train(
 async def _register(context: _Context, built: Dataset, trained: _Trained) -> AdapterVersion:
     """From here the version exists, as a candidate; an earlier run may have made it."""
     await trained_adapter.check(trained.result, context.settings, context.base_hash)
+    await selection.require_whole(context.db, built)
     made = await trained_adapter.registered(context.registry, trained.work, trained.parent)
     made = made or await context.registry.register(
         context.lob,
@@ -273,9 +276,8 @@ async def _judge(
         context.meter.end("evaluation")
         new, old = evaluation.by_part(candidate, live, built, recipe.evaluation)
         seen = new, candidate.rates, old, built.manifest.get("coverage")
-        decision = gate.decide(recipe.gate, *seen, against=models[1])
         findings = await guarded.run(client, built, base=base, live=live, candidate=candidate)
-    decision = decision.also(findings.reasons)
+    decision = gate.decide(recipe.gate, *seen, against=models[1]).also(findings.reasons)
     figures = report.figures(trained.result, base, live, candidate) | findings.as_json()
     await context.registry.set_metrics(version, figures, decision.as_json())
     if not decision.accepted:
@@ -292,9 +294,7 @@ async def _scores(
     found: dict[str, Scores] = {}
     for model in dict.fromkeys(models):
         with progress(f"  {built.manifest['lob']}: {model} answers") as advance:
-            done = each(advance, len(built.holdout))
-            outputs = await generate.generate(
-                client, model, built.holdout, recipe.evaluation, on_output=done
-            )
+            asked = client, model, built.holdout, recipe.evaluation
+            outputs = await generate.generate(*asked, on_output=each(advance, len(built.holdout)))
         found[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
     return found

@@ -1,11 +1,16 @@
 """Who may ask our own endpoints for what."""
 
-from typing import Any
+from typing import Annotated, Any
+
+from fastapi import Query
 
 from serving.auth import ApiKey, Role
 from serving.errors import PermissionDenied
-from serving.store.records import InteractionRecord
+from serving.store.records import InteractionRecord, Json
 from serving.store.reviews.records import held_as
+
+Reason = Annotated[str | None, Query(min_length=1, max_length=1000)]
+"""Why something is read; the audit keeps it."""
 
 
 def need(key: ApiKey, *roles: Role) -> None:
@@ -56,3 +61,8 @@ def shown_to(key: ApiKey, interaction: InteractionRecord) -> dict[str, Any]:
     if held_as(interaction.guards) is not None and not key.allows(Role.REVIEWER):
         shown |= {"response": {}, "output": ""}
     return shown
+
+
+def read_of(lob: str | None, reason: str | None) -> Json:
+    """Return what the audit says of a read."""
+    return {"lob": lob} | ({"reason": reason} if reason is not None else {})

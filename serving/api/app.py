@@ -18,7 +18,7 @@ from serving import endpoints, errors
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.api import events, reviews
-from serving.api.access import need, scope, shown_to, undecided
+from serving.api.access import Reason, need, read_of, scope, shown_to, undecided
 from serving.api.arrival import Arrivals
 from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBody
 from serving.auth import ApiKey, Role
@@ -177,12 +177,18 @@ def build(
         }
 
     @app.get(endpoints.INTERACTIONS + "/{id}")
-    async def _get_interaction(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
+    async def _get_interaction(
+        request: Request,
+        id: str,  # noqa: A002
+        reason: Reason = None,
+    ) -> dict[str, Any]:
         key: ApiKey = request.state.key
         need(key, Role.SERVICE, Role.AGENT, Role.REVIEWER)
         interaction = await arrivals.get(id, key)
         scope(key, interaction)
-        await audit.write(db, key.id or None, "read_interaction", id, {"lob": interaction.lob})
+        await audit.write(
+            db, key.id or None, "read_interaction", id, read_of(interaction.lob, reason)
+        )
         given = await feedback.for_interaction(db, id)
         return {
             "object": "interaction",

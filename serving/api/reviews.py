@@ -11,12 +11,13 @@ from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StrictInt
 
 from serving import endpoints
-from serving.api.access import need
+from serving.api.access import Reason, need, read_of
 from serving.api.review_feed import ReviewFeed
 from serving.auth import ALL, ApiKey, Role
 from serving.capture import Drainer
 from serving.capture.reviewing import Reviewing
 from serving.errors import InvalidRequest, PermissionDenied
+from serving.store import audit
 from serving.store.reviews import queue
 from serving.store.reviews.records import Decision, Review, Status
 
@@ -70,6 +71,10 @@ def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
             raise PermissionDenied("This key does not cover the review's line of business.")
         return key, review
 
+    async def _read(key: ApiKey, review: Review, reason: str | None) -> None:
+        detail = read_of(review.lob, reason)
+        await audit.write(reviewing.db, key.id or None, "read_review", review.id, detail)
+
     @routes.get("")
     async def _list(
         request: Request,
@@ -102,8 +107,9 @@ def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
         return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
     @routes.get("/{id}")
-    async def _get(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
-        _, review = await _mine(request, id)
+    async def _get(request: Request, id: str, reason: Reason = None) -> dict[str, Any]:  # noqa: A002
+        key, review = await _mine(request, id)
+        await _read(key, review, reason)
         return _whole(review)
 
     @routes.post("/{id}/claim")
@@ -138,6 +144,8 @@ def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
         reviews = key.allows(Role.REVIEWER) and key.allows_lob(review.lob)
         if review.key_id != key.id and not reviews:
             raise PermissionDenied("This review belongs to another key.")
+        if review.key_id != key.id:
+            await _read(key, review, None)
 
         async def decided() -> Review | None:
             now = await queue.get(reviewing.db, id)

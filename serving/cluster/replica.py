@@ -18,7 +18,9 @@ from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
-from serving.api import app, batches, config, erasures, files, openapi
+from serving.alerts.bulk_reads import BulkReads
+from serving.api import app, batches, config, files, openapi
+from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
 from serving.batches.worker import Worker
 from serving.capture import Drainer, Journal
@@ -33,6 +35,7 @@ from serving.config.settings import Settings
 from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
+from serving.erasure.retention_sweep import RetentionSweep
 from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.files.storage import FileStorage
@@ -42,6 +45,7 @@ from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
 from serving.routing import Table
 from serving.store.database import Database
+from serving.store.erasure import erasures
 
 FLUSH_S = 5.0
 CHECK_ENGINE_S = 120.0
@@ -70,6 +74,9 @@ class Parts:
     sweeping: asyncio.Task[None]
     cleaning: asyncio.Task[None]
     batching: Worker
+    retention: RetentionSweep
+    aging: asyncio.Task[None]
+    watching: asyncio.Task[None]
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -83,6 +90,7 @@ class Parts:
         self.gateway.configure(settings, parsed)
         self.storing.configure(settings.lobs)
         self.reviewing.configure(settings.lobs)
+        self.retention.configure(settings.lobs)
         self.adapters.set_lobs(_fallbacks(settings))
         self.chains.configure(settings)
         self.admission.configure(
@@ -106,7 +114,14 @@ class Parts:
         self.draining.cancel()
         self.sweeping.cancel()
         self.cleaning.cancel()
+        self.aging.cancel()
+        self.watching.cancel()
         self.journal.close()
+        with suppress(asyncio.CancelledError):  # or it says once more that the journal lives
+            await self.cleaning
+        with suppress(Unavailable, TimeoutError):
+            async with asyncio.timeout(FLUSH_S):
+                await erasures.left(self.db, self.journal.folder.name)
         await self.chains.close()
         await self.keys.stop()
         await self.db.close()
@@ -201,7 +216,7 @@ async def start(
     )
     admission.expose()
     own.include_router(config.router(configs, check_engine))
-    own.include_router(erasures.router(db, settings.journal.dir, keyring))
+    own.include_router(erasure_api.router(db, settings.journal.dir, keyring))
     kept = Files(
         db,
         FileStorage(settings.files.uri),
@@ -232,10 +247,12 @@ async def start(
     )
     batching = Worker(kept, gateway, admission, name)
     batching.start()
+    retention = RetentionSweep(db, settings.lobs, name)
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
-        *(cleaning, batching),
+        *(cleaning, batching, retention, asyncio.create_task(retention.run())),
+        asyncio.create_task(BulkReads(db, settings.alerts, name).run()),
     )
 
 

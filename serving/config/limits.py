@@ -1,10 +1,38 @@
 """The configuration's limits: what a line of business, a key or a request may use."""
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from serving.config.base import Section
+from serving.config.secrets import SecretName
 
 TASKS = ("suggestion", "summary", "chat", "completion", "response")
+
+
+class Alerts(Section):
+    """What is told by a webhook, and where."""
+
+    url: SecretName | None = Field(
+        None,
+        description="Where alerts are posted as JSON, by name (${NAME} or ${file:/path}), since "
+        "such an address lets anybody post; null sends none.",
+    )
+    secret: SecretName | None = Field(
+        None, description="Signs what is posted (HMAC-SHA256), by name; null does not."
+    )
+    bulk_reads_per_hour: int | None = Field(
+        None, ge=1, description="More reads of conversations and reviews by one key are told."
+    )
+
+    @model_validator(mode="after")
+    def _goes_somewhere(self) -> "Alerts":
+        if self.bulk_reads_per_hour is not None and self.url is None:
+            raise ValueError("bulk_reads_per_hour: needs url: nobody would hear of it")
+        return self
+
+    def secrets(self) -> list[tuple[str, str]]:
+        """The keys that name secrets, with their values."""
+        named = ("alerts.url", self.url), ("alerts.secret", self.secret)
+        return [(key, value) for key, value in named if value is not None]
 
 
 class LobLimits(Section):

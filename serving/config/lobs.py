@@ -8,6 +8,7 @@ from serving import names
 from serving.config.base import Section
 from serving.config.guards import LobGuards
 from serving.config.limits import LobLimits
+from serving.config.retention import Retention
 from serving.config.reviews import Reviews
 from serving.config.rules import Rules
 from serving.config.secrets import SecretName
@@ -112,6 +113,9 @@ class Lob(Section):
     )
     store: LineStore = Field(
         default_factory=LineStore, description="What of the line is stored, and how."
+    )
+    retention: Retention = Field(
+        default_factory=Retention, description="How long its rows are kept, in days."
     )
     shadow: Shadow | None = Field(
         None, description="A version that answers copies of live requests in the background."

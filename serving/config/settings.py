@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from serving.config import guards, rules, secrets
 from serving.config.base import Section
-from serving.config.limits import Limits
+from serving.config.limits import Alerts, Limits
 from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName
 from serving.config.placement import Autoscaling, Placement
 from serving.config.sections import (
@@ -86,6 +86,7 @@ class Settings(Section):
     auth: Auth = Field(default_factory=Auth, description="API keys.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
+    alerts: Alerts = Field(default_factory=Alerts, description="What is told by a webhook.")
     fallback: Fallback = Field(default_factory=Fallback, description="Limits of fallback chains.")
     storage: Storage = Field(
         default_factory=Storage, validate_default=True, description="Keys for what is stored."
@@ -163,7 +164,7 @@ class Settings(Section):
 
     def secrets(self) -> list[tuple[str, str]]:
         """The keys that name secrets, with their values."""
-        found = [("store.url", self.store.url)]
+        found = [("store.url", self.store.url), *self.alerts.secrets()]
         found += [(f"env.{name}", value) for name, value in self.env.items()]
         found += [
             (f"upstreams.{name}.api_key", upstream.api_key)

@@ -129,6 +129,8 @@ class _Steps:
             if not behind or time.monotonic() > deadline:
                 break
             await asyncio.sleep(POLL_S)
+        # again: a replica that ended meanwhile has left its journal to nobody
+        gone += await journals.scrub(self._db, self._journal_dir, self._unseal)
         state = "journals" if behind else "compacting"
         await erasures.move(self._db, self._erasure.id, state, {"journalled": gone})
         return behind

@@ -284,11 +284,13 @@ class Gateway:
             return _ANYONE
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if not token or scheme.lower() != "bearer":
+            self._keys.refuse("missing")
             raise Unauthenticated(
                 "No API key. Send `Authorization: Bearer sb-…`; make one with "
                 "`switchboard keys create`."
             )
         key = self._keys.lookup(token) or await self._keys.find(token)
         if key is None:
+            self._keys.refuse("unknown")
             raise Unauthenticated("The API key is unknown, expired or revoked.")
         return key

@@ -99,3 +99,8 @@ REVIEW_DECISIONS = Counter(
 REVIEWS_EXPIRED = Counter(
     "switchboard_reviews_expired_total", "Tasks that nobody decided in time.", ["lob"]
 )
+RETENTION = Counter(
+    "switchboard_retention_deleted_total",
+    "Rows deleted because they outlived their line's retention.",
+    ["lob", "kind"],
+)

@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 
 from serving.config import settings as settings_module
+from serving.errors import InvalidRequest
 from serving.startup.keys import DEFAULT_CONFIG, Config, when
 
 app = typer.Typer(no_args_is_help=True, help="The audit: show, export, verify.")
@@ -58,12 +59,17 @@ def tail(
 @app.command("export")
 def export(
     to: Annotated[Path, typer.Argument(help="A new file of JSON Lines.")],
+    reason: Annotated[str | None, typer.Option(help="Why; the audit keeps it.")] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Write the audit as JSON Lines, and print its head to keep elsewhere."""
     from serving.store import audit
 
     async def write(db: Any) -> Any:
+        if to.exists():
+            raise InvalidRequest(f"{to} exists already; it stays as it is.")
+        detail = {"by": audit.operator(), "reason": reason}
+        await audit.write(db, None, "export_audit", "audit", detail)  # the export holds it, too
         head = await audit.head(db)
         with to.open("x", encoding="utf-8") as file:
             async for page in audit.pages(db, head.number):

@@ -7,7 +7,9 @@ moved is found by `verify`; whoever can write all of the store can make a new ch
 belongs elsewhere, too: `switchboard audit export` prints it.
 """
 
+import getpass
 import hashlib
+import os
 import time
 from collections.abc import AsyncIterator, Iterable
 from typing import NamedTuple
@@ -26,6 +28,14 @@ GENESIS = "0" * 64
 """What the first entry's hash goes back to."""
 PAGE = 1000
 _HEAD = 1
+
+
+def operator() -> str:
+    """Return who runs this process, as the machine knows them: for acts of the command line."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user has no name
+        return str(os.getuid())
 
 
 class Head(NamedTuple):
@@ -146,6 +156,14 @@ async def about(db: Database, target: str, action: str, n: int = 100) -> list[Au
     """Return the last `n` acts of one kind on one thing, newest first."""
     mine = (AuditRow.target == target) & (AuditRow.action == action)
     statement = select(AuditRow).where(mine).order_by(AuditRow.id.desc()).limit(n)
+    async with db.reader() as connection:
+        rows = (await connection.execute(statement)).mappings().all()
+    return [AuditEntry.model_validate(dict(row)) for row in rows]
+
+
+async def of(db: Database, target: str) -> list[AuditEntry]:
+    """Return every act on one thing, oldest first."""
+    statement = select(AuditRow).where(AuditRow.target == target).order_by(AuditRow.id)
     async with db.reader() as connection:
         rows = (await connection.execute(statement)).mappings().all()
     return [AuditEntry.model_validate(dict(row)) for row in rows]

@@ -5,6 +5,8 @@ from typing import Any
 from sqlalchemy import select, update
 
 from serving.errors import Conflict, NotFound
+from serving.store import audit
+from serving.store.audit import operator
 from serving.store.database import Database
 from serving.store.erasure import erasures, tombstones
 from serving.store.erasure.datasets import ERASED
@@ -36,7 +38,12 @@ async def save(db: Database, record: DatasetRecord, erasure: int | None = None) 
                     "build it again"
                 )
         rows = await connection.execute(statement.on_conflict_do_nothing().returning(Dataset.id))
-        return rows.first() is not None
+        new = rows.first() is not None
+        if new:
+            kind = record.manifest.get("kind")
+            detail = {"lob": record.lob, "kind": kind, "by": operator()}
+            await audit.append(connection, None, "build_dataset", record.id, detail)
+        return new
 
 
 async def move(db: Database, id: str, uri: str) -> None:  # noqa: A002

@@ -1,8 +1,7 @@
 """The values that the store takes and returns: frozen, validated, and free of SQL.
 
-They are pydantic models, so that an interaction's way through the journal is
-`record.model_dump_json()` and `InteractionRecord.model_validate_json(payload)`, and a payload
-that is no record raises `ValueError`. Times are seconds since the epoch, UTC.
+They are pydantic models: `model_dump_json` and `model_validate_json` take a record through the
+journal, and a payload that is none raises `ValueError`. Times are seconds since the epoch, UTC.
 """
 
 import time

@@ -5,14 +5,14 @@ import time
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from serving import auth
 from serving.auth import ApiKey, KeyRing, Role
 from serving.errors import InvalidRequest, NotFound, StoreUnavailable
 from serving.store import audit
 from serving.store.database import Database
-from serving.store.tables import ApiKeyRow
+from serving.store.tables import ApiKeyRow, LeaseRow
 
 
 async def test_a_key_is_shown_once_and_kept_as_a_hash(db: Database) -> None:
@@ -52,6 +52,41 @@ async def test_a_revoked_key_stays_revoked(db: Database) -> None:
     assert [entry.action for entry in await audit.tail(db)] == ["revoke_key", "create_key"]
     with pytest.raises(NotFound, match="key_none"):
         await auth.revoke(db, "key_none")
+
+
+async def test_refused_requests_are_one_audit_entry_a_minute_over_all_replicas(
+    db: Database,
+) -> None:
+    first, second = KeyRing(db), KeyRing(db)
+    for _ in range(3):
+        first.refuse("unknown")
+    first.refuse("missing")
+    second.refuse("unknown")
+    await asyncio.gather(first.note_refused(), second.note_refused())
+    await first.note_refused()
+    await second.note_refused()
+    (entry,) = [one for one in await audit.tail(db) if one.action == "refuse_keys"]
+    assert entry.key_id is None
+    counted = {name: entry.detail.get(name, 0) for name in ("unknown", "missing")}
+    assert counted in ({"unknown": 3, "missing": 1}, {"unknown": 1, "missing": 0})
+    async with db.session() as connection:
+        minute = {"expires_at": 1.0}
+        await connection.execute(update(LeaseRow).values(minute))
+    await first.note_refused()
+    async with db.session() as connection:
+        await connection.execute(update(LeaseRow).values(minute))
+    await second.note_refused()
+    entries = [one.detail for one in await audit.tail(db) if one.action == "refuse_keys"]
+    assert sum(one.get("unknown", 0) for one in entries) == 4, "what waited is not lost"
+    assert len(entries) == 2
+    assert all(one["since"] <= one["until"] for one in entries)
+
+
+async def test_without_a_refusal_there_is_no_entry(db: Database) -> None:
+    ring = KeyRing(db)
+    await ring.note_refused()
+    await ring.stop()
+    assert await audit.tail(db) == []
 
 
 def make(**fields) -> ApiKey:

@@ -6,16 +6,19 @@ import os
 import re
 import shutil
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
+from serving.erasure import run as erasing
 from serving.errors import AdapterRefused, Conflict, NotFound
-from serving.store import datasets, feedback, interactions
+from serving.store import audit, datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import State
 from tests.training.records import GATE_OF_FIVE, drawn, labelled
@@ -33,9 +36,11 @@ from training.errors import (
     RecipeError,
     TooLittleData,
 )
+from training.evaluation import gate
 from training.execution.local import Worker
 from training.recipe.judge import JudgeConfig
 from training.recipe.recipe import Recipe
+from training.reports import run as report
 from training.trainers.job import Job, Result
 
 KEY = "sb-trainer"
@@ -132,6 +137,18 @@ async def test_a_better_candidate_is_registered_with_its_lineage_and_judged(
     assert good.keys == {f"Bearer {KEY}"}
     assert good.promoted == []
     assert list((tmp_path / "runs" / "work").glob("care-*/")) == []
+
+
+async def test_the_audit_has_the_dataset_the_training_and_the_version(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    outcome = await run(settings, good, tmp_path)
+    acts = [(one.action, one.target) for one in reversed(await audit.tail(store))]
+    id_ = outcome.dataset.id
+    assert acts[-3:] == [("build_dataset", id_), ("train", "care"), ("register", "care@1")]
+    (entry,) = await audit.about(store, "care", "train")
+    assert entry.detail["dataset"] == id_
+    assert entry.detail["by"]
 
 
 async def test_the_hold_out_is_not_trained_on(
@@ -280,6 +297,82 @@ async def test_a_failed_fine_tuning_registers_nothing(
         await run(settings, good, tmp_path, worker=StandIn(FineTuneFailed("no memory")))
     assert await Registry(store, settings.adapters.uri).list() == []
     assert good.models == []
+
+
+class Erasing(StandIn):
+    """A trainer beside which the first conversation that it learns from is erased."""
+
+    def __init__(self, db: Database, folder: Path) -> None:
+        super().__init__()
+        self.db, self.folder = db, folder
+
+    async def train(self, job: Job) -> Result:
+        await erase_first(self.db, self.folder)
+        return await super().train(job)
+
+
+async def erase_first(db: Database, folder: Path) -> None:
+    found = await interactions.get(db, "i0")
+    assert found is not None
+    what = erasing.target("conversation", found.conversation_id or "", "care", None)
+    done, _ = await erasing.erase(
+        db, what, reason="asked", key_id=None, journal_dir=folder, keyring=None
+    )
+    assert done.counts["datasets"] == 1
+
+
+async def test_a_training_across_an_erasure_registers_nothing(
+    settings: Settings, store: Database, good: Stub, tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="erased while the run went on"):
+        await run(settings, good, tmp_path, worker=Erasing(store, tmp_path / "journal"))
+    assert await Registry(store, settings.adapters.uri).list() == []
+    assert list((tmp_path / "runs").rglob("report.*")) == []
+
+
+@pytest.mark.parametrize("when", ["before", "while"])
+async def test_an_evaluation_across_an_erasure_writes_no_report_and_promotes_nothing(
+    settings: Settings,
+    store: Database,
+    good: Stub,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    when: str,
+) -> None:
+    decided, written = gate.decide, report.write
+    loop, journal = asyncio.get_running_loop(), tmp_path / "journal"
+
+    def erase() -> None:  # by another machine, so in a loop of its own
+        asyncio.run(elsewhere())
+
+    async def elsewhere() -> None:
+        db = Database(settings.store.url)
+        await db.open()
+        await erase_first(db, journal)
+        await db.close()
+
+    def in_thread() -> None:
+        assert loop.is_running()
+        thread = threading.Thread(target=erase)
+        thread.start()
+        thread.join()
+
+    def decide(*args: Any, **more: Any) -> Any:
+        in_thread()
+        return decided(*args, **more)
+
+    def write(outcome: Any) -> None:
+        in_thread()
+        written(outcome)
+
+    if when == "before":
+        monkeypatch.setattr(gate, "decide", decide)
+    else:
+        monkeypatch.setattr(report, "write", write)
+    with pytest.raises(DatasetError, match="erased while the run went on"):
+        await run(settings, good, tmp_path, promote=when == "before")
+    assert list((tmp_path / "runs").rglob("report.*")) == []
+    assert good.promoted == []
 
 
 async def test_what_would_fail_late_is_refused_before_any_work(

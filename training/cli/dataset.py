@@ -166,13 +166,21 @@ def export(
     split: Annotated[
         Literal["train", "rolling", "golden"], typer.Option(help="Which part.")
     ] = "train",
+    reason: Annotated[str | None, typer.Option(help="Why; the audit keeps it.")] = None,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Write a dataset for other tools, in one of TRL's formats."""
+    from serving.store import audit
     from training.data import export as dataset_export
     from training.data import repository
 
-    built = _with_store(config, lambda db, _: repository.find(db, id_))
+    async def found(db: "Database", _: "Settings") -> "Dataset":
+        built = await repository.find(db, id_)
+        detail = {"by": audit.operator(), "format": form, "split": split, "reason": reason}
+        await audit.write(db, None, "export_dataset", built.id, detail)
+        return built
+
+    built = _with_store(config, found)
     count = dataset_export.write(built, form, split, to)
     typer.echo(f"{to}: {count} rows, {form}, {split} of dataset {built.id[:16]}")
 

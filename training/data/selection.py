@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from serving.store import datasets
 from serving.store.database import Database
+from serving.store.erasure.datasets import ERASED
 from training.data import distillation, repository
 from training.data.dataset import Dataset
 from training.errors import DatasetError
@@ -48,3 +50,17 @@ async def find(db: Database, lob: str, dataset_id: str) -> Dataset:
             f"{len(found.holdout)} to judge; a training run needs both"
         )
     return found
+
+
+async def require_whole(db: Database, built: Dataset) -> None:
+    """Check that nothing of a dataset was erased since a run began to learn from it.
+
+    Raises:
+        DatasetError: Something was: what the run has made quotes it, or learned from it.
+    """
+    found = await datasets.get(db, built.id)
+    if found is None or found.manifest.get("kind") == ERASED:
+        raise DatasetError(
+            f"rows of dataset {built.id[:16]} were erased while the run went on. Fix: start it "
+            "again; it learns from what is left"
+        )

@@ -15,6 +15,8 @@ from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
 from serving.errors import SwitchboardError
+from serving.store import audit
+from serving.store.database import Database
 from serving.store.records import AdapterVersion, State
 from training.errors import FineTuneFailed, RecipeError
 from training.execution.executor import Trainer
@@ -84,6 +86,12 @@ async def train(trainer: Trainer, job: Job, settings: Settings) -> Result:
     result = await trainer.train(job)
     await asyncio.to_thread(_write, work, {"result": asdict(result), "version": None})
     return result
+
+
+async def begun(db: Database, job: Job) -> None:
+    """Note in the audit that a training begins, and on what."""
+    detail = {"dataset": job.dataset_id, "from": job.start_version, "by": audit.operator()}
+    await audit.write(db, None, "train", job.lob, detail)
 
 
 async def registered(

@@ -1,1 +1,1 @@
-"""Cycles by themselves: schedule, lease, webhook."""
+"""Cycles by themselves: schedule, lease, report."""

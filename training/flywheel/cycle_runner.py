@@ -12,6 +12,7 @@ from typing import Any
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
 from serving.errors import Conflict, StoreUnavailable, SwitchboardError
+from serving.observability import webhook
 from serving.store import cycles, datasets
 from serving.store.database import Database
 from serving.store.records import Action, AdapterVersion, Cycle, CycleState
@@ -21,7 +22,7 @@ from training.errors import DatasetError, TooLittleData
 from training.evaluation import server
 from training.execution import curation_process
 from training.execution.local import Worker
-from training.flywheel import report, schedule, webhook
+from training.flywheel import report, schedule
 from training.recipe.recipe import Recipe
 
 logger = logging.getLogger(__name__)

@@ -15,6 +15,9 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from serving.store.database import Database
+from training.data import selection
+from training.errors import DatasetError
 from training.evaluation.scores import Scores
 from training.metrics.text import METRICS, edit_similarity
 from training.reports import search
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SAMPLES = 6
+FILES = ("report.md", "report.html", "report.json")
+"""What quotes examples."""
 PLOTS_A_ROW = 4
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 
@@ -99,12 +104,29 @@ def write(outcome: Outcome) -> None:
         "fence": _fence,
         "rate": _rate,
     }
-    for name in ("report.md", "report.html"):
+    for name in FILES[:2]:
         text = environment.get_template(f"{name}.jinja").render(content)
         (folder / name).write_text(text, encoding="utf-8")
-    (folder / "report.json").write_text(
-        json.dumps(_as_json(outcome), indent=1) + "\n", encoding="utf-8"
-    )
+    (folder / FILES[2]).write_text(json.dumps(_as_json(outcome), indent=1) + "\n", encoding="utf-8")
+
+
+async def publish(db: Database, outcome: Outcome) -> None:
+    """Write the report, unless rows of its dataset were erased meanwhile.
+
+    An erasure replaces the dataset and then looks for reports: of the two at once one removes what
+    was written, because the check comes after the writing as well.
+
+    Raises:
+        DatasetError: Rows were erased; there is no report.
+    """
+    await selection.require_whole(db, outcome.dataset)
+    write(outcome)
+    try:
+        await selection.require_whole(db, outcome.dataset)
+    except DatasetError:
+        for name in FILES:
+            (outcome.folder / name).unlink(missing_ok=True)
+        raise
 
 
 def samples(outcome: Outcome) -> list[Sample]:

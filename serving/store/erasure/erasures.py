@@ -8,7 +8,7 @@ the keyed hash stays.
 import time
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, text, update
+from sqlalchemy import delete, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.store import audit
@@ -116,7 +116,7 @@ async def move(db: Database, id_: int, state: str, counts: Json | None = None) -
     What was counted before, by a call that was cut short or had to wait, is added to.
     """
     async with db.session() as connection:
-        await secure(db, connection)
+        await tombstones.secure(db, connection)
         mine = ErasureRow.id == id_
         row = (await connection.execute(select(ErasureRow).where(mine))).mappings().one()
         so_far, new = row["counts"], counts or {}
@@ -154,9 +154,3 @@ async def behind(db: Database, id_: int, since: float) -> list[str]:
     statement = select(JournalRow.name).where(waiting).order_by(JournalRow.name)
     async with db.reader() as connection:
         return list((await connection.execute(statement)).scalars())
-
-
-async def secure(db: Database, connection: AsyncConnection) -> None:
-    """Have SQLite overwrite what this transaction deletes."""
-    if db.is_sqlite:  # or what is deleted stays in the file's free pages
-        await connection.execute(text("PRAGMA secure_delete = ON"))

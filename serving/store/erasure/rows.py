@@ -7,11 +7,12 @@ import orjson
 from sqlalchemy import ColumnElement, Text, cast, delete, or_, select
 
 from serving.store.database import Database
-from serving.store.erasure import erasures, tombstones
+from serving.store.erasure import tombstones
 from serving.store.erasure.erasures import Erasure, Target
 from serving.store.erasure.tables import ErasedItem
 from serving.store.privacy.tables import Redaction, VaultKey, VaultRow
 from serving.store.records import Json, Record
+from serving.store.reviews import removal
 from serving.store.tables import Event, Feedback, Interaction, ShadowAnswer
 
 BATCH = 200
@@ -80,10 +81,12 @@ async def delete_rows(db: Database, of: Collection[Item]) -> Json:
         batch = all_[start : start + BATCH]
         ids = [item.interaction_id for item in batch]
         async with db.session() as connection:
-            await erasures.secure(db, connection)
+            await tombstones.secure(db, connection)
             for name, table in _OF_AN_INTERACTION.items():
                 gone = delete(table).where(table.interaction_id.in_(ids))
                 counts[name] = counts.get(name, 0) + (await connection.execute(gone)).rowcount
+            tasks = await removal.remove(connection, ids)
+            counts["reviews"] = counts.get("reviews", 0) + tasks
             scopes = sorted({item.scope for item in batch})
             keys = delete(VaultKey).where(VaultKey.scope.in_(scopes))
             await connection.execute(keys)

@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.store.database import Database
 from serving.store.erasure.tables import HashKey, Tombstone
+from serving.store.reviews import removal
 from serving.store.tables import Interaction
 
 PERSON_FIELDS = ("user", "safety_identifier")
@@ -112,7 +113,7 @@ async def refused(db: Database, connection: AsyncConnection, found: Iterable[Mar
     """Return the ids of the interactions that may not be stored, in the storing transaction.
 
     Where a person's interaction is refused, its conversation is from then on: its other turns
-    quote it.
+    quote it. Tasks of the review queue that a refused interaction became are deleted.
     """
     await share(db, connection)
     if (await connection.execute(select(Tombstone.digest).limit(1))).first() is None:
@@ -137,7 +138,16 @@ async def refused(db: Database, connection: AsyncConnection, found: Iterable[Mar
     if talks:
         await _bury(db, connection, key, talks)
         gone |= {one.id for one in found if (one.lob, one.conversation_id) in talks}
+    if gone:
+        await secure(db, connection)
+        await removal.remove(connection, gone)
     return gone
+
+
+async def secure(db: Database, connection: AsyncConnection) -> None:
+    """Have SQLite overwrite what this transaction deletes."""
+    if db.is_sqlite:  # or what is deleted stays in the file's free pages
+        await connection.execute(text("PRAGMA secure_delete = ON"))
 
 
 async def _bury(
@@ -150,10 +160,11 @@ async def _bury(
     rows = [{"digest": digest(key, "conversation", *talk), "until": None} for talk in talks]
     await connection.execute(db.insert(Tombstone).on_conflict_do_nothing(), rows)
     for lob, conversation in talks:
-        mine = Interaction.lob.is_(None) if lob is None else Interaction.lob == lob
-        await connection.execute(
-            delete(Interaction).where(mine, Interaction.conversation_id == conversation)
-        )
+        line = Interaction.lob.is_(None) if lob is None else Interaction.lob == lob
+        mine = line & (Interaction.conversation_id == conversation)
+        known = (await connection.execute(select(Interaction.id).where(mine))).scalars().all()
+        await removal.remove(connection, known)
+        await connection.execute(delete(Interaction).where(mine))
 
 
 def _digests(key: bytes, one: Marks) -> list[tuple[str, bool]]:

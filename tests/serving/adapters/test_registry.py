@@ -58,8 +58,9 @@ async def test_a_registered_version_comes_back_with_its_lineage(
     assert await registry.list("sales") == []
     path = artifacts.fetch(first.uri, tmp_path / "cache", first.manifest_hash)
     assert artifacts.check_adapter(path, base_hash=first.base_hash, max_rank=first.rank) == 4
-    (_, entry) = await audit.tail(db)
+    (_, entry, built) = await audit.tail(db)
     assert (entry.action, entry.target, entry.key_id) == ("register", "care@1", "key_1")
+    assert (built.action, built.target) == ("build_dataset", "d")
 
 
 async def test_numbers_reserved_at_once_are_distinct(registry: Registry) -> None:

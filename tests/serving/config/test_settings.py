@@ -228,7 +228,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         inner = field.annotation
         storage_keys = storage.StorageKeys if prefix == "storage." else inner
         optional = {"tls": sections.Tls, "shadow": lobs.Shadow, "reviews": lobs.Reviews}
-        inner = (optional | {"keys": storage_keys}).get(name, inner)
+        if not prefix.endswith(".retention."):  # where `reviews` is a number of days
+            inner = (optional | {"keys": storage_keys}).get(name, inner)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found |= keys(inner, f"{prefix}{name}.")
         else:
@@ -256,3 +257,17 @@ def test_a_shadow_is_a_version_of_its_line(version: str) -> None:
         {"model": "m", "lobs": {"care": {"shadow": {"version": "care@3"}}}}
     )
     assert right.lobs["care"].shadow == lobs.Shadow(version="care@3", share=0.2, max_running=1)
+
+
+def test_a_retention_is_days_or_null_and_a_typo_is_named() -> None:
+    def of(retention: object) -> lobs.Retention:
+        given = {"model": "m", "lobs": {"care": {"retention": retention}}}
+        return settings.Settings.model_validate(given).lobs["care"].retention
+
+    assert of({"interactions": 30, "vault": None}) == lobs.Retention(interactions=30)
+    with pytest.raises(ValidationError) as fault:
+        of({"interaction": 30})
+    assert "lobs.care.retention.interaction: unknown key" in settings.explain(fault.value)
+    for wrong in (0, -1, "soon", float("nan")):
+        with pytest.raises(ValidationError, match=r"retention\.interactions"):
+            of({"interactions": wrong})

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from serving.config import settings
 from serving.errors import ConfigError
 from serving.startup import rules
 from serving.store.database import Database
@@ -64,3 +65,16 @@ def test_the_report_of_a_line_without_answers_is_empty(config: Path) -> None:
 
     asyncio.run(_made(yaml.safe_load(config.read_text())["store"]["url"]))
     assert "rule:" not in run("report", "care", "--config", str(config))
+
+
+def test_a_webhooks_key_is_named_in_the_file_and_resolved_where_it_is_used(
+    config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BILLING_KEY", "sk-1")
+    content = yaml.safe_load(config.read_text())
+    hook = {"url": "https://billing.example/slots", "api_key": "${BILLING_KEY}"}
+    content["lobs"]["care"]["rules"][0] |= {"webhook": hook}
+    config.write_text(yaml.safe_dump(content))
+    (rule,) = settings.load(config).lobs["care"].rules
+    assert rule.webhook is not None
+    assert rule.webhook.api_key == "${BILLING_KEY}"

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from serving.config import settings
 from serving.errors import NotFound, SwitchboardError
-from serving.store import feedback, interactions
+from serving.store import audit, feedback, interactions
 from serving.store.database import Database
+from serving.store.records import AuditEntry
 from tests.training.data.formats.dialogs import dialog, write
 from tests.training.records import drawn, labelled
 from training.cli.dataset import app
@@ -58,6 +60,19 @@ def call(config: Path, *arguments: str) -> Result:
     return result
 
 
+def audited(config: Path) -> list[AuditEntry]:
+    """The acts on datasets, oldest first."""
+
+    async def read() -> list[AuditEntry]:
+        db = Database(settings.load(config).store.url)
+        await db.open()
+        found = await audit.tail(db)
+        await db.close()
+        return [entry for entry in reversed(found) if entry.action.endswith("_dataset")]
+
+    return asyncio.run(read())
+
+
 def test_a_dataset_is_built_listed_shown_exported_and_built_again(
     config: Path, tmp_path: Path
 ) -> None:
@@ -68,7 +83,13 @@ def test_a_dataset_is_built_listed_shown_exported_and_built_again(
     assert id_[:16] not in call(config, "list", "sales").output
     assert call(config, "show", id_[:10]).output == built.output
     target = tmp_path / "pairs.jsonl"
-    call(config, "export", id_, str(target), "--format", "preference")
+    why = "--reason", "a partner asked"
+    call(config, "export", id_, str(target), "--format", "preference", *why)
+    built_by, exported = audited(config)
+    assert (built_by.action, built_by.target) == ("build_dataset", id_)
+    assert (exported.action, exported.target) == ("export_dataset", id_)
+    assert exported.detail["reason"] == why[1]
+    assert exported.detail["format"] == "preference"
     assert json.loads(target.read_text().splitlines()[0]).keys() == {"prompt", "chosen", "rejected"}
 
     manifest = tmp_path / "a" / "datasets" / f"care-{id_[:16]}" / "manifest.json"

@@ -23,8 +23,8 @@ from serving.store.tables import CycleRow, LeaseRow
 from tests.training.records import GATE_OF_FIVE, drawn, labelled
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
-from tests.training.webhook_receiver import Received, receiving
 from tests.waiting import PATIENCE_S, until_async
+from tests.webhook_receiver import Received, receiving
 from training.errors import FineTuneFailed
 from training.flywheel.scheduler import FlywheelScheduler
 from training.recipe.recipe import Recipe

@@ -2,8 +2,8 @@ import hashlib
 import hmac
 import json
 
-from tests.training.webhook_receiver import receiving
-from training.flywheel import webhook
+from serving.observability import webhook
+from tests.webhook_receiver import receiving
 
 
 async def test_what_is_sent_is_signed_and_dated() -> None:

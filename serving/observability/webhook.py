@@ -1,4 +1,4 @@
-"""Tells people, by a webhook, what the flywheel could not do or turned down.
+"""Tells people, by a webhook, what happened that they should know of.
 
 The body is JSON. With a secret, `x-switchboard-signature` is `sha256=` and the HMAC-SHA256 of the
 body, in hexadecimal, as GitHub and Stripe sign theirs; `sent_at` in the body lets a receiver refuse
