@@ -4,7 +4,7 @@ It imports neither Ray nor vLLM itself; replica_deployment.py calls `start` insi
 """
 
 import asyncio
-import importlib
+import importlib.metadata
 import os
 import re
 import sys
@@ -21,10 +21,12 @@ from serving.admission.priority import Priorities
 from serving.api import app, config, erasures, openapi
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
+from serving.capture.drainer import Sink
 from serving.capture.health import Health
 from serving.capture.review_sweep import Sweep
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
+from serving.capture.traced import traced_sink
 from serving.config import prompts
 from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
@@ -37,6 +39,7 @@ from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
+from serving.observability.tracing import Tracing, traced_engine
 from serving.routing import Table
 from serving.store.database import Database
 
@@ -66,6 +69,7 @@ class Parts:
     reviewing: Reviewing
     sweeping: asyncio.Task[None]
     cleaning: asyncio.Task[None]
+    tracing: Tracing | None = None
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -101,6 +105,8 @@ class Parts:
         await self.keys.stop()
         await self.db.close()
         await self.engine.stop()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
 
 async def start(
@@ -131,10 +137,15 @@ async def start(
     )
 
     storing = Storing(db, settings.lobs, keyring)
+    telemetry, tracing = settings.telemetry, None
+    sink: Sink = storing.interactions
+    if telemetry.otlp_endpoint is not None:
+        tracing = Tracing(telemetry, name, importlib.metadata.version("switchboard"))
+        sink = traced_sink(sink, tracing)
     drainer = Drainer(
         settings.journal.dir,
         journal,
-        storing.interactions,
+        sink,
         batch=settings.journal.batch_records,
         wait_s=settings.journal.batch_s,
         unseal=sealer.open,
@@ -145,6 +156,7 @@ async def start(
     cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
     cleaning = asyncio.create_task(cleaner.run())
     engine: Engine = await engine_module.Engine.start(settings)
+    engine_app = engine.app if tracing is None else traced_engine(engine.app)
     adapters = AdapterManager(
         engine,
         registry,
@@ -155,7 +167,7 @@ async def start(
         cache_dir=settings.adapters.cache_dir,
     )
     adapters.set_lobs(_fallbacks(settings))
-    chains = Chains(engine.app, engine.check, adapters, settings)
+    chains = Chains(engine_app, engine.check, adapters, settings)
     special_tokens = engine.special_tokens()
     reviewing = Reviewing(db, settings.lobs, keyring, storing)
     guarding = Guarding(settings, special_tokens, chains.upstream, reviewing)
@@ -194,7 +206,7 @@ async def start(
     own.include_router(erasures.router(db, settings.journal.dir, keyring))
     openapi.describe(own)
     gateway = Gateway(
-        engine_app=engine.app,
+        engine_app=engine_app,
         api_app=own,
         keys=keys,
         adapters=adapters,
@@ -210,11 +222,13 @@ async def start(
         shadows=Shadows(engine.app, adapters, admission, storing.shadow, settings),
         guarding=guarding,
         replica=name,
+        tracing=tracing,
     )
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
         cleaning,
+        tracing,
     )
 
 

@@ -6,7 +6,6 @@ compares the two). Unknown keys, wrong types and missing files are reported toge
 the environment variable of that name; where secrets belong it stays, until it is used (secrets.py).
 """
 
-import ipaddress
 import os
 import re
 from pathlib import Path
@@ -30,6 +29,7 @@ from serving.config.sections import (
     Tls,
 )
 from serving.config.storage import Storage
+from serving.config.telemetry import Telemetry
 from serving.errors import ConfigError, NotFound
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
@@ -92,6 +92,7 @@ class Settings(Section):
     storage: Storage = Field(
         default_factory=Storage, validate_default=True, description="Keys for what is stored."
     )
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Traces and logs.")
 
     @field_validator("engine", "env")
     @classmethod
@@ -108,7 +109,7 @@ class Settings(Section):
     @classmethod
     def _open_only_on_loopback(cls, auth: Auth, info: ValidationInfo) -> Auth:
         http = info.data.get("http")
-        if not auth.enabled and http is not None and not _is_loopback(http.host):
+        if not auth.enabled and http is not None and not http.on_loopback:
             raise ValueError(
                 f"enabled: off only where http.host is a loopback address, not {http.host}: "
                 "anybody would be an admin"
@@ -125,6 +126,12 @@ class Settings(Section):
         if needs and storage.keys is None:
             raise ValueError(f"keys: missing, and {', '.join(needs)} needs them")
         return storage
+
+    @field_validator("telemetry")
+    @classmethod
+    def _no_texts_past_redaction(cls, telemetry: Telemetry, info: ValidationInfo) -> Telemetry:
+        telemetry.check_texts(info.data.get("lobs", {}))
+        return telemetry
 
     @field_validator("lobs", mode="before")
     @classmethod
@@ -251,13 +258,6 @@ def _expand(value: Any, key: str) -> Any:
                 raise ConfigError(f"{key}: the environment variable {name} is not set.", param=key)
         return _VARIABLE.sub(lambda found: os.environ[found[1]], value)
     return value
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _absolute(settings: Settings) -> Settings:

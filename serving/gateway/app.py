@@ -49,6 +49,7 @@ from serving.gateway.exchange import Exchange
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.inference import Inference
 from serving.gateway.shadow import Shadows
+from serving.observability.tracing import Tracing
 from serving.untrusted_text import SpecialTokens
 
 logger = logging.getLogger(__name__)
@@ -80,6 +81,7 @@ class Gateway:
         settings: The configuration.
         shadows: What answers copies of requests unseen.
         replica: This replica's name, stored with each interaction.
+        tracing: What makes spans of requests, where they are traced.
     """
 
     def __init__(
@@ -101,7 +103,9 @@ class Gateway:
         shadows: Shadows,
         guarding: Guarding,
         replica: str,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._tracing = tracing
         self._engine_app = engine_app
         self._api_app = api_app
         self._keys = keys
@@ -229,10 +233,24 @@ class Gateway:
                 raise MethodNotAllowed(f"{path} takes POST.", headers={"allow": "POST"})
             if not any(key.allows(role) for role in _CALLERS):
                 raise PermissionDenied("This key's roles do not cover inference.")
-            await self._inference.answer(Exchange(scope, headers, receive, send, key))
+            exchange = Exchange(scope, headers, receive, send, key)
+            if self._tracing is None:
+                await self._inference.answer(exchange)
+            else:
+                await self._answer_traced(exchange, self._tracing)
         else:
             self._rates.take(key)
             await self._pass(scope, receive, send, path, key)
+
+    async def _answer_traced(self, exchange: Exchange, tracing: Tracing) -> None:
+        scope, send = exchange.scope, exchange.send
+        with tracing.request(scope["method"], scope["path"], exchange.headers) as trace:
+            exchange.trace, exchange.send = trace, trace.watched(send)
+            try:
+                await self._inference.answer(exchange)
+            except SwitchboardError as exc:
+                trace.answered(exc.status)
+                raise
 
     async def _pass(
         self, scope: Scope, receive: Receive, send: Send, path: str, key: ApiKey

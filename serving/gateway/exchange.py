@@ -10,6 +10,7 @@ from serving.asgi import Headers, Receive, Scope, Send
 from serving.auth import ApiKey
 from serving.gateway.request import InferenceRequest
 from serving.guards.verdict import Verdict
+from serving.observability.tracing import RequestTrace
 from serving.routing import Target
 from serving.rules.decision import Ruled
 
@@ -37,6 +38,7 @@ class Exchange:
         target: The version that answers, once it is routed.
         verdicts: What guards found in the request.
         ruled: What a rule of the line decided, where one did.
+        trace: Its spans, where it is traced.
     """
 
     scope: Scope
@@ -52,6 +54,7 @@ class Exchange:
     target: Target = field(init=False)
     verdicts: Sequence[Verdict] = ()
     ruled: Ruled | None = None
+    trace: RequestTrace | None = None
 
     @property
     def response_id(self) -> str:
