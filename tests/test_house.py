@@ -59,7 +59,6 @@ COVERED_BY = {
     "serving/capture/traced.py": "tests/serving/gateway/test_traces.py",
     "serving/gateway/capturing.py": "tests/serving/gateway/test_traces.py",
     "serving/observability/tracing.py": "tests/serving/gateway/test_traces.py",
-    "serving/observability/metrics.py": "tests/e2e/test_overload.py",
     "serving/rollout/membership.py": "tests/serving/rollout/test_coordinator.py",
     "serving/rollout/result.py": "tests/serving/rollout/test_coordinator.py",
     "serving/rules/completion.py": "tests/serving/gateway/test_ruling.py",

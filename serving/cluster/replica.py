@@ -38,6 +38,7 @@ from serving.errors import ConfigError, Unavailable
 from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
+from serving.gateway.metrics_page import Exchange, MetricsPage
 from serving.gateway.shadow import Shadows
 from serving.observability.tracing import Tracing, traced_engine
 from serving.routing import Table
@@ -69,6 +70,7 @@ class Parts:
     reviewing: Reviewing
     sweeping: asyncio.Task[None]
     cleaning: asyncio.Task[None]
+    metrics_page: MetricsPage
     tracing: Tracing | None = None
     revision: str | None = None
 
@@ -110,7 +112,11 @@ class Parts:
 
 
 async def start(
-    revision: Revision, name: str, rollouts: app.Rollouts, configs: config.Configs
+    revision: Revision,
+    name: str,
+    rollouts: app.Rollouts,
+    configs: config.Configs,
+    pages: Exchange,
 ) -> Parts:
     """Start a replica's parts; returns when the engine can answer.
 
@@ -119,6 +125,7 @@ async def start(
         name: The replica's unique name.
         rollouts: Runs a rollout on the cluster's coordinator.
         configs: Reads and applies configurations there.
+        pages: Exchanges pages of metrics there.
     """
     settings = revision.settings
     engine_module = importlib.import_module("serving.engine.engine")
@@ -205,6 +212,7 @@ async def start(
     own.include_router(config.router(configs, check_engine))
     own.include_router(erasures.router(db, settings.journal.dir, keyring))
     openapi.describe(own)
+    metrics_page = MetricsPage(engine.app, name, pages)
     gateway = Gateway(
         engine_app=engine_app,
         api_app=own,
@@ -222,13 +230,13 @@ async def start(
         shadows=Shadows(engine.app, adapters, admission, storing.shadow, settings),
         guarding=guarding,
         replica=name,
+        metrics_page=metrics_page,
         tracing=tracing,
     )
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
-        cleaning,
-        tracing,
+        *(cleaning, metrics_page, tracing),
     )
 
 

@@ -81,6 +81,7 @@ class Gateway:
         settings: The configuration.
         shadows: What answers copies of requests unseen.
         replica: This replica's name, stored with each interaction.
+        metrics_page: What answers /metrics; without one, the engine's app does.
         tracing: What makes spans of requests, where they are traced.
     """
 
@@ -103,8 +104,10 @@ class Gateway:
         shadows: Shadows,
         guarding: Guarding,
         replica: str,
+        metrics_page: App | None = None,
         tracing: Tracing | None = None,
     ) -> None:
+        self._metrics_page = metrics_page or engine_app
         self._tracing = tracing
         self._engine_app = engine_app
         self._api_app = api_app
@@ -257,7 +260,7 @@ class Gateway:
     ) -> None:
         """Hand over to our own endpoints, or to the few of vLLM's that are safe to expose."""
         if path in _METRICS:
-            await self._engine_app(scope, receive, send)
+            await self._metrics_page(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
         body = await read_body(headers, receive, self._settings.http.body_limit_bytes)

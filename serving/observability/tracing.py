@@ -17,10 +17,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, StatusCode, Tracer
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
-from serving import endpoints
 from serving.asgi import App, Message, Receive, Scope, Send
 from serving.config.telemetry import Telemetry
 from serving.observability import usage
+from serving.observability.usage import operation
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace.sampling import Sampler
@@ -30,17 +30,8 @@ IN_SCOPE = "switchboard.trace"
 LAST_CHUNKS = 4
 LINKS_LIMIT = 128  # OpenTelemetry's own for a span
 FLUSH_MS = 2_000
-OPERATIONS = {
-    endpoints.COMPLETIONS: "text_completion",
-    endpoints.RESPONSES: "chat",
-}
 _W3C = TraceContextTextMapPropagator()
 _OFF: AbstractContextManager[None] = nullcontext()
-
-
-def operation(path: str) -> str:
-    """Return the conventions' name of what an endpoint does."""
-    return OPERATIONS.get(path, "chat")
 
 
 class Call:

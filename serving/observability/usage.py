@@ -1,9 +1,12 @@
-"""The token counts of an answer, from its last bytes."""
+"""What was done and what it took: OpenTelemetry's name, and token counts from the last bytes."""
 
 import re
 from collections.abc import Sequence
 
+from serving import endpoints
+
 TAIL_BYTES = 4096
+_OPERATIONS = {endpoints.COMPLETIONS: "text_completion"}
 # In a text of the model the quote after the name is escaped, so it cannot pass for a count.
 _INPUT = re.compile(rb'"(?:prompt|input)_tokens":\s*(\d{1,9})')
 _OUTPUT = re.compile(rb'"(?:completion|output)_tokens":\s*(\d{1,9})')
@@ -32,3 +35,8 @@ def tokens(chunks: Sequence[bytes]) -> tuple[int | None, int | None]:
 def _last(pattern: re.Pattern[bytes], tail: bytes) -> int | None:
     found = pattern.findall(tail)
     return int(found[-1]) if found else None
+
+
+def operation(path: str) -> str:
+    """Return the `gen_ai.operation.name` of what an endpoint does."""
+    return _OPERATIONS.get(path, "chat")
