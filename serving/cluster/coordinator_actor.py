@@ -18,6 +18,7 @@ from serving.cluster.replica_deployment import APP, RETRY_S, bound
 from serving.config.revision import Revision
 from serving.config.settings import Settings
 from serving.errors import RolloutFailed, SwitchboardError
+from serving.observability import logs
 from serving.observability.pages import Pages
 from serving.rollout.coordinator import Coordinator
 from serving.rollout.result import RolloutResult
@@ -35,6 +36,7 @@ class CoordinatorActor:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         private_files.keep()
+        logs.configure(settings.telemetry.log_format)
         # Not opened here: `start` has, and a coordinator must come back while the store is down.
         db = Database(settings.store.url)
         revision, pending = await asyncio.to_thread(_kept)

@@ -40,6 +40,7 @@ from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.metrics_page import Exchange, MetricsPage
 from serving.gateway.shadow import Shadows
+from serving.observability import logs
 from serving.observability.tracing import Tracing, traced_engine
 from serving.routing import Table
 from serving.store.database import Database
@@ -128,6 +129,7 @@ async def start(
         pages: Exchanges pages of metrics there.
     """
     settings = revision.settings
+    logs.configure(settings.telemetry.log_format)
     engine_module = importlib.import_module("serving.engine.engine")
     source = settings.storage.keys
     keyring = None if source is None else await asyncio.to_thread(keyring_module.read, source)

@@ -49,6 +49,7 @@ from serving.gateway.exchange import Exchange
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.inference import Inference
 from serving.gateway.shadow import Shadows
+from serving.observability.logs import REQUEST_ID
 from serving.observability.tracing import Tracing
 from serving.untrusted_text import SpecialTokens
 
@@ -237,6 +238,7 @@ class Gateway:
             if not any(key.allows(role) for role in _CALLERS):
                 raise PermissionDenied("This key's roles do not cover inference.")
             exchange = Exchange(scope, headers, receive, send, key)
+            REQUEST_ID.set(exchange.id)
             if self._tracing is None:
                 await self._inference.answer(exchange)
             else:
