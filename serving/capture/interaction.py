@@ -29,6 +29,7 @@ class Capture:
     `instead` is what is kept as the response where the client got something else.
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
     `audience` is of the request as it was asked, and nothing that an engine gets.
+    `traceparent` is the request's trace, where it is traced; it ends with the journal.
     Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
     """
 
@@ -57,6 +58,7 @@ class Capture:
     steps: list[dict[str, Any]] = field(default_factory=list)
     guards: list[dict[str, Any]] = field(default_factory=list)
     instead: bytes | None = None
+    traceparent: str | None = None
 
     def payload(self, status: Status) -> bytes:
         """Frame the interaction for the journal: one JSON object, the response still raw."""
@@ -73,6 +75,7 @@ class Capture:
                 "latency_ms": (now - self.clock) * 1e3,
                 "status": status,
             }
+            | ({} if self.traceparent is None else {"traceparent": self.traceparent})
         )
 
 

@@ -18,6 +18,8 @@ from serving.cluster.replica_deployment import APP, RETRY_S, bound
 from serving.config.revision import Revision
 from serving.config.settings import Settings
 from serving.errors import RolloutFailed, SwitchboardError
+from serving.observability import logs
+from serving.observability.pages import Pages
 from serving.rollout.coordinator import Coordinator
 from serving.rollout.result import RolloutResult
 from serving.store.database import Database
@@ -34,6 +36,7 @@ class CoordinatorActor:
 
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray awaits it
         private_files.keep()
+        logs.configure(settings.telemetry.log_format)
         # Not opened here: `start` has, and a coordinator must come back while the store is down.
         db = Database(settings.store.url)
         revision, pending = await asyncio.to_thread(_kept)
@@ -48,6 +51,7 @@ class CoordinatorActor:
             expected=ray_internals.live_replicas(APP),
             revision=revision,
         )
+        self._pages = Pages()
         self._applier = Applier(
             self._coordinator, db, deploy=_deploy, keep=_keep, short_of=_short_of
         )
@@ -67,6 +71,10 @@ class CoordinatorActor:
     async def call(self, method: str, *args: Any) -> Any:
         """Call a method of the coordinator by name."""
         return await getattr(self._coordinator, method)(*args)
+
+    async def pages(self, replica: str, page: str) -> list[str]:
+        """Keep a replica's page of metrics; return the others': `Pages.exchange`."""
+        return self._pages.exchange(replica, page)
 
     async def rollout(
         self, action: str, options: dict[str, Any]

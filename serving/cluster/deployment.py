@@ -23,6 +23,7 @@ from serving.cluster.replica_deployment import APP, COORDINATOR, RETRY_S, bound
 from serving.config.revision import Revision
 from serving.config.settings import Settings
 from serving.errors import ConfigError
+from serving.observability import logs
 from serving.store.database import Database
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ def start(revision: Revision) -> None:
     settings = revision.settings
     address = joining.address(settings)
     local = address == joining.LOCAL
+    logs.configure(settings.telemetry.log_format)
     joining.check_tls(settings, address)
     if not local:
         joining.check_token(ray_internals.has_token())
@@ -97,7 +99,11 @@ def start(revision: Revision) -> None:
             ssl_certfile=tls and str(tls.certificate),
             ssl_keyfile=tls and str(tls.key),
         ),
-        logging_config={"enable_access_log": False, "log_level": "WARNING"},
+        logging_config={
+            "enable_access_log": False,
+            "log_level": "WARNING",
+            "encoding": settings.telemetry.log_format.upper(),
+        },
     )
     ray_internals.run(bound(revision), APP)
     _wait_until_running()

@@ -4,10 +4,8 @@ It imports neither Ray nor vLLM itself; replica_deployment.py calls `start` insi
 """
 
 import asyncio
-import importlib
-import os
+import importlib.metadata
 import re
-import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +22,13 @@ from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
 from serving.batches.worker import Worker
 from serving.capture import Drainer, Journal
+from serving.capture.drainer import Sink
 from serving.capture.health import Health
 from serving.capture.review_sweep import Sweep
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
+from serving.capture.traced import traced_sink
+from serving.cluster.engine_check import check_engine
 from serving.config import prompts
 from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
@@ -36,20 +37,21 @@ from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
 from serving.erasure.retention_sweep import RetentionSweep
-from serving.errors import ConfigError, Unavailable
+from serving.errors import Unavailable
 from serving.fallback.chain import Chains
 from serving.files.storage import FileStorage
 from serving.files.upload import FileLimits, Files
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
+from serving.gateway.metrics_page import Exchange, MetricsPage
 from serving.gateway.shadow import Shadows
+from serving.observability import logs
+from serving.observability.tracing import Tracing, traced_engine
 from serving.routing import Table
 from serving.store.database import Database
 from serving.store.erasure import erasures
 
 FLUSH_S = 5.0
-CHECK_ENGINE_S = 120.0
-FAULT = "switchboard-fault: "
 
 if TYPE_CHECKING:
     from serving.engine.engine import Engine
@@ -77,6 +79,8 @@ class Parts:
     retention: RetentionSweep
     aging: asyncio.Task[None]
     watching: asyncio.Task[None]
+    metrics_page: MetricsPage
+    tracing: Tracing | None = None
     revision: str | None = None
 
     def configure(self, revision: Revision) -> None:
@@ -126,10 +130,16 @@ class Parts:
         await self.keys.stop()
         await self.db.close()
         await self.engine.stop()
+        if self.tracing is not None:
+            await asyncio.to_thread(self.tracing.close)
 
 
 async def start(
-    revision: Revision, name: str, rollouts: app.Rollouts, configs: config.Configs
+    revision: Revision,
+    name: str,
+    rollouts: app.Rollouts,
+    configs: config.Configs,
+    pages: Exchange,
 ) -> Parts:
     """Start a replica's parts; returns when the engine can answer.
 
@@ -138,8 +148,10 @@ async def start(
         name: The replica's unique name.
         rollouts: Runs a rollout on the cluster's coordinator.
         configs: Reads and applies configurations there.
+        pages: Exchanges pages of metrics there.
     """
     settings = revision.settings
+    logs.configure(settings.telemetry.log_format)
     engine_module = importlib.import_module("serving.engine.engine")
     source = settings.storage.keys
     keyring = None if source is None else await asyncio.to_thread(keyring_module.read, source)
@@ -156,10 +168,15 @@ async def start(
     )
 
     storing = Storing(db, settings.lobs, keyring)
+    telemetry, tracing = settings.telemetry, None
+    sink: Sink = storing.interactions
+    if telemetry.otlp_endpoint is not None:
+        tracing = Tracing(telemetry, name, importlib.metadata.version("switchboard"))
+        sink = traced_sink(sink, tracing)
     drainer = Drainer(
         settings.journal.dir,
         journal,
-        storing.interactions,
+        sink,
         batch=settings.journal.batch_records,
         wait_s=settings.journal.batch_s,
         unseal=sealer.open,
@@ -170,6 +187,7 @@ async def start(
     cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
     cleaning = asyncio.create_task(cleaner.run())
     engine: Engine = await engine_module.Engine.start(settings)
+    engine_app = engine.app if tracing is None else traced_engine(engine.app)
     adapters = AdapterManager(
         engine,
         registry,
@@ -180,7 +198,7 @@ async def start(
         cache_dir=settings.adapters.cache_dir,
     )
     adapters.set_lobs(_fallbacks(settings))
-    chains = Chains(engine.app, engine.check, adapters, settings)
+    chains = Chains(engine_app, engine.check, adapters, settings)
     special_tokens = engine.special_tokens()
     reviewing = Reviewing(db, settings.lobs, keyring, storing)
     guarding = Guarding(settings, special_tokens, chains.upstream, reviewing)
@@ -227,8 +245,9 @@ async def start(
     own.include_router(files.router(kept))
     own.include_router(batches.router(db))
     openapi.describe(own)
+    metrics_page = MetricsPage(engine.app, name, pages)
     gateway = Gateway(
-        engine_app=engine.app,
+        engine_app=engine_app,
         api_app=own,
         keys=keys,
         adapters=adapters,
@@ -244,6 +263,8 @@ async def start(
         shadows=Shadows(engine.app, adapters, admission, storing.shadow, settings),
         guarding=guarding,
         replica=name,
+        metrics_page=metrics_page,
+        tracing=tracing,
     )
     batching = Worker(kept, gateway, admission, name)
     batching.start()
@@ -253,31 +274,8 @@ async def start(
         *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
         *(cleaning, batching, retention, asyncio.create_task(retention.run())),
         asyncio.create_task(BulkReads(db, settings.alerts, name).run()),
+        *(metrics_page, tracing),
     )
-
-
-async def check_engine(settings: Settings) -> None:
-    """Have vLLM judge engine settings in a process of its own, without starting an engine.
-
-    Raises:
-        ConfigError: vLLM refuses them.
-    """
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "serving.engine.engine"),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        env={**os.environ, **settings.environment()},
-    )
-    try:
-        async with asyncio.timeout(CHECK_ENGINE_S):
-            out, _ = await process.communicate(settings.model_dump_json().encode())
-    except TimeoutError:
-        process.kill()
-        raise ConfigError(f"engine: the check did not end in {CHECK_ENGINE_S:g} s.") from None
-    if process.returncode:
-        fault = out.decode("utf-8", "replace").rpartition(FAULT)[2].strip()
-        raise ConfigError(fault or "engine: vLLM ended without a word.", param="engine")
 
 
 def _fallbacks(settings: Settings) -> dict[str, list[str]]:

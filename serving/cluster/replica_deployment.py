@@ -45,12 +45,14 @@ class Replica:
         self._tasks: list[asyncio.Task[None]] = []
         self._name = serve.get_replica_context().replica_id.to_full_id_str()
         self._coordinator = ray.get_actor(COORDINATOR, namespace=APP)
-        self._parts = await start(revision, self._name, self._rollout, self._config)
+        calls = (self._rollout, self._config, self._pages)
+        self._parts = await start(revision, self._name, *calls)
         await self._enter()
         self._tasks = [
             asyncio.create_task(self._follow()),
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._cut_when_stopped()),
+            asyncio.create_task(self._parts.metrics_page.publish()),
         ]
 
     def __serve_build_asgi_app__(self) -> Any:
@@ -89,6 +91,10 @@ class Replica:
 
     async def _config(self, action: str, options: dict[str, Any]) -> Any:
         return await _unwrapped(self._coordinator.config.remote(action, options))
+
+    async def _pages(self, name: str, page: str) -> list[str]:
+        others: list[str] = await self._coordinator.pages.remote(name, page)
+        return others
 
     async def _cut_when_stopped(self) -> None:
         """End requests at the limit, before Serve kills the process and their records with it."""

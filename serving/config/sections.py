@@ -1,5 +1,6 @@
 """The sections of the configuration that say where the server listens and keeps things."""
 
+import ipaddress
 from pathlib import Path
 from typing import Literal
 
@@ -62,6 +63,14 @@ class Http(Section):
         "every_node",
         description="Which nodes of a cluster listen: all that hold replicas, or the head only.",
     )
+
+    @property
+    def on_loopback(self) -> bool:
+        """Whether only this machine reaches it."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
 
 
 class StoreSettings(Section):

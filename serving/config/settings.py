@@ -29,6 +29,7 @@ from serving.config.sections import (
     Tls,
 )
 from serving.config.storage import Storage
+from serving.config.telemetry import Telemetry
 from serving.errors import ConfigError, NotFound
 
 
@@ -91,6 +92,7 @@ class Settings(Section):
     storage: Storage = Field(
         default_factory=Storage, validate_default=True, description="Keys for what is stored."
     )
+    telemetry: Telemetry = Field(default_factory=Telemetry, description="Traces and logs.")
 
     @field_validator("engine", "env")
     @classmethod
@@ -107,7 +109,7 @@ class Settings(Section):
     @classmethod
     def _open_only_on_loopback(cls, auth: Auth, info: ValidationInfo) -> Auth:
         http = info.data.get("http")
-        if not auth.enabled and http is not None and not _is_loopback(http.host):
+        if not auth.enabled and http is not None and not http.on_loopback:
             raise ValueError(
                 f"enabled: off only where http.host is a loopback address, not {http.host}: "
                 "anybody would be an admin"
@@ -124,6 +126,12 @@ class Settings(Section):
         if needs and storage.keys is None:
             raise ValueError(f"keys: missing, and {', '.join(needs)} needs them")
         return storage
+
+    @field_validator("telemetry")
+    @classmethod
+    def _no_texts_past_redaction(cls, telemetry: Telemetry, info: ValidationInfo) -> Telemetry:
+        telemetry.check_texts(info.data.get("lobs", {}))
+        return telemetry
 
     @field_validator("lobs", mode="before")
     @classmethod

@@ -98,6 +98,7 @@ def flags(settings: Settings) -> list[str]:
         **({"allowed_media_domains": list(settings.media_hosts)} if settings.media_hosts else {}),
         # One key for what are two flags: there is no use for a parser whose calls nobody may make.
         **({"enable_auto_tool_choice": True} if settings.engine.get("tool_call_parser") else {}),
+        **({"otlp_traces_endpoint": url} if (url := settings.telemetry.traces_url) else {}),
         **settings.engine,
     }
     outputs = values.get("structured_outputs_config") or {}
@@ -169,6 +170,7 @@ class Engine:
         settings = await asyncio.to_thread(fit, settings)
         os.environ.update(settings.environment())  # inherited by the engine's process
         args = arguments(settings)
+        environment.trace_requests(args.otlp_traces_endpoint)
         process.mark_parent()
         stack = AsyncExitStack()
         with tempfile.NamedTemporaryFile(prefix="switchboard-fault-") as file:
@@ -286,7 +288,7 @@ async def _engine_failed(_: Request, exc: Exception) -> JSONResponse:
 
 
 def main() -> None:
-    """Check settings read from stdin as JSON, for replica.check_engine, apart from any engine."""
+    """Check settings read from stdin as JSON, for engine_check.check_engine, apart from any engine."""
     try:
         check(Settings.model_validate_json(sys.stdin.read()))
     except ConfigError as exc:

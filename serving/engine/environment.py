@@ -5,6 +5,7 @@ engine core keeps them once it has started; the process of the OpenAI app, the r
 """
 
 import logging
+import os
 from collections.abc import Callable
 
 from vllm import envs
@@ -28,3 +29,13 @@ def keep() -> Callable[[], None]:
         return lambda: None
     keep_all()
     return forget_all
+
+
+def trace_requests(endpoint: str | None) -> None:
+    """Have vLLM, here and in its processes, trace the requests whose callers do, over HTTP.
+
+    Without the sampler each probe of readiness would begin a trace.
+    """
+    if endpoint is not None:
+        os.environ.setdefault("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "http/protobuf")
+        os.environ.setdefault("OTEL_TRACES_SAMPLER", "parentbased_always_off")

@@ -23,7 +23,7 @@ from serving.fallback.circuit_breaker import Breaker, Permit
 from serving.fallback.engine_request import EngineRequest
 from serving.fallback.policy import Reason, Step
 from serving.fallback.upstream import FIELDS, Upstream
-from serving.observability import metrics
+from serving.observability import metrics, tracing
 from serving.routing import Target
 from serving.store.records import UPSTREAM
 
@@ -159,10 +159,19 @@ class Chains:
         if step.upstream:
             upstream = self._upstreams[step.upstream]
             capture.request = upstream.body(request.path, request.body)
-            work = upstream.answer(
-                request.path, capture.request, attempt.send, id=capture.id, stream=capture.stream
-            )
-            return await attempt.run(work, upstream.timeout_s, 0)
+            with tracing.call(request.trace, request.path, step.name) as call:
+                work = upstream.answer(
+                    request.path,
+                    capture.request,
+                    attempt.send if call is None else call.watched(attempt.send),
+                    id=capture.id,
+                    stream=capture.stream,
+                    traceparent=None if call is None else call.traceparent,
+                )
+                reason = await attempt.run(work, upstream.timeout_s, 0)
+                if call is not None and reason is not None:
+                    call.failed(reason)
+            return reason
         request.body["model"] = step.name
         capture.request = orjson.dumps(request.body)
         limit_s = self._limits.first_byte_s if capture.stream else self._limits.answer_s

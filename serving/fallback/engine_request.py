@@ -8,6 +8,7 @@ import orjson
 from serving.asgi import Headers, Scope
 from serving.capture.interaction import Capture
 from serving.chat_template import ChatTemplate
+from serving.observability.tracing import IN_SCOPE, RequestTrace
 
 
 @dataclass(slots=True)
@@ -24,6 +25,7 @@ class EngineRequest:
         template: The base's, in whose form the engine gets the chat.
         last: What the customer wrote last.
         sent: What the client sent, where that is not `body`.
+        trace: The request's spans, where it is traced.
     """
 
     path: str
@@ -35,6 +37,7 @@ class EngineRequest:
     template: ChatTemplate = field(default_factory=ChatTemplate)
     last: str = ""
     sent: dict[str, Any] | None = None
+    trace: RequestTrace | None = None
 
     def engine_body(self) -> bytes:
         """The body as the engine gets it; what is captured stays as it was asked."""
@@ -43,8 +46,10 @@ class EngineRequest:
 
     def asgi_scope(self, body: bytes) -> Scope:
         """The scope that vLLM sees for a body: our request id, no credentials."""
+        traced = {} if self.trace is None else {IN_SCOPE: (self.trace, self.body["model"])}
         return {
             **self.scope,
+            **traced,
             "path": self.path,
             "raw_path": self.path.encode(),
             "query_string": b"",

@@ -98,7 +98,16 @@ class Upstream:
         kept = {name: value for name, value in request.items() if name in wanted}
         return orjson.dumps({**kept, "model": self._model})
 
-    async def answer(self, path: str, body: bytes, send: Send, *, id: str, stream: bool) -> None:  # noqa: A002
+    async def answer(
+        self,
+        path: str,
+        body: bytes,
+        send: Send,
+        *,
+        id: str,  # noqa: A002
+        stream: bool,
+        traceparent: bytes | None = None,
+    ) -> None:
         """Ask, and send the answer on as it comes.
 
         Args:
@@ -108,16 +117,18 @@ class Upstream:
             id: The answer's id, instead of the upstream's; also sent as `x-request-id`, to find
                 the request in the upstream's logs.
             stream: Whether the request asks for a stream.
+            traceparent: The span that the upstream's are part of.
 
         Raises:
             UpstreamFailed: It cannot be reached, stops midway, or its answer is not OpenAI's.
         """
         names = {"id": id, "model": self.name}
         url = path.removeprefix("/v1")
+        headers = {"x-request-id": id}
+        if traceparent is not None:
+            headers["traceparent"] = traceparent.decode()
         try:
-            async with self._client.stream(
-                "POST", url, content=body, headers={"x-request-id": id}
-            ) as response:
+            async with self._client.stream("POST", url, content=body, headers=headers) as response:
                 if stream and response.status_code == 200:
                     await self._stream(response, send, names)
                 else:

@@ -7,9 +7,6 @@ memory; one that is not there yet is looked up in the store.
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
-
-from starlette.middleware.cors import CORSMiddleware
 
 from serving import endpoints
 from serving.adapters.manager import AdapterManager
@@ -44,12 +41,14 @@ from serving.errors import (
     Unavailable,
 )
 from serving.fallback.chain import Chains
-from serving.gateway import direct, request
+from serving.gateway import capturing, cors, direct, request
 from serving.gateway.direct import Answer, refused
 from serving.gateway.exchange import Exchange
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.inference import Inference
 from serving.gateway.shadow import Shadows
+from serving.observability.logs import REQUEST_ID
+from serving.observability.tracing import Tracing
 from serving.untrusted_text import SpecialTokens
 
 logger = logging.getLogger(__name__)
@@ -81,6 +80,8 @@ class Gateway:
         settings: The configuration.
         shadows: What answers copies of requests unseen.
         replica: This replica's name, stored with each interaction.
+        metrics_page: What answers /metrics; without one, the engine's app does.
+        tracing: What makes spans of requests, where they are traced.
     """
 
     def __init__(
@@ -102,7 +103,11 @@ class Gateway:
         shadows: Shadows,
         guarding: Guarding,
         replica: str,
+        metrics_page: App | None = None,
+        tracing: Tracing | None = None,
     ) -> None:
+        self._metrics_page = metrics_page or engine_app
+        self._tracing = tracing
         self._engine_app = engine_app
         self._api_app = api_app
         self._keys = keys
@@ -125,28 +130,9 @@ class Gateway:
             guarding=guarding,
             replica=replica,
         )
-        self._entrance = self._open_to(settings.http.cors_origins)
+        self._entrance = cors.opened(self._answer, settings.http.cors_origins)
         self._stopping = False
         self._cut = False
-
-    def _open_to(self, origins: Sequence[str]) -> App:
-        """What answers pages of these origins, too, as browsers ask before they call."""
-        if not origins:
-            return self._answer
-        return CORSMiddleware(
-            self._answer,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=[
-                "x-switchboard-version",
-                "x-switchboard-queue-ms",
-                "x-switchboard-show",
-                "x-switchboard-guard",
-                "x-switchboard-review",
-                "retry-after",
-            ],
-        )
 
     @property
     def settings(self) -> Settings:
@@ -158,7 +144,7 @@ class Gateway:
         self._settings = settings
         self._rates = KeyRates(settings.limits, settings.replicas)
         self._inference.configure(settings, prompts)
-        self._entrance = self._open_to(settings.http.cors_origins)
+        self._entrance = cors.opened(self._answer, settings.http.cors_origins)
 
     async def drain(self, limit_s: float, *, refuse: bool) -> None:
         """Let requests in flight finish; after `limit_s` seconds cut those that have not.
@@ -230,7 +216,9 @@ class Gateway:
                 raise MethodNotAllowed(f"{path} takes POST.", headers={"allow": "POST"})
             if not any(key.allows(role) for role in _CALLERS):
                 raise PermissionDenied("This key's roles do not cover inference.")
-            await self._inference.answer(Exchange(scope, headers, receive, send, key))
+            exchange = Exchange(scope, headers, receive, send, key)
+            REQUEST_ID.set(exchange.id)
+            await capturing.answered(exchange, self._tracing, self._inference.answer)
         else:
             self._rates.take(key)
             await self._pass(scope, receive, send, path, key)
@@ -260,7 +248,7 @@ class Gateway:
     ) -> None:
         """Hand over to our own endpoints, or to the few of vLLM's that are safe to expose."""
         if path in _METRICS:
-            await self._engine_app(scope, receive, send)
+            await self._metrics_page(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
         if path == endpoints.FILES and scope["method"] == "POST":  # it reads a file as it comes

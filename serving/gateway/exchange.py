@@ -10,6 +10,7 @@ from serving.asgi import Headers, Receive, Scope, Send
 from serving.auth import ApiKey
 from serving.gateway.request import InferenceRequest
 from serving.guards.verdict import Verdict
+from serving.observability.tracing import RequestTrace
 from serving.routing import Target
 from serving.rules.decision import Ruled
 
@@ -38,6 +39,7 @@ class Exchange:
         verdicts: What guards found in the request.
         ruled: What a rule of the line decided, where one did.
         batch: Whether it is a batch's line, which takes only what no request wants.
+        trace: Its spans, where it is traced.
     """
 
     scope: Scope
@@ -54,6 +56,7 @@ class Exchange:
     verdicts: Sequence[Verdict] = ()
     ruled: Ruled | None = None
     batch: bool = False
+    trace: RequestTrace | None = None
 
     @property
     def response_id(self) -> str:

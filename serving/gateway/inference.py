@@ -9,8 +9,6 @@ journal's append is a synchronous write to a local file, before the last byte
 import asyncio
 from typing import Any
 
-import orjson
-
 from serving import endpoints
 from serving.adapters.manager import AdapterManager
 from serving.admission.deadline import Deadline
@@ -20,14 +18,13 @@ from serving.admission.slot import AdmissionSlot
 from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_body
 from serving.auth import Role
 from serving.capture import Journal
-from serving.capture.interaction import Capture
 from serving.chat_template import ChatTemplate
 from serving.config.prompts import Prompt, Task
 from serving.config.settings import Settings
 from serving.errors import InvalidRequest, PermissionDenied
 from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway import authorization, cancellation, holdback, ruling, tasks
+from serving.gateway import authorization, cancellation, capturing, holdback, ruling, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.guarding import untrusted
@@ -42,6 +39,7 @@ from serving.gateway.validation import (
     tool_choice,
 )
 from serving.observability import metrics
+from serving.observability.tracing import stage
 from serving.routing import Target
 from serving.untrusted_text import SpecialTokens
 
@@ -118,11 +116,16 @@ class Inference:
         with AdmissionSlot(places, who) as slot:
             await self._parse(exchange)
             await authorization.check(exchange, self._adapters)
-            exchange.verdicts = await self._guarding.check_request(exchange)
-            ruled = exchange.ruled = await self._rules.decide(exchange)
+            trace = exchange.trace
+            with stage(trace, "guards"):
+                exchange.verdicts = await self._guarding.check_request(exchange)
+            with stage(trace, "rules"):
+                ruled = exchange.ruled = await self._rules.decide(exchange)
             by_rule = ruled is not None and ruled.text is not None
-            priority = 0 if by_rule else await self._admit(exchange, slot)
-            self._route(exchange)
+            with stage(trace, "admission"):
+                priority = 0 if by_rule else await self._admit(exchange, slot)
+            with stage(trace, "route"):
+                self._route(exchange)
             body, prompt = self._engine_body(exchange, priority)
             await self._ask(exchange, body, None if by_rule else prompt, slot)
 
@@ -222,28 +225,8 @@ class Inference:
         its = self._settings.lobs.get(exchange.lob or "")
         reviewed = its is not None and its.reviews is not None
         showing = holdback.decide(asked, exchange.lob, its)
-        capture = Capture(
-            id=exchange.response_id,
-            endpoint=asked.endpoint,
-            task=asked.task,
-            lob=exchange.lob,
-            model_requested=asked.model,
-            version=version,
-            base_model=self._settings.served_name,
-            key_id=exchange.key.id or None,
-            replica=self._replica,
-            request=orjson.dumps(body),
-            stream=stream,
-            conversation_id=asked.conversation_id,
-            turn_position=asked.turn,
-            prompt_name=prompt.name if prompt else None,
-            prompt_hash=prompt.hash if prompt else None,
-            audience=asked.audience,
-            show=showing.show,
-            holdback=showing.share,
-            clock=exchange.clock,
-            guards=[verdict.as_json() for verdict in exchange.verdicts],
-        )
+        base, replica = self._settings.served_name, self._replica
+        capture = capturing.begin(exchange, body, prompt, showing, base=base, replica=replica)
         request = EngineRequest(
             asked.engine_path,
             body,
@@ -254,6 +237,7 @@ class Inference:
             self._template,
             untrusted.of(asked).last if reviewed else "",
             sent=asked.sent if asked.of_task is not None else None,
+            trace=exchange.trace,
         )
         answer = ResponseWriter(
             exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s
@@ -270,6 +254,8 @@ class Inference:
                 self._shadows.offer(line.shadow, request, line.limits.timeout_s)
         finally:
             answer.close()
+            if exchange.trace is not None:
+                capturing.tell(exchange.trace, capture)
             self.running.discard(running)
             metrics.INFLIGHT.dec()
             self._adapters.release(version)

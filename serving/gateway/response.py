@@ -17,7 +17,8 @@ from serving.capture.interaction import DONE, Capture, Status
 from serving.errors import JournalFull, SwitchboardError
 from serving.gateway import holdback
 from serving.gateway.guarding import filtered
-from serving.observability import metrics
+from serving.observability import metrics, usage
+from serving.observability.usage import operation
 
 _RESPONSE_ENDS = (
     b"event: response.completed",
@@ -177,6 +178,21 @@ class ResponseWriter:
         metrics.LATENCY.labels(capture.endpoint).observe(now - capture.clock)
         if capture.stream and capture.first is not None:
             metrics.TTFT.labels(capture.endpoint).observe(capture.first - capture.clock)
+        self._observe(now)
+
+    def _observe(self, now: float) -> None:
+        """Count the request by OpenTelemetry's conventions for generative AI."""
+        capture = self._capture
+        named = (operation(capture.endpoint), capture.model_requested, capture.version)
+        failed = str(self._status) if self._status >= 400 else "aborted"
+        fault = "" if self.complete else failed
+        metrics.GEN_AI_DURATION.labels(*named, fault).observe(now - capture.clock)
+        if fault or not capture.stream or capture.first is None:
+            return
+        metrics.GEN_AI_FIRST_TOKEN.labels(*named).observe(capture.first - capture.clock)
+        _, count = usage.tokens(capture.chunks)
+        if count is not None and count > 1:
+            metrics.GEN_AI_PER_TOKEN.labels(*named).observe((now - capture.first) / (count - 1))
 
 
 def _longer(header: tuple[bytes, bytes], by: int) -> tuple[bytes, bytes]:

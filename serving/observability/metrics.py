@@ -104,3 +104,26 @@ RETENTION = Counter(
     "Rows deleted because they outlived their line's retention.",
     ["lob", "kind"],
 )
+
+
+# OpenTelemetry's conventions for servers of generative AI, with their buckets, as Prometheus spells
+# them: docs/gen-ai/gen-ai-metrics.md of https://github.com/open-telemetry/semantic-conventions-genai.
+_GEN_AI = ["gen_ai_operation_name", "gen_ai_request_model", "gen_ai_response_model"]
+GEN_AI_DURATION = Histogram(
+    "gen_ai_server_request_duration_seconds",
+    "Time to an answer's last byte (gen_ai.server.request.duration).",
+    [*_GEN_AI, "error_type"],
+    buckets=[0.01 * 2**i for i in range(14)],
+)
+GEN_AI_FIRST_TOKEN = Histogram(
+    "gen_ai_server_time_to_first_token_seconds",
+    "Time to the first token of good streams (gen_ai.server.time_to_first_token).",
+    _GEN_AI,
+    buckets=(0.001, 0.005, 0.01, 0.02, 0.04, 0.06, 0.08, 0.1, 0.25, 0.5, 0.75, 1, 2.5, 5, 7.5, 10),
+)
+GEN_AI_PER_TOKEN = Histogram(
+    "gen_ai_server_time_per_output_token_seconds",
+    "Time per token after the first of good streams (gen_ai.server.time_per_output_token).",
+    _GEN_AI,
+    buckets=(0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.75, 1, 2.5),
+)

@@ -60,6 +60,7 @@ def parse_url(url: str) -> URL:
 def connect(url: URL, **options: Any) -> AsyncEngine:
     """Return an engine with our connection settings; nothing is opened yet."""
     options |= {"json_serializer": to_json, "json_deserializer": orjson.loads}
+    options["hide_parameters"] = True  # an error's text goes into the log, where no texts belong
     if url.get_backend_name() != "sqlite":
         args: dict[str, Any] = {
             "timeout": CONNECT_TIMEOUT_S,

@@ -23,6 +23,7 @@ from serving import ports
 from serving.adapters.registry import Registry
 from serving.auth import Role
 from tests import versions
+from tests.collector import Collector, collecting
 from tests.e2e.server import ROOT, Lone, Server, needs_servers, with_registry
 from tests.postgres import Postgres, binaries
 
@@ -121,11 +122,21 @@ def make_server(base_model: Path) -> Callable[..., Server]:
 
 
 @pytest.fixture(scope="package")
+def collector() -> Iterator[Collector]:
+    """Where the server with two replicas sends its spans."""
+    with collecting() as made:
+        yield made
+
+
+@pytest.fixture(scope="package")
 def server(
-    make_server: Callable[..., Server], tmp_path_factory: pytest.TempPathFactory
+    make_server: Callable[..., Server],
+    collector: Collector,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Server]:
     """The server with two replicas, until `test_durability` kills it."""
-    made = make_server(tmp_path_factory.mktemp("server"), replicas=2)
+    telemetry = {"otlp_endpoint": collector.url, "log_format": "json"}
+    made = make_server(tmp_path_factory.mktemp("server"), replicas=2, telemetry=telemetry)
     made.start()
     yield made
     made.stop()

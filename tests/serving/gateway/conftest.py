@@ -26,6 +26,7 @@ from serving.capture.health import Health
 from serving.capture.interaction import to_record
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
+from serving.capture.traced import traced_sink
 from serving.chat_template import ChatTemplate
 from serving.config.guards import LobGuards
 from serving.config.lobs import Shadow
@@ -37,6 +38,7 @@ from serving.files.upload import FileLimits, Files
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
+from serving.observability.tracing import Tracing, traced_engine
 from serving.rollout.coordinator import RolloutResult
 from serving.routing import Table
 from serving.store import interactions, shadows
@@ -124,8 +126,14 @@ async def streamed(send: Send, id_: str, model: str, said: str) -> None:
 
 
 @pytest.fixture
+def tracing() -> Tracing | None:
+    """What traces the replica's requests; a file that is about traces has one."""
+    return None
+
+
+@pytest.fixture
 async def site(
-    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracing: Tracing | None
 ) -> AsyncIterator[Site]:
     """A replica with the lines care, whose version 2 is live, and sales, which the base answers."""
     monkeypatch.setattr(auth, "PAUSE_S", 0.0)
@@ -182,7 +190,8 @@ async def site(
     )
     adapters.loaded["care@2"] = adapters.loaded["care@3"] = cast(Any, None)
     journal = Journal(tmp_path / "journal", "a")
-    drainer = Drainer(tmp_path / "journal", journal, sink, wait_s=600)
+    into = sink if tracing is None else traced_sink(sink, tracing)
+    drainer = Drainer(tmp_path / "journal", journal, into, wait_s=600)
     chains = Chains(engine, lambda: None, adapters, settings)
     tokens = SpecialTokens(["<|im_start|>", "<|im_end|>"])
     storing = Storing(sqlite_db, {}, None)
@@ -227,7 +236,7 @@ async def site(
     prompts = load(Path("configs/prompts"), LOBS)
     unseen = Shadows(engine, adapters, admission, partial(shadows.add, sqlite_db), settings)
     gateway = Gateway(
-        engine_app=engine,
+        engine_app=traced_engine(engine),
         api_app=own,
         keys=keys,
         adapters=adapters,
@@ -245,6 +254,7 @@ async def site(
         health=health,
         settings=settings,
         replica="r",
+        tracing=tracing,
     )
     made = Site(sqlite_db, gateway, journal, drainer)
     made.adapters, made.admission, made.shadows = adapters, admission, unseen

@@ -7,6 +7,7 @@ from pathlib import Path
 import certifi
 import pytest
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from serving import errors, ports
 from serving.errors import ConfigError, Conflict, InvalidRequest, StoreUnavailable
@@ -246,3 +247,12 @@ async def test_a_start_may_wait_for_the_store(
     assert tries == 3
     assert "ALARM: this start waits for the store" in caplog.text
     assert "Over: this start waits for the store" in caplog.text
+
+
+async def test_a_statement_s_error_does_not_repeat_its_values(sqlite_db: Database) -> None:
+    seeded = "my seeded secret sentence"
+    async with sqlite_db.reader() as connection:
+        with pytest.raises(DBAPIError) as caught:
+            await connection.execute(text("SELECT * FROM nowhere WHERE a = :a"), {"a": seeded})
+    assert "nowhere" in str(caught.value)
+    assert seeded not in str(caught.value)
