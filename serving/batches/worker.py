@@ -66,6 +66,8 @@ class Worker:
                 await self.look()
             except SwitchboardError:
                 logger.debug("the store does not answer", exc_info=True)
+            except Exception:  # of whatever holds the files; the next look may do
+                logger.exception("looking for batches failed")
             await asyncio.sleep(POLL_S)
 
     async def look(self) -> None:
