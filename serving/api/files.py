@@ -36,6 +36,12 @@ _FORM = {
 }
 
 
+class FileContent(StreamingResponse):
+    """A file's bytes, as the schema describes them."""
+
+    media_type = "application/octet-stream"
+
+
 def router(kept: Files) -> APIRouter:
     """Make the endpoints.
 
@@ -71,13 +77,13 @@ def router(kept: Files) -> APIRouter:
     async def _get(request: Request, id: str) -> dict[str, Any]:  # noqa: A002
         return shown(await files.get(kept.db, id, allowed(request).lobs))
 
-    @routes.get("/{id}/content")
-    async def _content(request: Request, id: str) -> StreamingResponse:  # noqa: A002
+    @routes.get("/{id}/content", response_class=FileContent)
+    async def _content(request: Request, id: str) -> FileContent:  # noqa: A002
         record = await files.get(kept.db, id, allowed(request).lobs)
         opened = await kept.storage.open(record.id)
         headers = {"content-length": str(record.bytes), "cache-control": "no-store"}
         chunks = kept.storage.chunks(opened)
-        return StreamingResponse(chunks, headers=headers, media_type="application/octet-stream")
+        return FileContent(chunks, headers=headers)
 
     @routes.delete("/{id}")
     async def _delete(request: Request, id: str) -> dict[str, Any]:  # noqa: A002

@@ -89,8 +89,10 @@ class ReviewFeed:
             found = await feed.since(self._db, after, lobs)
             for event in found:
                 yield _written(event)
-            # Below `seen` nothing is to come; other lines' events are not read again.
-            after = found[-1].number if len(found) == queue.PAGE else max(seen, after)
+            # Below `seen` nothing is to come; other lines' events are not read again. An event may
+            # have come between the two looks, and is not sent twice.
+            last = found[-1].number if found else after
+            after = last if len(found) == queue.PAGE else max(seen, last)
 
 
 def _written(event: ReviewEvent) -> bytes:

@@ -52,6 +52,12 @@ class DecisionBody(BaseModel):
     )
 
 
+class EventStream(StreamingResponse):
+    """Server-sent events, as the schema describes them."""
+
+    media_type = "text/event-stream"
+
+
 def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
     """Make the endpoints.
 
@@ -95,8 +101,8 @@ def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
         last = found[-1].changed if more else max(after, seen, *(one.changed for one in found))
         return {"object": "list", "data": data, "last": last, "has_more": more}
 
-    @routes.get("/stream")
-    async def _stream(request: Request, lob: str | None = None) -> StreamingResponse:
+    @routes.get("/stream", response_class=EventStream)
+    async def _stream(request: Request, lob: str | None = None) -> EventStream:
         lobs = _scope(request.state.key, lob)
         seen = request.headers.get("last-event-id", "0")
         if not (seen.isascii() and seen.isdigit() and int(seen) < 2**63):
@@ -104,7 +110,7 @@ def router(reviewing: Reviewing, drainer: Drainer) -> APIRouter:
         await feed.beyond(int(seen), 0)  # a store that is down is an error, not an empty stream
         headers = {"cache-control": "no-store", "x-accel-buffering": "no"}
         events = feed.events(int(seen), lobs)
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+        return EventStream(events, headers=headers)
 
     @routes.get("/{id}")
     async def _get(request: Request, id: str, reason: Reason = None) -> dict[str, Any]:  # noqa: A002

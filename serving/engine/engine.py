@@ -288,7 +288,7 @@ async def _engine_failed(_: Request, exc: Exception) -> JSONResponse:
 
 
 def main() -> None:
-    """Check settings read from stdin as JSON, for engine_check.check_engine, apart from any engine."""
+    """Check settings read from stdin as JSON, for cluster/engine_check.py, apart from an engine."""
     try:
         check(Settings.model_validate_json(sys.stdin.read()))
     except ConfigError as exc:

@@ -60,7 +60,7 @@ def spelled(surface: str, name: str) -> str:
     if slots is None:
         return name
     year, month, day = map(int, name.split("-"))
-    if surface.isdigit():
+    if surface.isdecimal():
         new = {"year": f"{year:04}", "month": f"{month:02}", "day": f"{day:02}"}
         return "".join(new[slot] for slot in slots)
     order = list(slots)
@@ -70,11 +70,11 @@ def spelled(surface: str, name: str) -> str:
     def write(match: re.Match[str]) -> str:
         nonlocal last
         part = match[0]
-        if part.isdigit() or part.casefold() in _MONTHS:
+        if part.isdecimal() or part.casefold() in _MONTHS:
             last = next(parts, "")
             if last == "year":
                 return f"{year:04}" if len(part) == 4 else f"{year % 100:02}"
-            if not part.isdigit():
+            if not part.isdecimal():
                 return _month_name(part, month)
             return f"{month if last == 'month' else day:0{len(part)}}"
         if last == "day" and part.casefold() in ("st", "nd", "rd", "th"):
@@ -86,14 +86,14 @@ def spelled(surface: str, name: str) -> str:
 
 def _slots(surface: str) -> dict[str, int] | None:
     """Return year, month and day in the order in which they are written; a year not said is 0."""
-    if surface.isdigit():  # eight digits
+    if surface.isdecimal():  # eight digits
         if surface[:2] in ("19", "20") and surface[4:6] <= "12" and surface[4:6] > "00":
             surface = f"{surface[:4]}-{surface[4:6]}-{surface[6:]}"
         else:
             surface = f"{surface[:2]}/{surface[2:4]}/{surface[4:]}"
-    parts = [p for p in _PART.findall(surface) if p.isdigit() or p.casefold() in _MONTHS]
-    numbers = [int(p) if p.isdigit() else _MONTHS[p.casefold()] for p in parts]
-    named = [i for i, p in enumerate(parts) if not p.isdigit()]
+    parts = [p for p in _PART.findall(surface) if p.isdecimal() or p.casefold() in _MONTHS]
+    numbers = [int(p) if p.isdecimal() else _MONTHS[p.casefold()] for p in parts]
+    named = [i for i, p in enumerate(parts) if not p.isdecimal()]
     if len(parts) == 2 and named:
         names = ["month", "day"] if named[0] == 0 else ["day", "month"]
         return dict(zip(names, numbers, strict=True)) | {"year": 0}

@@ -57,6 +57,7 @@ def test_an_unsupported_claim_does_not_reach_a_customer_and_ends_an_agent_s_stre
     lobs = server.settings["lobs"]
     claims = {"action": "flag", "kinds": {"amount": "block"}}
     lobs["sales"]["guards"] = lobs["sales"]["guards"] | {"output": {"claims": claims}}
+    del lobs["sales"]["reviews"]  # with a queue, a person would see all of it first
     server.apply(lobs=lobs)
     try:
         held = ask("The fee is due on Friday.", extra={"audience": "customer"})

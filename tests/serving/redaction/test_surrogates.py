@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.redaction import birth_dates
 from serving.redaction.recognition import mark
 from serving.redaction.surrogates import redact
 
@@ -138,3 +139,8 @@ def test_the_same_texts_have_the_same_surrogates_and_nothing_leads_back(texts: l
 @given(st.lists(st.text(max_size=120), max_size=4))
 def test_any_text_is_taken(texts: list[str]) -> None:
     assert len(redact(texts).texts) == len(texts)
+
+
+def test_a_superscript_is_no_date() -> None:
+    assert birth_dates.key_of("²") is None
+    assert birth_dates.key_of("03/12/²") is None

@@ -123,11 +123,11 @@ async def test_entries_from_before_the_chain_are_chained(empty_url: str) -> None
         await connection.execute(delete(AuditRow).where(AuditRow.id == 2))
         for table in (
             *("audit_head", "erasure_items", "erasures", "tombstones", "erasure_hash_key"),
-            "journals",
+            *("journals", "batch_results", "batches", "files"),
         ):
             await connection.execute(text(f"DROP TABLE {table}"))
         await connection.execute(text("ALTER TABLE audit DROP COLUMN hash"))
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0009'"))
+        await connection.execute(text("UPDATE alembic_version SET version_num = '0010'"))
     await db.open()
     await audit.write(db, None, "act", "new", {})
     end, broken = await audit.verify(db)
