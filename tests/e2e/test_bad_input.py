@@ -104,6 +104,8 @@ def test_nothing_from_the_schema_breaks_it(server: Server) -> None:
     operations = [
         found.ok() for found in schemathesis.openapi.from_dict(described).get_all_operations()
     ]
+    # A stream of events lasts half a minute whatever it is asked; test_reviews.py reads it.
+    operations = [one for one in operations if one.path != "/v1/reviews/stream"]
     paths = {operation.path for operation in operations}
     assert paths >= {"/v1/suggestions", "/v1/summaries", "/v1/feedback", "/v1/config"}
     assert paths >= {"/v1/interactions/{id}", "/v1/adapters", "/v1/adapters/{name}/promote"}
@@ -122,6 +124,9 @@ def test_nothing_from_the_schema_breaks_it(server: Server) -> None:
             )
             @given(case=operation.as_strategy(generation_mode=mode))
             def check(case: Case) -> None:
+                wait_s = case.query.get("wait_s") if case.query else None
+                if isinstance(wait_s, int | float) and 0 < wait_s <= 60:
+                    case.query["wait_s"] = 0  # good, and long
                 answer = case.call(base_url=server.url, headers=key, timeout=60)
                 case.validate_response(answer, checks=CHECKS)
                 tried.add(f"{case.meta.generation.mode} {case.operation.label}")
