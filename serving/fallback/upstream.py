@@ -13,7 +13,7 @@ import httpx
 import orjson
 
 from serving import endpoints
-from serving.asgi import Send
+from serving.asgi import Message, Send
 from serving.capture.interaction import DONE
 from serving.config import secrets
 from serving.config.lobs import Upstream as UpstreamSettings
@@ -97,6 +97,29 @@ class Upstream:
         wanted = FIELDS[path] | self._pass_fields
         kept = {name: value for name, value in request.items() if name in wanted}
         return orjson.dumps({**kept, "model": self._model})
+
+    async def completion(self, request: Mapping[str, Any], *, id: str) -> bytes:  # noqa: A002
+        """Ask for a chat completion of our own, and return it whole.
+
+        Args:
+            request: Its body, without `model`.
+            id: The request's id, for the upstream's logs.
+
+        Raises:
+            UpstreamFailed: As `answer`, or it refuses.
+        """
+        status, content = 0, b""
+
+        async def take(message: Message) -> None:
+            nonlocal status, content
+            status = message.get("status", status)
+            content += message.get("body", b"")
+
+        path = endpoints.CHAT_COMPLETIONS
+        await self.answer(path, self.body(path, request), take, id=id, stream=False)
+        if status != 200:
+            raise UpstreamFailed(f"{self.name} refused ({status}).")
+        return content
 
     async def answer(
         self,

@@ -152,14 +152,14 @@ class Guarding:
         capture = request.capture
         lob = capture.lob or ""
         queue = self._queue(lob)
+        checks, held = self._answers.get(lob, ()), review.is_held(capture)
+        if not checks and not held:
+            return app
         known = context.of_answer(request, asked.of_task, self._lobs.get(lob))
-        if review.is_held(capture):
+        if held:
             if queue is None:  # it is gone since the request was checked
                 raise HeldForReview("A guard asks for a person's review.")
             return review.unanswered(queue, request, known)
-        checks = self._answers.get(lob)
-        if not checks:
-            return app
         if asked.audience == "customer":
             checks = [for_customers(check) for check in checks]
         its = Answer(checks, request, known, deadline)

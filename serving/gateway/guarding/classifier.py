@@ -10,8 +10,6 @@ from typing import Any
 
 import orjson
 
-from serving import endpoints
-from serving.asgi import Message
 from serving.errors import UpstreamFailed
 from serving.fallback.upstream import Upstream
 
@@ -42,17 +40,7 @@ async def unsafe(upstream: Upstream, text: str, id: str) -> float:  # noqa: A002
         "logprobs": True,
         "top_logprobs": ALTERNATIVES,
     }
-    status, content = 0, b""
-
-    async def take(message: Message) -> None:
-        nonlocal status, content
-        status = message.get("status", status)
-        content += message.get("body", b"")
-
-    path = endpoints.CHAT_COMPLETIONS
-    await upstream.answer(path, upstream.body(path, asked), take, id=id, stream=False)
-    if status != 200:
-        raise UpstreamFailed(f"{upstream.name} refused ({status}).")
+    content = await upstream.completion(asked, id=id)
     found = probability(orjson.loads(content))
     if found is None:
         raise UpstreamFailed(f"{upstream.name} said neither safe nor unsafe.")

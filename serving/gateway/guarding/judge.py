@@ -4,8 +4,6 @@ from collections.abc import Sequence
 
 import orjson
 
-from serving import endpoints
-from serving.asgi import Message
 from serving.errors import UpstreamFailed
 from serving.fallback.upstream import Upstream
 from serving.guards.claims import judging
@@ -41,17 +39,7 @@ async def upheld(
         "temperature": 0,
         "max_tokens": TOKENS,
     }
-    status, content = 0, b""
-
-    async def take(message: Message) -> None:
-        nonlocal status, content
-        status = message.get("status", status)
-        content += message.get("body", b"")
-
-    path = endpoints.CHAT_COMPLETIONS
-    await upstream.answer(path, upstream.body(path, asked), take, id=id, stream=False)
-    if status != 200:
-        raise UpstreamFailed(f"{upstream.name} refused ({status}).")
+    content = await upstream.completion(asked, id=id)
     said = _said(content)
     if said is None:
         raise UpstreamFailed(f"{upstream.name} sent no chat completion.")
