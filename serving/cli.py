@@ -8,6 +8,7 @@ Heavy parts (Ray, vLLM, torch) are imported inside the commands that need them, 
 import os
 import sys
 import time
+from functools import cache
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,12 +17,14 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from serving import endpoints, private_files
+from serving import endpoints, private_files, terminal
 from serving.config import settings as settings_module
+from serving.doctor.command import doctor
 from serving.errors import SwitchboardError
 from serving.startup import (
     adapter_import,
     audit,
+    backup,
     commands,
     erase,
     explain,
@@ -32,6 +35,7 @@ from serving.startup import (
     vault,
 )
 from serving.startup.remote import DEFAULT_URL, Url, call
+from serving.terminal import Json, print_json
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -48,7 +52,7 @@ app.add_typer(reviews.app, name="reviews")
 app.add_typer(audit.app, name="audit")
 app.add_typer(retention.app, name="retention")
 app.add_typer(adapters_app, name="adapters")
-console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
+console = terminal.console()
 
 APPLY_POLL_S = 0.5
 _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restarted meanwhile."}
@@ -56,8 +60,11 @@ _LOST: dict[str, Any] = {"state": "failed", "error": "the coordinator has restar
 
 app.command()(commands.init)
 app.command()(commands.serve)
+app.command()(doctor)
 app.command()(erase.erase)
 app.command()(explain.explain)
+app.command()(backup.backup)
+app.command()(backup.restore)
 adapters_app.command("import")(adapter_import.import_)
 
 
@@ -108,12 +115,17 @@ def apply(
 @adapters_app.command("list")
 def adapters_list(
     lob: Annotated[str | None, typer.Argument(help="Only this line of business.")] = None,
+    json_: Json = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """List adapter versions and their states."""
-    table = Table("version", "state", "parent", "rank", "created", "erased", "metrics")
     params = {"lob": lob} if lob else {}
-    for version in call("GET", url, endpoints.ADAPTERS, params=params)["data"]:
+    versions = call("GET", url, endpoints.ADAPTERS, params=params)["data"]
+    if json_:
+        print_json(versions)
+        return
+    table = Table("version", "state", "parent", "rank", "created", "erased", "metrics")
+    for version in versions:
         shown = {k: v for k, v in version["metrics"].items() if isinstance(v, int | float)}
         table.add_row(
             version["name"],
@@ -129,7 +141,9 @@ def adapters_list(
 
 @adapters_app.command("show")
 def adapters_show(
-    version: Annotated[str, typer.Argument(help="Such as care@7.")], url: Url = DEFAULT_URL
+    version: Annotated[str, typer.Argument(help="Such as care@7.")],
+    json_: Json = False,
+    url: Url = DEFAULT_URL,
 ) -> None:
     """Show a version: its state, and what the gate and its canary said and why."""
     params = {"lob": version.partition("@")[0]}
@@ -137,6 +151,9 @@ def adapters_show(
     found = next((known for known in every if known["name"] == version), None)
     if found is None:
         raise SwitchboardError(f"There is no version {version}.")
+    if json_:
+        print_json(found)
+        return
     console.print(f"{version}: {found['state']}, made from {found['parent'] or 'the base'}")
     if erased := found.get("erased_rows"):
         console.print(
@@ -209,6 +226,19 @@ def main() -> None:
     """Entry point; our own errors are a message and exit status 1, not a traceback."""
     private_files.keep()
     _stay_off_proxies()
+    load_commands()
+    try:
+        app()
+    except SwitchboardError as exc:
+        Console(stderr=True).print(
+            f"switchboard: {exc}", markup=False, highlight=False, soft_wrap=True
+        )
+        sys.exit(1)
+
+
+@cache
+def load_commands() -> None:
+    """Add the commands of other packages."""
     for point in entry_points(group="switchboard.commands"):
         command = point.load()
         group, _, name = point.name.rpartition(".")
@@ -217,13 +247,6 @@ def main() -> None:
             under.add_typer(command, name=name)
         else:
             under.command(name)(command)
-    try:
-        app()
-    except SwitchboardError as exc:
-        Console(stderr=True).print(
-            f"switchboard: {exc}", markup=False, highlight=False, soft_wrap=True
-        )
-        sys.exit(1)
 
 
 if __name__ == "__main__":

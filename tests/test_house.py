@@ -77,6 +77,8 @@ COVERED_BY = {
     "serving/erasure/dataset_files.py": "tests/training/data/test_erased.py",
     "serving/erasure/files.py": "tests/training/data/test_erased.py",
     "serving/api/erasures.py": "tests/serving/gateway/test_erasures.py",
+    "serving/doctor/bundle.py": "tests/serving/doctor/test_command.py",
+    "serving/startup/backup.py": "tests/serving/backup/test_take.py",
     "serving/startup/erase.py": "tests/serving/erasure/test_run.py",
     "serving/store/erasure/datasets.py": "tests/training/data/test_erased.py",
     "serving/store/erasure/erasures.py": "tests/serving/erasure/test_run.py",

@@ -33,6 +33,7 @@ __all__ = [
     "manifest_hash",
     "model_folder",
     "model_hash",
+    "place",
     "publish",
     "stamp",
 ]
@@ -100,13 +101,11 @@ def publish(folder: Path, root_uri: str, lob: str, number: int) -> tuple[str, st
         Conflict: This version was published before.
         Unavailable: The files cannot be written.
     """
-    version_name(lob, number)
-    filesystem, root = filesystem_of(root_uri)
+    uri = place(root_uri, lob, number)
+    filesystem, path = filesystem_of(uri)
     with _unavailable(f"cannot publish {lob}@{number} under {root_uri}"):
         if isinstance(filesystem, LocalFileSystem):
-            target = Path(root) / lob / str(number)
-            return str(target), _publish_local(folder, target)
-        path = f"{root.rstrip('/')}/{lob}/{number}"
+            return uri, _publish_local(folder, Path(uri))
         if filesystem.exists(path):
             raise Conflict(f"{lob}@{number} was published before")
         hashes = manifest(folder)
@@ -114,7 +113,16 @@ def publish(folder: Path, root_uri: str, lob: str, number: int) -> tuple[str, st
         for name in hashes:
             filesystem.put_file(str(folder / name), f"{path}/{name}")
         filesystem.pipe_file(f"{path}/{MANIFEST}", _manifest_text(hashes).encode())
-    return f"{root_uri.rstrip('/')}/{lob}/{number}", manifest_hash(hashes)
+    return uri, manifest_hash(hashes)
+
+
+def place(root_uri: str, lob: str, number: int) -> str:
+    """Return the URI of a version's folder below `root_uri`; a local one is a whole path."""
+    version_name(lob, number)
+    filesystem, root = filesystem_of(root_uri)
+    if isinstance(filesystem, LocalFileSystem):
+        return str(Path(root) / lob / str(number))
+    return f"{root_uri.rstrip('/')}/{lob}/{number}"
 
 
 def _publish_local(folder: Path, target: Path) -> str:

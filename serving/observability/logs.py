@@ -34,7 +34,7 @@ class JsonFormatter(logging.Formatter):
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat("T", "milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            "message": _without_secrets(record.getMessage()),
+            "message": without_secrets(record.getMessage()),
         }
         if request_id := REQUEST_ID.get(None):
             line["request_id"] = request_id
@@ -56,7 +56,8 @@ def configure(form: Literal["text", "json"]) -> None:
     os.environ.setdefault("VLLM_LOGGING_CONFIG_PATH", str(VLLM_CONFIG))
 
 
-def _without_secrets(text: str) -> str:
+def without_secrets(text: str) -> str:
+    """Return a line of a log with API keys, bearer tokens and passwords in URLs masked."""
     return _SECRET.sub("***", text)
 
 
@@ -68,7 +69,7 @@ def _told(exc: BaseException) -> list[dict[str, Any]]:
         frames = traceback.extract_tb(seen.__traceback__, limit=-FRAMES_LIMIT)
         one: dict[str, Any] = {"type": f"{type(seen).__module__}.{type(seen).__qualname__}"}
         if isinstance(seen, SwitchboardError | OSError):
-            one["message"] = _without_secrets(str(seen))
+            one["message"] = without_secrets(str(seen))
         one["at"] = [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
         chain.append(one)
         seen = seen.__cause__ or (None if seen.__suppress_context__ else seen.__context__)

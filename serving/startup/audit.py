@@ -12,6 +12,7 @@ from rich.console import Console
 from serving.config import settings as settings_module
 from serving.errors import InvalidRequest
 from serving.startup.keys import DEFAULT_CONFIG, Config, when
+from serving.terminal import Json, print_json
 
 app = typer.Typer(no_args_is_help=True, help="The audit: show, export, verify.")
 
@@ -43,6 +44,7 @@ def verify(
 @app.command("tail")
 def tail(
     n: Annotated[int, typer.Option("-n", min=1, help="How many.")] = 20,
+    json_: Json = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show the last acts, oldest first."""
@@ -50,7 +52,11 @@ def tail(
 
     from serving.store import audit
 
-    for entry in reversed(_with_store(config, lambda db: audit.tail(db, n))):
+    entries = list(reversed(_with_store(config, lambda db: audit.tail(db, n))))
+    if json_:
+        print_json(entries)
+        return
+    for entry in entries:
         detail = orjson.dumps(entry.detail).decode()
         who = entry.key_id or "-"
         _say(f"{entry.id} {when(entry.created_at)} {who} {entry.action} {entry.target} {detail}")

@@ -1,7 +1,6 @@
 """`switchboard explain`: what led to an answer, and what became of it."""
 
 import asyncio
-import sys
 from typing import Annotated, Any
 
 import typer
@@ -9,19 +8,18 @@ from rich.console import Console
 
 from serving.config import settings as settings_module
 from serving.startup.keys import DEFAULT_CONFIG, Config, when
+from serving.terminal import Json, print_json
 
 
 def explain(
     response: Annotated[str, typer.Argument(metavar="RESPONSE_ID", help="The response's id.")],
-    as_json: Annotated[bool, typer.Option("--json", help="For a program.")] = False,
+    json_: Json = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Say what answered, and why: its version, how that came to be, what was found and decided."""
     found = asyncio.run(_explained(config, response))
-    if as_json:
-        import orjson
-
-        sys.stdout.write(orjson.dumps(found, option=orjson.OPT_INDENT_2).decode() + "\n")
+    if json_:
+        print_json(found)
         return
     console = Console(soft_wrap=True)
     for line in lines(found):

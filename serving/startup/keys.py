@@ -11,11 +11,13 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from serving import terminal
 from serving.config import settings as settings_module
 from serving.errors import InvalidRequest
+from serving.terminal import Json, print_json
 
 app = typer.Typer(no_args_is_help=True, help="API keys: create, list, revoke.")
-console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
+console = terminal.console()
 
 Config = Annotated[
     Path, typer.Option("--config", "-c", envvar="SWITCHBOARD_CONFIG", help="Configuration file.")
@@ -59,12 +61,17 @@ def create(
 
 
 @app.command("list")
-def list_(config: Config = DEFAULT_CONFIG) -> None:
+def list_(json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
     """List keys, without their secrets."""
     from serving import auth as keys
 
+    known = _with_store(config, keys.list_keys)
+    if json_:
+        print_json([key.model_dump(mode="json", exclude={"hash"}) for key in known])
+        return
+
     table = Table("id", "name", "prefix", "roles", "LOBs", "created", "expires", "revoked")
-    for key in _with_store(config, keys.list_keys):
+    for key in known:
         table.add_row(
             key.id,
             key.name,

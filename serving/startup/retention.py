@@ -9,12 +9,13 @@ from rich.table import Table
 
 from serving.config import settings as settings_module
 from serving.startup.keys import DEFAULT_CONFIG, Config
+from serving.terminal import Json, print_json
 
 app = typer.Typer(no_args_is_help=True, help="How long rows are kept.")
 
 
 @app.command("preview")
-def preview(config: Config = DEFAULT_CONFIG) -> None:
+def preview(json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
     """Count the rows that would be deleted now, by line and kind; nothing is."""
     from serving.store.database import Database
     from serving.store.erasure import aging
@@ -34,6 +35,9 @@ def preview(config: Config = DEFAULT_CONFIG) -> None:
             await db.close()
 
     found = asyncio.run(run())
+    if json_:
+        print_json(found)
+        return
     if not found:
         _say("No line has a retention (lobs.NAME.retention): everything is kept.")
         return

@@ -1,18 +1,17 @@
 """`switchboard reviews`: the review queue from a terminal."""
 
-import sys
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from serving import endpoints
+from serving import endpoints, terminal
 from serving.startup import keys
 from serving.startup.remote import DEFAULT_URL, Url, call
+from serving.terminal import Json, print_json
 
 app = typer.Typer(no_args_is_help=True, help="The review queue: list, show, decide.")
-console = Console(width=None if sys.stdout.isatty() else 200)  # tables are whole in a pipe
+console = terminal.console()
 
 Id = Annotated[str, typer.Argument(help="The task's id, as `list` shows it.")]
 
@@ -24,14 +23,17 @@ def list_(
         str | None,
         typer.Option(help="pending, escalated, claimed, approved, edited, rejected, expired."),
     ] = None,
+    json_: Json = False,
     url: Url = DEFAULT_URL,
 ) -> None:
     """List tasks, the longest unchanged first."""
+    found: list[dict[str, Any]] = []
     table = Table("id", "status", "lob", "task", "found", "made", "deadline", "escalate to")
     wanted = {"lob": lob, "status": status}
     params: dict[str, Any] = {name: value for name, value in wanted.items() if value}
     while True:
         page = call("GET", url, endpoints.REVIEWS, params=params)
+        found += page["data"]
         for one in page["data"]:
             table.add_row(
                 one["id"],
@@ -46,13 +48,19 @@ def list_(
         if not page["has_more"]:
             break
         params["after"] = page["last"]
+    if json_:
+        print_json(found)
+        return
     console.print(table)
 
 
 @app.command("show")
-def show(id: Id, url: Url = DEFAULT_URL) -> None:  # noqa: A002
+def show(id: Id, json_: Json = False, url: Url = DEFAULT_URL) -> None:  # noqa: A002
     """Show a task with all that a reviewer needs: conversation, answer, findings."""
     task = call("GET", url, f"{endpoints.REVIEWS}/{id}")
+    if json_:
+        print_json(task)
+        return
     context = task["context"]
     _print(f"{task['id']}: {task['status']}, {task['task']} of {task['version']}")
     _print(f"Interaction {task['interaction_id']}, deadline {keys.when(task['deadline'])}")

@@ -11,6 +11,7 @@ from rich.table import Table
 from serving.config import settings as settings_module
 from serving.errors import ConfigError
 from serving.startup.keys import DEFAULT_CONFIG, Config
+from serving.terminal import Json, print_json
 
 app = typer.Typer(no_args_is_help=True, help="Answers without a model: test, list, report.")
 console = Console(highlight=False, soft_wrap=True)
@@ -36,8 +37,12 @@ def run_tests(config: Config = DEFAULT_CONFIG) -> None:
 
 
 @app.command("list")
-def list_(config: Config = DEFAULT_CONFIG) -> None:
+def list_(json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
     """List the rules in the order in which they are tried."""
+    if json_:
+        lobs = settings_module.load(config).lobs
+        print_json({lob: line.rules for lob, line in lobs.items() if line.rules})
+        return
     table = Table("line", "rule", "tasks", "says", "tests")
     for lob, line in settings_module.load(config).lobs.items():
         for rule in line.rules:
@@ -50,6 +55,7 @@ def list_(config: Config = DEFAULT_CONFIG) -> None:
 def report(
     lob: Annotated[str, typer.Argument(help="Line of business.")],
     days: Annotated[float, typer.Option(min=0, help="How far back.")] = 30.0,
+    json_: Json = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show what became of rules' answers, by version: used, edited, rejected."""
@@ -67,8 +73,12 @@ def report(
         finally:
             await db.close()
 
+    found = asyncio.run(read())
+    if json_:
+        print_json(found)
+        return
     table = Table("rule", "answers", "used", "edited", "rejected")
-    for one in asyncio.run(read()):
+    for one in found:
         counts = (one.answers, one.used, one.edited, one.rejected)
         table.add_row(one.artifact, *map(str, counts))
     console.print(table)

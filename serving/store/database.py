@@ -94,6 +94,20 @@ class Database:
 
             await asyncio.to_thread(upgrade, self.url)
 
+    async def at_newest(self) -> bool:
+        """Whether its tables are there and this release's; raises StoreUnavailable."""
+        from serving.store.migrations.newest import has_newest
+
+        with _mapped_errors(self.url):
+            return await has_newest(self.url)
+
+    async def has_tables(self) -> bool:
+        """Whether it holds any table; raises StoreUnavailable."""
+        from serving.store.migrations.newest import has_tables
+
+        with _mapped_errors(self.url):
+            return await has_tables(self.url)
+
     async def open_when_up(self) -> None:
         """`open`, however long the database is down; the log says that this waits.
 

@@ -2,10 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
 
 import typer
 
+from serving.terminal import Json, console, print_json
 from training.cli.options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Lob, Out, RecipePath
 
 if TYPE_CHECKING:
@@ -116,16 +117,21 @@ def import_(
 
 
 @app.command()
-def show(id_: Id, config: Config = DEFAULT_CONFIG) -> None:
+def show(id_: Id, json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
     """Show what a dataset holds and what each filter kept; its files are checked."""
     from training.data import repository
 
-    _describe(_with_store(config, lambda db, _: repository.find(db, id_)))
+    built = _with_store(config, lambda db, _: repository.find(db, id_))
+    if json_:
+        print_json({"id": built.id, "folder": built.folder, "manifest": built.manifest})
+        return
+    _describe(built)
 
 
 @app.command("list")
 def list_(
     lob: Annotated[str | None, typer.Argument(help="Only this line of business.")] = None,
+    json_: Json = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """List datasets, oldest first."""
@@ -135,8 +141,12 @@ def list_(
 
     from serving.store import datasets as dataset_rows
 
+    found = _with_store(config, lambda db, _: dataset_rows.list_all(db, lob))
+    if json_:
+        print_json(found)
+        return
     table = Table("id", "LOB", "kind", "created", "train", "rolling", "golden", "folder")
-    for record in _with_store(config, lambda db, _: dataset_rows.list_all(db, lob)):
+    for record in found:
         files = record.manifest.get("files", {})
         counts = (
             files.get(f"{name}.jsonl", {}).get("examples", 0)
@@ -150,7 +160,7 @@ def list_(
             *(str(count) for count in counts),
             record.uri,
         )
-    _console().print(table)
+    console().print(table)
 
 
 @app.command()
@@ -194,26 +204,18 @@ def _describe(built: "Dataset") -> None:
     for name, file in manifest["files"].items():
         counts = str(file["examples"]), str(file["conversations"])
         files.add_row(name, *counts, file["sha256"][:16])
-    _console().print(files)
+    console().print(files)
     if "filters" in manifest:
         filters = Table("filter", "kept", "dropped")
         for count in manifest["filters"]:
             filters.add_row(count["name"], str(count["kept"]), str(count["dropped"]))
-        _console().print(filters)
+        console().print(filters)
         replaced = [
             f"{number} {kind}" for kind, number in manifest["redaction"]["replaced"].items()
         ]
         typer.echo(f"Redacted: {', '.join(replaced) or 'nothing'}")
         frozen = manifest["splits"]["golden"]
         typer.echo(f"Golden set: {f'frozen, {frozen[:16]}' if frozen else 'not frozen yet'}")
-
-
-def _console() -> Any:
-    import sys
-
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 200)
 
 
 def _with_store(config: Path, action: "Callable[[Database, Settings], Awaitable[T]]") -> T:

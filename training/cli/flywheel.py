@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from serving.terminal import Json, print_json
 from training.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_OUT,
@@ -57,8 +58,9 @@ def run(
 
 
 @app.command()
-def status(lobs: Lobs = None, config: Config = DEFAULT_CONFIG) -> None:
+def status(lobs: Lobs = None, json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
     """Show where each line of business stands, and what would happen next."""
+    found: list[dict[str, Any]] = []
 
     async def work(wheel: "FlywheelScheduler", known: list[str]) -> None:
         from serving.store import leases
@@ -68,6 +70,10 @@ def status(lobs: Lobs = None, config: Config = DEFAULT_CONFIG) -> None:
         for lob in known:
             decision, last = await wheel.look(lob, wheel.recipes(lob))
             holder = holders.get(f"flywheel/{lob}")
+            if json_:
+                next_ = {"action": decision.action, "why": decision.why}
+                found.append({"lob": lob, "next": next_, "holder": holder, "cycle": last})
+                continue
             verb = {"wait": "waits", "begin": "begins a cycle", "go_on": "goes on"}
             typer.echo(f"{lob}: {verb[decision.action]}: {decision.why}")
             if holder:
@@ -79,6 +85,8 @@ def status(lobs: Lobs = None, config: Config = DEFAULT_CONFIG) -> None:
                     typer.echo(f"  {last.log[-1]['text']}")
 
     _with_wheel(config, None, work, lobs)
+    if json_:
+        print_json(found)
 
 
 @app.command()

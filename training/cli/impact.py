@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving.terminal import Json, console, print_json
 from training.cli.options import DEFAULT_CONFIG, Config
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ def impact(
     ] = None,
     days: Annotated[float | None, typer.Option(min=0, help="Only the last so many days.")] = None,
     version: Annotated[str | None, typer.Option(help="Only this version, such as care@3.")] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
     html: Annotated[Path | None, typer.Option(help="Also write a page with plots.")] = None,
     window: Annotated[
         float,
@@ -36,7 +37,6 @@ def impact(
     docs/impact.md defines each figure and says what it does not show.
     """
     import asyncio
-    import json
 
     from serving.config import settings as server_settings
     from training.analysis import impact_report
@@ -56,7 +56,7 @@ def impact(
     if html is not None:
         impact_report.write(reports, html)
     if json_:
-        typer.echo(json.dumps([one.as_json() for one in reports], indent=1))
+        print_json([one.as_json() for one in reports])
         return
     for one in reports:
         _show(one)
@@ -68,9 +68,6 @@ def impact(
 
 
 def _show(report: "Report") -> None:
-    import sys
-
-    from rich.console import Console
     from rich.table import Table
 
     from training.analysis import impact_report
@@ -78,11 +75,10 @@ def _show(report: "Report") -> None:
     if not report.rows:
         typer.echo(f"{report.lob}: no answers yet")
         return
-    console = Console(width=None if sys.stdout.isatty() else 200)
     table = Table(*report.head, title=report.lob, title_justify="left")
     for row in report.rows:
         table.add_row(*impact_report.cells(row), end_section=row.position == "all")
-    console.print(table)
+    console().print(table)
     for said in report.said:
         typer.echo(said)
     for one in report.comparisons:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from serving.terminal import Json, print_json
 from training.cli.options import (
     DEFAULT_CONFIG,
     Config,
@@ -27,6 +28,7 @@ def judge(
         str | None, typer.Option(help="The judge; by default the recipe's, else the base.")
     ] = None,
     url: RunningOrPrivateUrl = None,
+    json_: Json = False,
 ) -> None:
     """Ask a judge what people decided before, and say whether to trust it.
 
@@ -58,7 +60,10 @@ def judge(
             api_key=os.environ.get("SWITCHBOARD_API_KEY"),
         )
     )
-    _show(found)
+    if json_:
+        print_json({**vars(found), "trusted": found.trusted, "words": found.words})
+    else:
+        _show(found)
     if not found.trusted:
         raise typer.Exit(DISTRUSTED)
 

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from serving.terminal import Json, print_json
 from training.cli.options import DEFAULT_CONFIG, Config, Lob, RecipePath
 
 
@@ -17,11 +18,10 @@ def plan(
     days: Annotated[
         float, typer.Option(min=0.01, help="Count the conversations of so many days.")
     ] = 14.0,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Say how many judged conversations each of the gate's rules needs, and when they are there."""
     import asyncio
-    import json
     from dataclasses import asdict
 
     from rich.console import Console
@@ -43,7 +43,7 @@ def plan(
         raise RecipeError(f"--effect: {exc}") from exc
     if json_:
         found = {"pace": asdict(seen), "needs": [need.as_json() for need in needs]}
-        typer.echo(json.dumps(found, indent=1))
+        print_json(found)
         return
     share = loaded.curation.holdout_share
     typer.echo(

@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from serving.terminal import Json, print_json
 from training.cli.options import (
     DEFAULT_CONFIG,
     DEFAULT_OUT,
@@ -144,6 +145,7 @@ def canary_run(
 @canary.command("show")
 def canary_show(
     version: Annotated[str, typer.Argument(help="Such as care@7.")],
+    json_: Json = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """Show what was decided on a canary and why, oldest first."""
@@ -153,7 +155,11 @@ def canary_show(
     from serving.config import settings as server_settings
     from training.canary import watcher
 
-    for entry in reversed(asyncio.run(watcher.decisions(server_settings.load(config), version))):
+    entries = asyncio.run(watcher.decisions(server_settings.load(config), version))[::-1]
+    if json_:
+        print_json(entries)
+        return
+    for entry in entries:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(entry.created_at))
         detail = entry.detail
         typer.echo(f"{when} {detail['action']} (share {detail['share']:.0%}): {detail['why']}")
@@ -173,7 +179,7 @@ def canary_shadow(
     effect: Annotated[
         float, typer.Option(min=0.001, max=1, help="The true gain that should be shown.")
     ] = 0.05,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
 ) -> None:
     """Compare what a shadow answered unseen with what was shown, by the agents' final texts.
 
@@ -181,7 +187,6 @@ def canary_shadow(
     show.
     """
     import asyncio
-    import json
 
     from serving.config import settings as server_settings
     from training.analysis import shadow_run
@@ -198,7 +203,7 @@ def canary_shadow(
         )
     )
     if json_:
-        typer.echo(json.dumps(None if found is None else found.as_json(), indent=1))
+        print_json(None if found is None else found.as_json())
         return
     if found is None:
         typer.echo(f"{lob}: no answer of a shadow has feedback in {days:g} days")

@@ -52,6 +52,13 @@ async def finish(db: Database, id_: str) -> FileRecord:
     return await get(db, id_, None)
 
 
+async def ids(db: Database) -> list[str]:
+    """Return the ids of all files whose bytes are written, oldest first."""
+    every = select(FileRow.id).where(FileRow.state == "processed").order_by(FileRow.id)
+    async with db.reader() as connection:
+        return list((await connection.execute(every)).scalars())
+
+
 async def get(db: Database, id_: str, lobs: Sequence[str] | None) -> FileRecord:
     """Return a file that a key of these lines covers; None is every file.
 

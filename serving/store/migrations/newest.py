@@ -7,7 +7,7 @@ alone takes as long to import as all the rest of such a command.
 import re
 from pathlib import Path
 
-from sqlalchemy import URL, text
+from sqlalchemy import URL, inspect, text
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.pool import NullPool
 
@@ -38,5 +38,15 @@ async def has_newest(url: URL) -> bool:
         if not sqlite:  # it does not answer
             raise
         return False
+    finally:
+        await engine.dispose()
+
+
+async def has_tables(url: URL) -> bool:
+    """Whether the database at `url` holds any table."""
+    engine = connect(url, poolclass=NullPool)
+    try:
+        async with engine.connect() as connection:
+            return bool(await connection.run_sync(lambda one: inspect(one).get_table_names()))
     finally:
         await engine.dispose()

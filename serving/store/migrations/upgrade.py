@@ -15,10 +15,13 @@ from pathlib import Path
 
 from alembic import command
 from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import URL
 from sqlalchemy.engine import Connection
 from sqlalchemy.pool import NullPool
 
+from serving.errors import ConfigError
 from serving.store.connection import BUSY_TIMEOUT_S, connect
 
 ADVISORY_LOCK = 0x5B_0A_2D
@@ -35,7 +38,11 @@ def config() -> Config:
 
 
 def upgrade(url: URL) -> None:
-    """Upgrade the database at `url` to the newest tables; blocks, so call it in a thread."""
+    """Upgrade the database at `url` to the newest tables; blocks, so call it in a thread.
+
+    Raises:
+        ConfigError: The tables are of a newer release.
+    """
     with _one_at_a_time:
         asyncio.run(_upgrade(url))
 
@@ -55,6 +62,16 @@ async def _upgrade(url: URL) -> None:
 
 def _run(connection: Connection) -> None:
     configuration = config()
+    script = ScriptDirectory.from_config(configuration)
+    known = {step.revision for step in script.walk_revisions()}
+    for found in MigrationContext.configure(connection).get_current_heads():
+        if found not in known:
+            raise ConfigError(
+                f"store.url: its tables are of step {found}, of a newer release; this one knows "
+                f"steps up to {script.get_current_head()}. Run that release, or restore a backup "
+                "of before.",
+                param="store.url",
+            )
     configuration.attributes["connection"] = connection
     command.upgrade(configuration, "head")
 

@@ -1,0 +1,1 @@
+"""`switchboard doctor`: what is wrong with an installation, and a bundle for a bug report."""
