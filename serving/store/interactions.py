@@ -1,7 +1,15 @@
 """Interactions: requests with the responses that clients saw."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Collection,
+    Container,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
@@ -89,15 +97,7 @@ async def labelled(
     until: float | None = None,
     tasks: Collection[Task | str] | None = None,
 ) -> list[LabelledInteraction]:
-    """Return the interactions that have feedback, oldest first; all at once, see `stream`.
-
-    Args:
-        db: The store.
-        lob: The line of business.
-        since: The earliest `created_at`, itself included.
-        until: The latest `created_at`, itself excluded.
-        tasks: The tasks to keep; None keeps all.
-    """
+    """Return what `stream` yields, all at once."""
     pages = stream(db, lob=lob, since=since, until=until, tasks=tasks)
     return [item async for item in pages]
 
@@ -109,7 +109,6 @@ async def stream(
     since: float | None = None,
     until: float | None = None,
     tasks: Collection[Task | str] | None = None,
-    ids: Collection[str] | None = None,
     page: int = PAGE,
 ) -> AsyncIterator[LabelledInteraction]:
     """Yield the interactions that have feedback, oldest first, a page in memory at a time.
@@ -127,7 +126,6 @@ async def stream(
         since: The earliest `created_at`, itself included.
         until: The latest `created_at`, itself excluded.
         tasks: The tasks to keep; None keeps all.
-        ids: The interactions to keep, a page of them at most; None keeps all.
         page: Rows a page.
     """
     # Not `id IN (SELECT …)`: SQLite would make that list anew for every page.
@@ -143,33 +141,43 @@ async def stream(
         wanted.append(Interaction.created_at < until)
     if tasks is not None:
         wanted.append(Interaction.task.in_([str(task) for task in tasks]))
-    if ids is not None:
-        wanted.append(Interaction.id.in_(ids))
     key = Interaction.created_at, Interaction.id
     statement = select(Interaction).where(*wanted).order_by(*key).limit(page)
     after: list[ColumnElement[bool]] = []
     while True:
         async with db.reader() as connection:
             rows = (await connection.execute(statement.where(*after))).mappings().all()
-            comments = (
-                select(Feedback)
-                .where(Feedback.interaction_id.in_([row["id"] for row in rows]))
-                .order_by(Feedback.id)
-            )
-            feedback: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
-            for row in (await connection.execute(comments)).mappings():
-                feedback[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
-        for row in rows:
-            if row["id"] in feedback:  # else its feedback went between the two queries
-                yield LabelledInteraction(
-                    interaction=InteractionRecord.model_validate(dict(row)),
-                    feedback=tuple(feedback[row["id"]]),
-                )
+            found = await _with_feedback(connection, rows)
+        for one in found:
+            yield one
         if len(rows) < page:
             return
         at, id_ = rows[-1]["created_at"], rows[-1]["id"]
         # The first condition is implied by the second; an index is found by it.
         after = [Interaction.created_at >= at, tuple_(*key) > tuple_(at, id_)]
+
+
+async def named(db: Database, ids: Collection[str]) -> list[LabelledInteraction]:
+    """Return the interactions of these ids, a page of them at most, that have feedback."""
+    # Not by line as well: SQLite would rather read the whole line.
+    statement = select(Interaction).where(Interaction.id.in_(ids), *of_models())
+    async with db.reader() as connection:
+        rows = (await connection.execute(statement)).mappings().all()
+        found = await _with_feedback(connection, rows)
+    return sorted(found, key=lambda one: (one.interaction.created_at, one.interaction.id))
+
+
+async def _with_feedback(
+    connection: AsyncConnection, rows: Sequence[Mapping[Any, Any]]
+) -> list[LabelledInteraction]:
+    mine = Feedback.interaction_id.in_([row["id"] for row in rows])
+    comments = select(Feedback).where(mine).order_by(Feedback.id)
+    said: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
+    for row in (await connection.execute(comments)).mappings():
+        said[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
+    # A row without feedback has none, or that went between the two queries.
+    of = [(InteractionRecord.model_validate(dict(row)), said[row["id"]]) for row in rows]
+    return [LabelledInteraction(interaction=one, feedback=tuple(all_)) for one, all_ in of if all_]
 
 
 async def served(db: Database, *, lob: str, since: float) -> list[Served]:

@@ -93,7 +93,7 @@ async def _freeze(
     ids_ = sorted(read)
     for start in range(0, len(ids_), interactions.PAGE):
         page = ids_[start : start + interactions.PAGE]
-        async for item in interactions.stream(db, lob=lob, ids=page):
+        for item in await interactions.named(db, page):
             ids = read[item.interaction.id]
             known = item.model_copy(
                 update={"feedback": tuple(f for f in item.feedback if f.id in ids)}

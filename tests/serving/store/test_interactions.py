@@ -1,4 +1,5 @@
 import asyncio
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -92,8 +93,48 @@ async def test_the_stream_has_every_row_once_whatever_the_page(
     found = [one async for one in interactions.stream(db, lob="care", page=page)]
     assert [one.interaction for one in found] == records
     assert [[f.edit for f in one.feedback] for one in found] == [["one", "two"]] * 7
-    some = interactions.stream(db, lob="care", ids=["i5", "i2"], page=page)
-    assert [one.interaction.id async for one in some] == ["i2", "i5"]
+
+
+async def test_named_interactions_come_with_their_feedback_oldest_first(
+    db: Database, interaction, feedback
+) -> None:
+    records = [interaction(id=f"i{n}", created_at=float(9 - n)) for n in range(4)]
+    await interactions.save(db, [*records, interaction(id="rule", version="rule:hours@1")])
+    for id_ in ("i0", "i1", "i3", "rule"):
+        await feedbacks.add(db, feedback(id_, edit="one"))
+    found = await interactions.named(db, ["i1", "i2", "i3", "rule", "gone"])
+    assert [one.interaction for one in found] == [records[3], records[1]]
+    assert [[f.edit for f in one.feedback] for one in found] == [["one"], ["one"]]
+
+
+async def test_a_page_of_names_reads_no_more_rows_than_it_names(
+    tmp_path: Path, interaction, feedback
+) -> None:
+    """A golden set of a million rows was frozen by line, which read them all for each page."""
+    db = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    await db.open()
+    records = [interaction(output="x" * 5000) for _ in range(2000)]
+    await interactions.save(db, records)
+    for record in records[::100]:
+        await feedbacks.add(db, feedback(record.id, edit="one"))
+    names = [record.id for record in records[::100]]
+    read: list[str] = []
+
+    def note(statement: str) -> None:
+        read.append(statement)
+
+    async with db.reader() as connection:
+        raw: Any = await connection.get_raw_connection()
+        await raw.driver_connection.set_trace_callback(note)
+    assert len(await interactions.named(db, names)) == 20
+    (asked,) = [one for one in read if "FROM interactions" in one]
+    async with db.reader() as connection:
+        raw = await connection.get_raw_connection()
+        plan = await raw.driver_connection.execute_fetchall(f"EXPLAIN QUERY PLAN {asked}")
+    await db.close()
+    assert [line for *_, line in plan if "interactions" in line] == [
+        "SEARCH interactions USING INDEX sqlite_autoindex_interactions_1 (id=?)"
+    ]
 
 
 async def test_labelled_filters_by_lob_time_and_task(db: Database, interaction, feedback) -> None:
