@@ -17,6 +17,7 @@ from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.alerts.bulk_reads import BulkReads
+from serving.alerts.reviews import ReviewNotices
 from serving.api import app, batches, config, files, openapi
 from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
@@ -71,14 +72,12 @@ class Parts:
     db: Database
     keys: KeyRing
     storing: Storing
-    draining: asyncio.Task[None]
     reviewing: Reviewing
-    sweeping: asyncio.Task[None]
-    cleaning: asyncio.Task[None]
+    notices: ReviewNotices
     batching: Worker
     retention: RetentionSweep
-    aging: asyncio.Task[None]
-    watching: asyncio.Task[None]
+    cleaning: asyncio.Task[None]
+    background: list[asyncio.Task[None]]
     metrics_page: MetricsPage
     tracing: Tracing | None = None
     revision: str | None = None
@@ -94,6 +93,7 @@ class Parts:
         self.gateway.configure(settings, parsed)
         self.storing.configure(settings.lobs)
         self.reviewing.configure(settings.lobs)
+        self.notices.configure(settings.lobs)
         self.retention.configure(settings.lobs)
         self.adapters.set_lobs(_fallbacks(settings))
         self.chains.configure(settings)
@@ -115,11 +115,8 @@ class Parts:
         await self.batching.stop()
         with suppress(Unavailable, TimeoutError):
             await self.drainer.flush(FLUSH_S)
-        self.draining.cancel()
-        self.sweeping.cancel()
-        self.cleaning.cancel()
-        self.aging.cancel()
-        self.watching.cancel()
+        for task in (*self.background, self.cleaning):
+            task.cancel()
         self.journal.close()
         with suppress(asyncio.CancelledError):  # or it says once more that the journal lives
             await self.cleaning
@@ -183,7 +180,7 @@ async def start(
     )
     keys = KeyRing(db)
     await keys.start()
-    draining = asyncio.create_task(drainer.run())
+    background = [asyncio.create_task(drainer.run())]
     cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
     cleaning = asyncio.create_task(cleaner.run())
     engine: Engine = await engine_module.Engine.start(settings)
@@ -268,12 +265,14 @@ async def start(
     )
     batching = Worker(kept, gateway, admission, name)
     batching.start()
+    notices = ReviewNotices(db, settings.lobs, name)
     retention = RetentionSweep(db, settings.lobs, name)
+    alert = BulkReads(db, settings.alerts, name)
+    for part in (Sweep(reviewing, name), notices, retention, alert):
+        background.append(asyncio.create_task(part.run()))
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
-        *(cleaning, batching, retention, asyncio.create_task(retention.run())),
-        asyncio.create_task(BulkReads(db, settings.alerts, name).run()),
+        *(storing, reviewing, notices, batching, retention, cleaning, background),
         *(metrics_page, tracing),
     )
 

@@ -1,11 +1,12 @@
 """A line's review queue: when a person decides on an answer before the client has it."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
 from serving.config.base import Section
 from serving.config.guards import Patterns
+from serving.config.secrets import SecretName
 
 FALLBACK_TEXT = "One moment, I am checking."
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
@@ -35,6 +36,23 @@ class Rule(Section):
         return self
 
 
+class Webhook(Section):
+    """Where a line's reviewers hear of tasks."""
+
+    url: SecretName = Field(
+        description="Where events of tasks are posted as JSON, by name (${NAME} or ${file:/path}), "
+        "since such an address lets anybody post."
+    )
+    secret: SecretName | None = Field(
+        None, description="Signs what is posted (HMAC-SHA256), by name; null does not."
+    )
+    events: list[Literal["created", "escalated", "expired"]] = Field(
+        default_factory=lambda: ["created", "escalated", "expired"],
+        min_length=1,
+        description="Which are posted.",
+    )
+
+
 class Reviews(Section):
     """The review queue of a line; what its guards hold for review becomes a task there."""
 
@@ -50,7 +68,10 @@ class Reviews(Section):
     escalate_to: list[Name] = Field(
         default_factory=list,
         max_length=20,
-        description="Who is to see escalated tasks; named in the task and its event.",
+        description="Who is to see escalated tasks; named in the task, its event and the webhook.",
+    )
+    webhook: Webhook | None = Field(
+        None, description="Tells people of tasks; null tells nobody."
     )
     claim_s: float = Field(
         300.0,
@@ -76,3 +97,13 @@ class Reviews(Section):
         if len(set(names)) < len(names):
             raise ValueError("high_stakes: two rules have the same name")
         return self
+
+
+def secrets(name: str, reviews: Reviews | None) -> list[tuple[str, str]]:
+    """Return the keys of a line's queue that name secrets, with their values."""
+    hook = reviews.webhook if reviews is not None else None
+    if hook is None:
+        return []
+    key = f"lobs.{name}.reviews.webhook"
+    named = (f"{key}.url", hook.url), (f"{key}.secret", hook.secret)
+    return [(its, value) for its, value in named if value is not None]

@@ -99,6 +99,11 @@ REVIEW_DECISIONS = Counter(
 REVIEWS_EXPIRED = Counter(
     "switchboard_reviews_expired_total", "Tasks that nobody decided in time.", ["lob"]
 )
+REVIEW_WEBHOOK = Counter(
+    "switchboard_review_webhook_total",
+    "Review events posted to a line's webhook, by outcome: taken, failed (it is tried again).",
+    ["lob", "outcome"],
+)
 RETENTION = Counter(
     "switchboard_retention_deleted_total",
     "Rows deleted because they outlived their line's retention.",
