@@ -1,6 +1,7 @@
 """A line's review queue: when a person decides on an answer before the client has it."""
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -34,6 +35,16 @@ class Rule(Section):
         if not self.answer and not self.customer and self.amount_above is None:
             raise ValueError("give at least one of answer, customer, amount_above")
         return self
+
+
+class LowConfidence(Section):
+    """Answers of which the model was not sure."""
+
+    below: float = Field(
+        gt=0,
+        le=1,
+        description="A person decides on an answer whose mean token probability is below this.",
+    )
 
 
 class Webhook(Section):
@@ -90,6 +101,9 @@ class Reviews(Section):
         max_length=50,
         description="Rules that hold an answer though no guard finds anything.",
     )
+    low_confidence: LowConfidence | None = Field(
+        None, description="Holds an answer of which the model was not sure; null holds none."
+    )
 
     @model_validator(mode="after")
     def _names_differ(self) -> "Reviews":
@@ -97,6 +111,19 @@ class Reviews(Section):
         if len(set(names)) < len(names):
             raise ValueError("high_stakes: two rules have the same name")
         return self
+
+
+def check_engine(name: str, reviews: Reviews | None, engine: Mapping[str, Any]) -> None:
+    """Refuse a confidence of an engine that gives no probabilities.
+
+    Raises:
+        ValueError: It does not; names the key.
+    """
+    mode = str(engine.get("logprobs_mode", ""))
+    if reviews is not None and reviews.low_confidence is not None and mode.endswith("_logits"):
+        raise ValueError(
+            f"{name}.reviews.low_confidence: engine.logprobs_mode {mode} gives no probabilities"
+        )
 
 
 def secrets(name: str, reviews: Reviews | None) -> list[tuple[str, str]]:

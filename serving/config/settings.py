@@ -149,6 +149,7 @@ class Settings(Section):
         for name, lob in lobs.items():
             guards.check_upstream(name, lob.guards, info.data["upstreams"])
             rules.check_routes(name, lob.rules)
+            reviews.check_engine(name, lob.reviews, info.data.get("engine", {}))
             for step in lob.fallback:
                 if step not in {"previous", "base", *known}:
                     raise ValueError(

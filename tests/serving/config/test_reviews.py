@@ -27,6 +27,10 @@ def reviews(given: dict[str, Any]) -> Settings:
             "lobs.care.reviews.high_stakes.0.answer.0",
         ),
         ({"high_stakes": [{"name": "a", "answer": ["x"]}] * 2}, "lobs.care.reviews"),
+        ({"low_confidence": {"belw": 0.5}}, "lobs.care.reviews.low_confidence.belw"),
+        ({"low_confidence": {"below": 0}}, "lobs.care.reviews.low_confidence.below"),
+        ({"low_confidence": {"below": 70}}, "lobs.care.reviews.low_confidence.below"),
+        ({"low_confidence": 0.5}, "lobs.care.reviews.low_confidence"),
         ({"webhook": {}}, "lobs.care.reviews.webhook.url"),
         ({"webhook": {"url": "https://hooks.example/T/B"}}, "lobs.care.reviews.webhook.url"),
         ({"webhook": {"url": "${A}", "event": []}}, "lobs.care.reviews.webhook.event"),
@@ -36,7 +40,13 @@ def reviews(given: dict[str, Any]) -> Settings:
 def test_a_fault_names_its_key(given: dict[str, Any], key: str) -> None:
     with pytest.raises(ValidationError) as refused:
         reviews(given)
-    assert [".".join(map(str, one["loc"])) for one in refused.value.errors()] == [key]
+    assert key in [".".join(map(str, one["loc"])) for one in refused.value.errors()]
+
+
+def test_a_confidence_of_an_engine_without_probabilities_is_refused() -> None:
+    line = {"lobs": {"care": {"reviews": {"low_confidence": {"below": 0.5}}}}}
+    with pytest.raises(ValidationError, match=r"care\.reviews\.low_confidence: .*raw_logits"):
+        Settings.model_validate({"model": "m", "engine": {"logprobs_mode": "raw_logits"}} | line)
 
 
 def test_a_line_has_no_queue_unless_it_says_so() -> None:
