@@ -5,6 +5,7 @@ It imports neither Ray nor vLLM itself; replica_deployment.py calls `start` insi
 
 import asyncio
 import importlib.metadata
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.alerts.bulk_reads import BulkReads
+from serving.alerts.client_address import TOKEN_VARIABLE
+from serving.alerts.new_network import NewNetworks
 from serving.alerts.reviews import ReviewNotices
 from serving.api import app, batches, config, files, openapi
 from serving.api import erasures as erasure_api
@@ -243,6 +246,8 @@ async def start(
     own.include_router(batches.router(db))
     openapi.describe(own)
     metrics_page = MetricsPage(engine.app, name, pages)
+    proxies, token = settings.http.trusted_proxies, os.environ.get(TOKEN_VARIABLE)
+    networks = NewNetworks(db, settings.alerts, proxies, name, token)
     gateway = Gateway(
         engine_app=engine_app,
         api_app=own,
@@ -262,13 +267,14 @@ async def start(
         replica=name,
         metrics_page=metrics_page,
         tracing=tracing,
+        saw=networks.saw,
     )
     batching = Worker(kept, gateway, admission, name)
     batching.start()
     notices = ReviewNotices(db, settings.lobs, name)
     retention = RetentionSweep(db, settings.lobs, name)
-    alert = BulkReads(db, settings.alerts, name)
-    for part in (Sweep(reviewing, name), notices, retention, alert):
+    alerts = BulkReads(db, settings.alerts, name), networks
+    for part in (Sweep(reviewing, name), notices, retention, *alerts):
         background.append(asyncio.create_task(part.run()))
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
