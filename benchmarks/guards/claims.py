@@ -4,11 +4,12 @@
         [--dialsummeval FOLDER]
 
 Real agents' replies (STAR, ABCD's sample), each untouched and with one seeded fault of each kind
-(`faults.py`). The guard was developed on the dialogs whose hash is even; measured are the others.
-A fault is caught when a finding touches it; an untouched reply with any finding is a false flag,
-also where the reply says what its record lacks. `--dialsummeval` names a copy of the repository of
-that name: summaries with people's marks (`summaries.py`). Recall has Clopper and Pearson's exact intervals,
-balanced accuracy the bootstrap's over whole dialogs. Writes ``benchmarks/results/claims.json``.
+(`faults.py`). The guard was developed on the dialogs whose hash is even; measured are the others. A
+fault is caught when a finding touches it; an untouched reply with any finding is a false flag, also
+where the reply says what its record lacks. `--dialsummeval` names a copy of the repository of that
+name: summaries with people's marks (`summaries.py`). Recall has Clopper and Pearson's exact
+intervals, balanced accuracy the bootstrap's over whole dialogs. Writes
+``benchmarks/results/claims.json``.
 """
 
 from __future__ import annotations

@@ -8,8 +8,8 @@ Literals are read from its sources' syntax trees and from its data. By family:
   behind its delimiters;
 - `latentinjection`: orders in documents, tables and mails, each in the first context of its class;
 - `sysprompt_extraction`: asks for the system prompt;
-- `encoding`: encoded texts in its templates. What is encoded there is harmless, so that a guard which
-  decodes it has nothing to find: the family is told apart.
+- `encoding`: encoded texts in its templates. What is encoded there is harmless, so that a guard
+  which decodes it has nothing to find: the family is told apart.
 """
 
 from __future__ import annotations

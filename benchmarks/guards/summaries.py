@@ -1,8 +1,8 @@
 """The guard of claims against people's judgment of summaries: DialSummEval (Gao and Wan, 2022).
 
-1,400 summaries, by 13 models and by hand, of 100 dialogs of SAMSum; three annotators gave each 1 to 5 for
-consistency with its dialog. A summary is consistent where their median is 4 or 5. The rules were not
-written for such chats and nothing was changed after looking: no half is kept for that.
+1,400 summaries, by 13 models and by hand, of 100 dialogs of SAMSum; three annotators gave each 1 to
+5 for consistency with its dialog. A summary is consistent where their median is 4 or 5. The rules
+were not written for such chats and nothing was changed after looking: no half is kept for that.
 """
 
 from __future__ import annotations

@@ -2,10 +2,10 @@
 
 The peer of the connection is known to whoever accepted it. Our own HAProxy says it in a header with
 a token that its start has drawn (`serving.cluster.haproxy`), in place of whatever the client sent
-there; without the token the header counts for nothing, and the peer is that of our own socket. Where
-the peer is a proxy that the configuration trusts, `x-forwarded-for` is read from its end: each
-trusted proxy has added the address that it saw, so the last one that is not such a proxy's is the
-client's, and what stands before it anybody may have written (RFC 7239, 8.1, says the same of
+there; without the token the header counts for nothing, and the peer is that of our own socket.
+Where the peer is a proxy that the configuration trusts, `x-forwarded-for` is read from its end:
+each trusted proxy has added the address that it saw, so the last one that is not such a proxy's is
+the client's, and what stands before it anybody may have written (RFC 7239, 8.1, says the same of
 `forwarded`).
 """
 

@@ -1,8 +1,8 @@
 """Tells of a key that is used from a network from which it never was.
 
 On a request's way this is a look into a set; what is not there is written to the store in the
-background, and waits there while the store is down. One replica tells what is new, and notes it once
-the webhook has taken it: a kill between the two tells twice, with the same key.
+background, and waits there while the store is down. One replica tells what is new, and notes it
+once the webhook has taken it: a kill between the two tells twice, with the same key.
 """
 
 import asyncio

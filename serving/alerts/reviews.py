@@ -1,9 +1,9 @@
 """Tells a line's people of its review queue, by the line's webhook.
 
-Beside the sweep, not in it, and each line by itself: a webhook that is slow or down holds up nothing
-else. Of many replicas one tells a line at a time, by a lease, in the order of the events. What the
-webhook did not take is tried again after a pause that doubles, during which the lease is kept; what
-it took is noted after that, so it is told at least once, each time with the same key.
+Beside the sweep, not in it, and each line by itself: a webhook that is slow or down holds up
+nothing else. Of many replicas one tells a line at a time, by a lease, in the order of the events.
+What the webhook did not take is tried again after a pause that doubles, during which the lease is
+kept; what it took is noted after that, so it is told at least once, each time with the same key.
 """
 
 import asyncio

@@ -274,8 +274,8 @@ async def start(
     notices = ReviewNotices(db, settings.lobs, name)
     retention = RetentionSweep(db, settings.lobs, name)
     alerts = BulkReads(db, settings.alerts, name), networks
-    for part in (Sweep(reviewing, name), notices, retention, *alerts):
-        background.append(asyncio.create_task(part.run()))
+    sweeps = Sweep(reviewing, name), notices, retention
+    background += [asyncio.create_task(part.run()) for part in (*sweeps, *alerts)]
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
         *(storing, reviewing, notices, batching, retention, cleaning, background),

@@ -81,9 +81,7 @@ class Reviews(Section):
         max_length=20,
         description="Who is to see escalated tasks; named in the task, its event and the webhook.",
     )
-    webhook: Webhook | None = Field(
-        None, description="Tells people of tasks; null tells nobody."
-    )
+    webhook: Webhook | None = Field(None, description="Tells people of tasks; null tells nobody.")
     claim_s: float = Field(
         300.0,
         ge=1,

@@ -38,7 +38,10 @@ def test_the_median_of_three_decides_and_clear_cases_are_counted_apart(tmp_path:
     found = summaries.measure(read)
     assert found["dialogs"] == 2
     every, clear = found["all"], found["clear"]
-    assert (every["inconsistent_flagged"]["rate"], every["consistent_flagged"]["rate"]) == (0.5, 0.5)
+    assert (every["inconsistent_flagged"]["rate"], every["consistent_flagged"]["rate"]) == (
+        0.5,
+        0.5,
+    )
     assert every["kinds_of_inconsistent"] == every["kinds_of_consistent"] == {"amount": 1}
     assert clear["inconsistent_flagged"]["trials"] == clear["consistent_flagged"]["trials"] == 1
     assert 0 <= every["balanced_accuracy"]["low"] <= every["balanced_accuracy"]["high"] <= 1

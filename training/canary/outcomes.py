@@ -10,9 +10,9 @@ counted once, `window_s` after its first turn, with what had happened until then
 which conversations are counted, and when, does not depend on the arm, and looking again later only
 adds conversations at the end. Of a conversation that a change of the share overtakes only the turns
 before count, in both arms alike. Only `shown` is judged from the trial's first `displayed` event
-on, then of all that counts: until then it is 0 in both arms alike, which shows nothing. So is `held`
-from the first answer on that became a person's task. What was held stays in all other metrics by what
-the person said of it: its version earned that.
+on, then of all that counts: until then it is 0 in both arms alike, which shows nothing. So is
+`held` from the first answer on that became a person's task. What was held stays in all other
+metrics by what the person said of it: its version earned that.
 """
 
 from collections.abc import Sequence

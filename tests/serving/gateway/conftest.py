@@ -120,9 +120,7 @@ def logprobs(words: list[str], sure: float | None) -> dict[str, Any]:
     return {"logprobs": {"content": each}}
 
 
-async def streamed(
-    send: Send, id_: str, model: str, said: str, sure: float | None = None
-) -> None:
+async def streamed(send: Send, id_: str, model: str, said: str, sure: float | None = None) -> None:
     """Stream an answer word by word, then its token counts, as vLLM does."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     one = {"id": id_, "object": "chat.completion.chunk", "created": 1, "model": model}
