@@ -1,7 +1,7 @@
 """A line's review queue: when a person decides on an answer before the client has it."""
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, StringConstraints, model_validator
 
@@ -11,6 +11,9 @@ from serving.config.secrets import SecretName
 
 FALLBACK_TEXT = "One moment, I am checking."
 Name = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=80)]
+
+
+Told = Literal["created", "escalated", "expired"]
 
 
 class Rule(Section):
@@ -57,8 +60,8 @@ class Webhook(Section):
     secret: SecretName | None = Field(
         None, description="Signs what is posted (HMAC-SHA256), by name; null does not."
     )
-    events: list[Literal["created", "escalated", "expired"]] = Field(
-        default_factory=lambda: ["created", "escalated", "expired"],
+    events: list[Told] = Field(
+        default_factory=lambda: list(get_args(Told)),
         min_length=1,
         description="Which are posted.",
     )

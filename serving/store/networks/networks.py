@@ -54,7 +54,8 @@ async def remember(db: Database, key_id: str, network: str, learning_s: float) -
     now = leases.now(db)
     asked = select(func.count(), func.min(KeyNetworkRow.first_seen), now).where(of_key)
     async with db.session() as connection:
-        count, first, at = (await connection.execute(asked)).one()
+        count, first, now_ = (await connection.execute(asked)).one()
+        at = float(now_)  # PostgreSQL's is a decimal
         if count >= LIMIT:
             return False
         learns = first is None or at - first <= learning_s
