@@ -28,7 +28,7 @@ def written(folder: Path, rows: list[tuple[str, str, list[int]]]) -> Path:
 def test_the_median_of_three_decides_and_clear_cases_are_counted_apart(tmp_path: Path) -> None:
     rows = [
         ("1", "Ann says that the fee is $50.", [5, 5, 2]),
-        ("1", "Ann says that the fee is $70.", [1, 2, 5]),
+        ("3", "Ann says that the fee is $70.", [1, 2, 5]),
         ("2", "Bob pays $80 on Friday.", [4, 4, 4]),
         ("2", "Bob is happy.", [3, 3, 5]),
     ]
@@ -36,7 +36,7 @@ def test_the_median_of_three_decides_and_clear_cases_are_counted_apart(tmp_path:
     assert [one.consistency for one in read] == [5, 2, 4, 3]
     assert read[0].turns == ("Ann: The fee is $50.", "Bob: Ok, on Friday then.")
     found = summaries.measure(read)
-    assert found["dialogs"] == 2
+    assert found["dialogs"] == 3
     every, clear = found["all"], found["clear"]
     assert (every["inconsistent_flagged"]["rate"], every["consistent_flagged"]["rate"]) == (
         0.5,
