@@ -100,7 +100,7 @@ REVIEWS_EXPIRED = Counter(
     "switchboard_reviews_expired_total", "Tasks that nobody decided in time.", ["lob"]
 )
 CONFIDENCE = Histogram(
-    "switchboard_answer_confidence",
+    "switchboard_answer_confidence_ratio",
     "Mean token probability of answers, of lines with reviews.low_confidence.",
     ["lob"],
     buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
