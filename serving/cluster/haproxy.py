@@ -9,6 +9,8 @@ Ray starts HAProxy through a program of ours, a few lines of shell, which
 - lets HAProxy listen where the configuration says, with TLS if it says so, while all else of Serve
   is on loopback; its statistics and its admin socket are files that only we may open;
 - answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);
+- tells replicas where a connection comes from, in a header with a token that they know: in place of
+  what the client wrote there, and nobody who reaches a replica past HAProxy can write it;
 - makes HAProxy die with the actor that watches it, so that an orphan does not hold the port.
 """
 
@@ -20,6 +22,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from serving import endpoints, errors
+from serving.alerts.client_address import PEER
 from serving.config.sections import Tls
 from serving.errors import ConfigError, Unavailable
 
@@ -42,7 +45,7 @@ for argument; do
   last=$argument
 done
 if [ -n "$config" ]; then
-  grep -q disable-l7-retry "$config" || sed -i {rules} "$config"
+  grep -q disable-l7-retry "$config" || sed -i -f {rules} "$config"
   cp {page} "$(dirname "$config")/500.http"
 fi
 exec {command} "$@"
@@ -56,6 +59,7 @@ def wrapper(
     *,
     listen: str | None = None,
     tls: Tls | None = None,
+    token: str | None = None,
 ) -> Path:
     """Write the program that Ray is to start as HAProxy.
 
@@ -65,6 +69,7 @@ def wrapper(
         repeatable: Paths whose requests may be asked of another replica.
         listen: Where to listen, such as ``0.0.0.0:8000``, in place of where Ray would.
         tls: The certificate to answer with.
+        token: Sent to replicas with the client's address, so that they believe it.
 
     Raises:
         ConfigError: The certificate or its key cannot be read.
@@ -82,6 +87,9 @@ def wrapper(
         f"http-request set-{_CONVERSATION} req.body,json_query('$.conversation_id') "
         f"if {tasks} !{{ {_CONVERSATION} -m found }}",
     ]
+    # `set-header` takes away what a client sent by that name, however often.
+    peer = "del-header" if token is None else "set-header"
+    rules.append(f"http-request {peer} {PEER}" + ("" if token is None else f" {token},%[src]"))
     command = [binary]
     if setpriv := shutil.which("setpriv"):
         command = [setpriv, "--pdeathsig", "KILL", "--", binary]
@@ -95,8 +103,11 @@ def wrapper(
         bind = f"bind {listen}{both}{secured}".replace("/", r"\/")
         edits.append(f"/^{_FRONTEND}$/,/^ *bind/s/^ *bind .*/    {bind}/")
     edits.append(f"/^{_FRONTEND}$/a\\" + "\\n".join(f"    {r}" for r in rules))
+    edited = folder / "rules.sed"  # a command line is for every user to read
+    edited.touch(0o600)
+    edited.write_text("\n".join(edits) + "\n")
     script = _SCRIPT.format(
-        rules=" ".join(f"-e {shlex.quote(edit)}" for edit in edits),
+        rules=shlex.quote(str(edited)),
         page=shlex.quote(str(page)),
         command=shlex.join(command),
     )

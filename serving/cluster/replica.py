@@ -5,6 +5,7 @@ It imports neither Ray nor vLLM itself; replica_deployment.py calls `start` insi
 
 import asyncio
 import importlib.metadata
+import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.alerts.bulk_reads import BulkReads
+from serving.alerts.client_address import TOKEN_VARIABLE
+from serving.alerts.new_network import NewNetworks
+from serving.alerts.reviews import ReviewNotices
 from serving.api import app, batches, config, files, openapi
 from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
@@ -71,14 +75,12 @@ class Parts:
     db: Database
     keys: KeyRing
     storing: Storing
-    draining: asyncio.Task[None]
     reviewing: Reviewing
-    sweeping: asyncio.Task[None]
-    cleaning: asyncio.Task[None]
+    notices: ReviewNotices
     batching: Worker
     retention: RetentionSweep
-    aging: asyncio.Task[None]
-    watching: asyncio.Task[None]
+    cleaning: asyncio.Task[None]
+    background: list[asyncio.Task[None]]
     metrics_page: MetricsPage
     tracing: Tracing | None = None
     revision: str | None = None
@@ -94,6 +96,7 @@ class Parts:
         self.gateway.configure(settings, parsed)
         self.storing.configure(settings.lobs)
         self.reviewing.configure(settings.lobs)
+        self.notices.configure(settings.lobs)
         self.retention.configure(settings.lobs)
         self.adapters.set_lobs(_fallbacks(settings))
         self.chains.configure(settings)
@@ -115,11 +118,8 @@ class Parts:
         await self.batching.stop()
         with suppress(Unavailable, TimeoutError):
             await self.drainer.flush(FLUSH_S)
-        self.draining.cancel()
-        self.sweeping.cancel()
-        self.cleaning.cancel()
-        self.aging.cancel()
-        self.watching.cancel()
+        for task in (*self.background, self.cleaning):
+            task.cancel()
         self.journal.close()
         with suppress(asyncio.CancelledError):  # or it says once more that the journal lives
             await self.cleaning
@@ -183,7 +183,7 @@ async def start(
     )
     keys = KeyRing(db)
     await keys.start()
-    draining = asyncio.create_task(drainer.run())
+    background = [asyncio.create_task(drainer.run())]
     cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
     cleaning = asyncio.create_task(cleaner.run())
     engine: Engine = await engine_module.Engine.start(settings)
@@ -246,6 +246,8 @@ async def start(
     own.include_router(batches.router(db))
     openapi.describe(own)
     metrics_page = MetricsPage(engine.app, name, pages)
+    proxies, token = settings.http.trusted_proxies, os.environ.get(TOKEN_VARIABLE)
+    networks = NewNetworks(db, settings.alerts, proxies, name, token)
     gateway = Gateway(
         engine_app=engine_app,
         api_app=own,
@@ -265,15 +267,18 @@ async def start(
         replica=name,
         metrics_page=metrics_page,
         tracing=tracing,
+        saw=networks.saw,
     )
     batching = Worker(kept, gateway, admission, name)
     batching.start()
+    notices = ReviewNotices(db, settings.lobs, name)
     retention = RetentionSweep(db, settings.lobs, name)
+    alerts = BulkReads(db, settings.alerts, name), networks
+    sweeps = Sweep(reviewing, name), notices, retention
+    background += [asyncio.create_task(part.run()) for part in (*sweeps, *alerts)]
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(storing, draining, reviewing, asyncio.create_task(Sweep(reviewing, name).run())),
-        *(cleaning, batching, retention, asyncio.create_task(retention.run())),
-        asyncio.create_task(BulkReads(db, settings.alerts, name).run()),
+        *(storing, reviewing, notices, batching, retention, cleaning, background),
         *(metrics_page, tracing),
     )
 

@@ -8,6 +8,20 @@ from serving.config.secrets import SecretName
 TASKS = ("suggestion", "summary", "chat", "completion", "response")
 
 
+class NewNetwork(Section):
+    """Keys that are used from a network from which they never were."""
+
+    learning_days: float = Field(
+        7.0, ge=0, description="Networks of a key's first days are learned, and not told."
+    )
+    ipv4_prefix: int = Field(
+        24, ge=8, le=32, description="Bits of an IPv4 address that are its network."
+    )
+    ipv6_prefix: int = Field(
+        48, ge=16, le=128, description="Bits of an IPv6 address that are its network."
+    )
+
+
 class Alerts(Section):
     """What is told by a webhook, and where."""
 
@@ -23,10 +37,15 @@ class Alerts(Section):
         None, ge=1, description="More reads of conversations and reviews by one key are told."
     )
 
+    new_network: NewNetwork | None = Field(
+        None, description="A key that is used from a new network is told; null tells of none."
+    )
+
     @model_validator(mode="after")
     def _goes_somewhere(self) -> "Alerts":
-        if self.bulk_reads_per_hour is not None and self.url is None:
-            raise ValueError("bulk_reads_per_hour: needs url: nobody would hear of it")
+        for name in ("bulk_reads_per_hour", "new_network"):
+            if getattr(self, name) is not None and self.url is None:
+                raise ValueError(f"{name}: needs url: nobody would hear of it")
         return self
 
     def secrets(self) -> list[tuple[str, str]]:

@@ -159,6 +159,8 @@ def _price(key: str, before: Mapping[str, Any], after: Mapping[str, Any]) -> Pri
         its_key = f"upstreams.{name}.api_key"
         if before.get(its_key) is not None or after.get(its_key) is not None:
             return "fixed"
+    if rest.endswith((".reviews.webhook.url", ".reviews.webhook.secret")) and after.get(key):
+        return "fixed"
     if rest.endswith(".rules") and _told(before.get(key)) != _told(after.get(key)):
         return "fixed"
     return price(key)

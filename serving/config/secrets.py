@@ -35,7 +35,7 @@ _NAME = re.compile(
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _KEYS = re.compile(
     r"store\.url|(env|alerts)\..*|engine\.hf_token|upstreams\.[^.]*\.api_key"
-    r"|lobs\.[^.]*\.rules\[\d+\]\.webhook\.api_key"
+    r"|lobs\.[^.]*\.(rules\[\d+\]\.webhook\.api_key|reviews\.webhook\..*)"
 )
 """What `expand` leaves as it is: it is resolved where it is used."""
 _LIKE_A_NAME = re.compile(r"token|secret|passw|cred|key", re.IGNORECASE)

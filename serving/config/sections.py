@@ -2,12 +2,19 @@
 
 import ipaddress
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from serving.config.base import Section
 from serving.config.secrets import Address
+
+
+def _cidr(text: str) -> str:
+    return str(ipaddress.ip_network(text))
+
+
+Cidr = Annotated[str, AfterValidator(_cidr)]
 
 
 class Tls(Section):
@@ -58,6 +65,11 @@ class Http(Section):
         20.0,
         gt=0,
         description="Longest that a stopping replica lets requests in flight go on.",
+    )
+    trusted_proxies: list[Cidr] = Field(
+        default_factory=list,
+        description="Networks of load balancers in front, such as 10.0.0.0/8, whose "
+        "X-Forwarded-For says where a request comes from; for alerts.new_network.",
     )
     proxy_on: Literal["every_node", "head"] = Field(
         "every_node",

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
-from serving.config import guards, rules, secrets
+from serving.config import guards, reviews, rules, secrets
 from serving.config.base import Section
 from serving.config.limits import Alerts, Limits
 from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName
@@ -149,6 +149,7 @@ class Settings(Section):
         for name, lob in lobs.items():
             guards.check_upstream(name, lob.guards, info.data["upstreams"])
             rules.check_routes(name, lob.rules)
+            reviews.check_engine(name, lob.reviews, info.data.get("engine", {}))
             for step in lob.fallback:
                 if step not in {"previous", "base", *known}:
                     raise ValueError(
@@ -179,7 +180,8 @@ class Settings(Section):
             for name, upstream in self.upstreams.items()
             if upstream.api_key is not None
         ]
-        found += [one for name, lob in self.lobs.items() for one in rules.secrets(name, lob.rules)]
+        for name, lob in self.lobs.items():
+            found += rules.secrets(name, lob.rules) + reviews.secrets(name, lob.reviews)
         token = self.engine.get("hf_token")
         return found + ([("engine.hf_token", token)] if isinstance(token, str) else [])
 

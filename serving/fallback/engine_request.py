@@ -1,5 +1,6 @@
 """A request as vLLM gets it, whichever version or step of a fallback chain is asked."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -26,6 +27,8 @@ class EngineRequest:
         last: What the customer wrote last.
         sent: What the client sent, where that is not `body`.
         trace: The request's spans, where it is traced.
+        extra: Fields that our engine gets beside, and nobody else sees.
+        review_below: A person decides on answers of a smaller confidence.
     """
 
     path: str
@@ -38,11 +41,15 @@ class EngineRequest:
     last: str = ""
     sent: dict[str, Any] | None = None
     trace: RequestTrace | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
+    review_below: float | None = None
 
     def engine_body(self) -> bytes:
         """The body as the engine gets it; what is captured stays as it was asked."""
         formed = self.template.body(self.body)
-        return self.capture.request if formed is self.body else orjson.dumps(formed)
+        if formed is self.body and not self.extra:
+            return self.capture.request
+        return orjson.dumps({**formed, **self.extra})
 
     def asgi_scope(self, body: bytes) -> Scope:
         """The scope that vLLM sees for a body: our request id, no credentials."""

@@ -7,6 +7,7 @@ memory; one that is not there yet is looked up in the store.
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from serving import endpoints
 from serving.adapters.manager import AdapterManager
@@ -82,6 +83,7 @@ class Gateway:
         replica: This replica's name, stored with each interaction.
         metrics_page: What answers /metrics; without one, the engine's app does.
         tracing: What makes spans of requests, where they are traced.
+        saw: Takes note of where a key is used from; does no I/O.
     """
 
     def __init__(
@@ -105,7 +107,9 @@ class Gateway:
         replica: str,
         metrics_page: App | None = None,
         tracing: Tracing | None = None,
+        saw: Callable[[str, Scope], None] = lambda *_: None,
     ) -> None:
+        self._saw = saw
         self._metrics_page = metrics_page or engine_app
         self._tracing = tracing
         self._engine_app = engine_app
@@ -211,6 +215,7 @@ class Gateway:
             await self._pass(scope, receive, send, path, _ANYONE)
             return
         key = await self._authenticate(headers)
+        self._saw(key.id, scope)
         if path in request.PATHS:
             if scope["method"] != "POST":
                 raise MethodNotAllowed(f"{path} takes POST.", headers={"allow": "POST"})

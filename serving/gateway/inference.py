@@ -27,7 +27,7 @@ from serving.fallback.engine_request import EngineRequest
 from serving.gateway import authorization, cancellation, capturing, holdback, ruling, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
-from serving.gateway.guarding import untrusted
+from serving.gateway.guarding import confidence, untrusted
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.gateway.shadow import Shadows, schedules
@@ -223,7 +223,8 @@ class Inference:
         stream = body.get("stream") is True
         hide_usage = stream and ask_for_usage(asked.engine_path, body)
         its = self._settings.lobs.get(exchange.lob or "")
-        reviewed = its is not None and its.reviews is not None
+        reviews = its.reviews if its is not None else None
+        unsure = reviews.low_confidence if reviews is not None else None
         showing = holdback.decide(asked, exchange.lob, its)
         base, replica = self._settings.served_name, self._replica
         capture = capturing.begin(exchange, body, prompt, showing, base=base, replica=replica)
@@ -235,9 +236,11 @@ class Inference:
             allowed_fields.headers(exchange.headers),
             exchange.id,
             self._template,
-            untrusted.of(asked).last if reviewed else "",
+            untrusted.of(asked).last if reviews is not None else "",
             sent=asked.sent if asked.of_task is not None else None,
             trace=exchange.trace,
+            extra=confidence.asking(asked.engine_path, body) if unsure else {},
+            review_below=unsure.below if unsure else None,
         )
         answer = ResponseWriter(
             exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s

@@ -99,6 +99,22 @@ REVIEW_DECISIONS = Counter(
 REVIEWS_EXPIRED = Counter(
     "switchboard_reviews_expired_total", "Tasks that nobody decided in time.", ["lob"]
 )
+CONFIDENCE = Histogram(
+    "switchboard_answer_confidence_ratio",
+    "Mean token probability of answers, of lines with reviews.low_confidence.",
+    ["lob"],
+    buckets=(0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1),
+)
+UNMEASURED = Counter(
+    "switchboard_answer_confidence_unknown_total",
+    "Answers of such lines that came without token probabilities; they pass.",
+    ["lob"],
+)
+REVIEW_WEBHOOK = Counter(
+    "switchboard_review_webhook_total",
+    "Review events posted to a line's webhook, by outcome: taken, failed (it is tried again).",
+    ["lob", "outcome"],
+)
 RETENTION = Counter(
     "switchboard_retention_deleted_total",
     "Rows deleted because they outlived their line's retention.",

@@ -14,6 +14,7 @@ from typing import Any
 import httpx
 
 SIGNATURE = "x-switchboard-signature"
+IDEMPOTENCY = "idempotency-key"
 TIMEOUT_S = 5.0
 
 
@@ -23,7 +24,12 @@ def sign(secret: str, body: bytes) -> str:
 
 
 async def post(
-    url: str | None, secret: str | None, event: dict[str, Any], timeout_s: float = TIMEOUT_S
+    url: str | None,
+    secret: str | None,
+    event: dict[str, Any],
+    timeout_s: float = TIMEOUT_S,
+    *,
+    key: str | None = None,
 ) -> str | None:
     """Send an event.
 
@@ -32,6 +38,7 @@ async def post(
         secret: Signs the body; None or empty leaves it unsigned.
         event: What happened.
         timeout_s: Longest wait for an answer.
+        key: The same in each try to send one event, as the header `idempotency-key`.
 
     Returns:
         None if it was taken or there is nowhere to send it; else what went wrong, without the
@@ -43,6 +50,8 @@ async def post(
     headers = {"content-type": "application/json"}
     if secret:
         headers[SIGNATURE] = sign(secret, body)
+    if key:
+        headers[IDEMPOTENCY] = key
     try:
         async with httpx.AsyncClient(timeout=timeout_s) as client:
             answer = await client.post(url, content=body, headers=headers)

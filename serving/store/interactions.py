@@ -29,6 +29,7 @@ from serving.store.records import (
     Status,
     Task,
 )
+from serving.store.reviews.records import held_as
 from serving.store.tables import Event, Feedback, Interaction
 
 CHUNK = 32
@@ -190,7 +191,7 @@ async def served(db: Database, *, lob: str, since: float) -> list[Served]:
     """
     no_rule = func.coalesce(Interaction.version, "").not_like(f"{RULE}%")  # the same in each arm
     wanted = Interaction.lob == lob, Interaction.created_at >= since, no_rule
-    columns = [getattr(Interaction, name) for name in _SERVED]
+    columns = [Interaction.guards, *(getattr(Interaction, name) for name in _SERVED)]
     answers = select(*columns).where(*wanted).order_by(Interaction.created_at, Interaction.id)
     comments = (
         select(Feedback)
@@ -217,7 +218,8 @@ async def served(db: Database, *, lob: str, since: float) -> list[Served]:
         responses = {row.id: candidates.of(row.response) for row in await connection.execute(whole)}
     return [
         Served(
-            **row,
+            **{name: value for name, value in row.items() if name != "guards"},
+            held=held_as(row["guards"]) is not None,
             **known.get(row["id"], {}),
             feedback=tuple(feedback[row["id"]]),
             others={k: one.output for k, one in responses.get(row["id"], {}).items() if k > 0},

@@ -15,10 +15,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Json = dict[str, Any]
 Moment = tuple[float, float]
 """The same moment by the client's clock and, when we heard of it, by ours."""
-UPSTREAM = "upstream:"
-"""Begins the `version` of an answer that did not come from our engine."""
-RULE = "rule:"
-"""Begins that of an answer by a rule."""
+UPSTREAM, RULE = "upstream:", "rule:"
+"""Begin the `version` of an answer that did not come from our engine, or is a rule's."""
 
 
 class Record(BaseModel):
@@ -134,9 +132,9 @@ class LabelledInteraction(Record):
 class Served(Record):
     """What a comparison of versions needs of an interaction, with its feedback, oldest first.
 
-    `others` are the texts of further candidates, where feedback names one of them. Of events:
-    `displayed` is the first display, `went_out` the first text sent, typed or saved whole, each
-    None where no event says so; `typed`: the agent wrote a reply without any candidate.
+    `others` are the texts of further candidates, where feedback names one. `held`: it became a
+    person's task. Of events: `displayed` is the first display, `went_out` the first text sent,
+    typed or saved whole, else None; `typed`: the agent wrote a reply without any candidate.
     """
 
     id: str
@@ -154,6 +152,7 @@ class Served(Record):
     displayed: Moment | None = None
     went_out: Moment | None = None
     typed: bool = False
+    held: bool = False
     feedback: tuple[FeedbackRecord, ...] = ()
     others: dict[int, str] = Field(default_factory=dict)
 

@@ -1,9 +1,12 @@
 """The review queue through the real server: held, claimed, edited, waited for, fed back."""
 
+import json
+import math
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.e2e.conftest import REVIEWS
 from tests.e2e.server import Server
 from tests.waiting import until
 
@@ -60,3 +63,48 @@ def test_a_task_is_listed_shown_and_decided_from_a_terminal(server: Server) -> N
         again = server.cli("reviews", "decide", id_, "approve", key="reviewer")
     assert (final["final"], final["text"]) == (True, "One moment, I am checking.")
     assert again.returncode == 1
+
+
+def test_what_the_model_was_not_sure_of_is_held_by_its_own_token_probabilities(
+    server: Server,
+) -> None:
+    """The bound is first between nothing and the answer's confidence, then above it."""
+    body = {
+        "model": "sales",
+        "messages": [{"role": "user", "content": "When does my order arrive?"}],
+        "max_tokens": 12,
+        "temperature": 0,
+    }
+    lobs = server.settings["lobs"]
+
+    def bound(below: float) -> None:
+        lobs["sales"]["reviews"] = REVIEWS | {"low_confidence": {"below": below}}
+        server.apply(lobs=lobs)
+
+    path = "/v1/chat/completions"
+    try:
+        with server.http("service") as asks, server.http("reviewer") as reviews:
+            bound(1e-9)
+            told = asks.post(path, json=body | {"logprobs": True}).json()["choices"][0]
+            logs = [one["logprob"] for one in told["logprobs"]["content"]]
+            confidence = math.exp(sum(logs) / len(logs))
+            plain = asks.post(path, json=body)
+            assert "x-switchboard-review" not in plain.headers
+            assert plain.json()["choices"][0]["logprobs"] is None
+            assert plain.json()["choices"][0]["message"] == told["message"]
+            bound(1.0)
+            for stream in (False, True):
+                held = asks.post(path, json=body | {"stream": stream})
+                assert held.status_code == 200, held.text
+                assert "One moment, I am checking." in held.text
+                id_ = held.headers["x-switchboard-review"]
+                context = reviews.get(f"/v1/reviews/{id_}").json()["context"]
+                assert context["text"] == told["message"]["content"]
+                (found,) = context["verdicts"]
+                assert found["guard"] == "reviews.low_confidence"
+                assert 1 - found["score"] == pytest.approx(confidence, abs=0.02)
+                assert "logprob" not in json.dumps(context["response"]).replace(
+                    '"logprobs": null', ""
+                )
+    finally:
+        server.apply()

@@ -76,8 +76,10 @@ def of(served: Served) -> Handling:
     """Return how long a turn took.
 
     Events count where they tell both ends: a click of `inserted` or `dismissed` is not yet the end,
-    and two clocks are not compared.
+    and two clocks are not compared. What was held for a person has a reviewer's time.
     """
+    if served.held:
+        return Handling(None, None)
     if served.displayed and served.went_out and served.went_out[0] >= served.displayed[0]:
         return Handling(served.went_out[0] - served.displayed[0], "events")
     whole = complete_at(served)

@@ -9,7 +9,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from rapidfuzz.distance import Levenshtein
 
@@ -27,7 +27,7 @@ from training.stats.bootstrap import Interval
 ALL = "all"
 Position = Literal["opening", "middle", "closing", "summary", "first", "last"]  # last two: of STAR
 POSITIONS: tuple[Position, ...] = ("opening", "middle", "closing", "summary")
-Fate = Literal["as it was", "edited", "rewritten", "rejected", "left"]
+Fate = Literal["as it was", "edited", "rewritten", "rejected", "left", "held"]
 USED: tuple[Fate, ...] = ("as it was", "edited")
 OPENING_TURNS = 1
 """A reply before which at most so many turns were spoken opens the conversation."""
@@ -203,6 +203,8 @@ def _answer(served: Served, conversation: str, before: int, last: int, seen: Sig
 
 def _fate(served: Served) -> Fate | None:
     """Return what an agent did with an answer; the final text says more than a tick in a box."""
+    if served.held:  # the agent saw the fallback text, and what is said of it is a reviewer's
+        return "held"
     said = verdict(served.feedback)
     if said.edit is not None:
         if written_anew(served.feedback):
@@ -222,7 +224,7 @@ def _fate(served: Served) -> Fate | None:
 def _final(served: Served, fate: Fate | None) -> str | None:
     """Return the text that the agent sent, where it is known."""
     edit = verdict(served.feedback).edit
-    if edit is not None:
+    if edit is not None and fate != "held":
         return edit
     return served.output if fate == "as it was" else None
 
@@ -253,10 +255,7 @@ def _row(version: str, where: str, part: Sequence[Answer], seed: int) -> Row:
         shown=len(part),
         conversations=len({one.conversation for one in part}),
         judged=len(judged),
-        fates={
-            fate: sum(one.fate == fate for one in judged)
-            for fate in ("as it was", "edited", "rewritten", "rejected", "left")
-        },
+        fates={fate: sum(one.fate == fate for one in judged) for fate in get_args(Fate)},
         usage=proportions.wilson_clustered(
             [one.used for one in judged],
             [one.conversation for one in judged],

@@ -177,13 +177,18 @@ def _turn(asked: Sequence[Served]) -> Turn:
 
 
 def _ended(served: Served) -> float | None:
-    """Return when the server learned that the text had gone out, a click apart."""
+    """Return when the server learned that the text had gone out, a click apart.
+
+    What was held stays in its arm, as it was drawn; what reviewers said of it is no agent's act.
+    """
     if served.went_out is not None:
         return served.went_out[1]
     said = [
         one.created_at
         for one in served.feedback
-        if (one.edit is not None or one.used) and not one.client_key.startswith(_FROM_EVENT)
+        if (one.edit is not None or one.used)
+        and not one.client_key.startswith(_FROM_EVENT)
+        and not served.held
     ]
     return min(said, default=None)
 
@@ -191,6 +196,8 @@ def _ended(served: Served) -> float | None:
 def _final(served: Served) -> str | None:
     taken = candidates.as_taken(served)
     said = verdict(taken.feedback)
+    if served.held:
+        return None
     if said.edit is not None:
         return said.edit
     return taken.output if said.used else None

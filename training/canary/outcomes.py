@@ -10,7 +10,9 @@ counted once, `window_s` after its first turn, with what had happened until then
 which conversations are counted, and when, does not depend on the arm, and looking again later only
 adds conversations at the end. Of a conversation that a change of the share overtakes only the turns
 before count, in both arms alike. Only `shown` is judged from the trial's first `displayed` event
-on, then of all that counts: until then it is 0 in both arms alike, which shows nothing.
+on, then of all that counts: until then it is 0 in both arms alike, which shows nothing. So is
+`held` from the first answer on that became a person's task. What was held stays in all other
+metrics by what the person said of it: its version earned that.
 """
 
 from collections.abc import Sequence
@@ -33,6 +35,7 @@ METRICS = {
     "shown": Metric("Shown answers", "higher"),
     "slow_answers": Metric("Slow answers", "lower"),
     "failures": Metric("Failures", "lower"),
+    "held": Metric("Held answers", "lower"),
 }
 
 KEPT = 0.5
@@ -149,9 +152,10 @@ def conversations(
         own = sum(turn.version == arm for turn in turns) / len(turns)
         outcomes = _outcomes(turns, arm, end, rules)
         counted.append(Conversation(name, started, canary, share, outcomes, own))
-    if not any(one.outcomes.get("shown") for one in counted):  # the desktops do not tell
-        for one in counted:
-            one.outcomes.pop("shown", None)
+    for name in ("shown", "held"):  # the desktops do not tell; no person is asked
+        if not any(one.outcomes.get(name) for one in counted):
+            for one in counted:
+                one.outcomes.pop(name, None)
     return sorted(counted, key=lambda c: (c.started, c.id))
 
 
@@ -168,11 +172,13 @@ def _outcomes(
     for turn in turns:
         other = turn.version != arm
         judged["failures"].append(float(other or turn.status != Status.COMPLETED))
+        judged["held"].append(float(turn.held))
         if turn.status == Status.COMPLETED:
             judged["slow_answers"].append(float(turn.latency_ms > rules.slow_ms))
         if turn.shown_by_draw is False:  # no agent saw it, by no fault of its own
             continue
-        shown = turn.displayed is not None and turn.displayed[1] < end
+        # Of what was held the agent saw the line's fallback text.
+        shown = turn.displayed is not None and turn.displayed[1] < end and not turn.held
         judged["shown"].append(float(shown and not other))
         taken = candidates.as_taken(turn, until=end)
         similarity, accepted = _judged(taken.output, taken.feedback)

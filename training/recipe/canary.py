@@ -7,7 +7,14 @@ from pydantic import Field, model_validator
 from training.recipe.base import RecipeSection
 
 CANARY_METRICS = Literal[
-    "edit_similarity", "acceptance", "usage", "judged", "shown", "slow_answers", "failures"
+    "edit_similarity",
+    "acceptance",
+    "usage",
+    "judged",
+    "shown",
+    "slow_answers",
+    "failures",
+    "held",
 ]
 
 
@@ -37,6 +44,7 @@ class CanaryConfig(RecipeSection):
             CanaryRule(metric="shown"),
             CanaryRule(metric="slow_answers"),
             CanaryRule(metric="failures"),
+            CanaryRule(metric="held"),
         ),
         min_length=1,
         description="Shown to be worse than live by more than the margin, on any: rolled back.",

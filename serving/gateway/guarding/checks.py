@@ -24,6 +24,7 @@ from serving.gateway.exchange import Exchange
 from serving.gateway.guarding import classifier, context, filtered, review, untrusted
 from serving.gateway.guarding.asking import Asking, count, moved
 from serving.gateway.guarding.by_sentence import BySentence
+from serving.gateway.guarding.confidence import Measured
 from serving.gateway.guarding.configured import Check, for_customers, of_answers, of_requests
 from serving.gateway.guarding.growing import Piece
 from serving.gateway.guarding.held import Held
@@ -153,7 +154,8 @@ class Guarding:
         lob = capture.lob or ""
         queue = self._queue(lob)
         checks, held = self._answers.get(lob, ()), review.is_held(capture)
-        if not checks and not held:
+        below = request.review_below if queue is not None else None
+        if not checks and not held and below is None:
             return app
         known = context.of_answer(request, asked.of_task, self._lobs.get(lob))
         if held:
@@ -163,8 +165,11 @@ class Guarding:
         if asked.audience == "customer":
             checks = [for_customers(check) for check in checks]
         its = Answer(checks, request, known, deadline)
-        may_refuse = any(holds(check.action) for check in checks)
-        reviewed = queue is not None and any(check.may(Action.REVIEW) for check in checks)
+        unsure = below is not None  # what the model was not sure of may be a person's
+        may_refuse = unsure or any(holds(check.action) for check in checks)
+        reviewed = unsure or (
+            queue is not None and any(check.may(Action.REVIEW) for check in checks)
+        )
         if (
             may_refuse
             and not reviewed  # a person sees all of it
@@ -175,13 +180,15 @@ class Guarding:
             return self._by_sentence(app, its)
         hold = may_refuse or not capture.stream
 
-        async def check(answered: Mapping[str, Any]) -> dict[int, list[Verdict]]:
-            return await self.check_answer(its, answered)
-
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+            async def check(answered: Mapping[str, Any]) -> dict[int, list[Verdict]]:
+                found = await self.check_answer(its, answered)
+                return found if below is None else measured.judged(found, answered, below, capture)
+
             task = None if queue is None else review.task(queue, request, known)
             held = Held(check, capture, send, hold=hold, review=task)
-            await app(scope, receive, held.send)
+            measured = Measured(held.send, stream=capture.stream, strip=bool(request.extra))
+            await app(scope, receive, held.send if below is None else measured.send)
             await held.finish()
 
         return answer

@@ -57,7 +57,10 @@ class ReviewEventRow(Base):
 
 
 class ReviewCounterRow(Base):
-    """The last event's number: one row, whose lock makes numbers follow commits."""
+    """Numbers of events: the last one's, in a row whose lock makes numbers follow commits.
+
+    Beside it, by line, that of the last one that its webhook took (`outbox`).
+    """
 
     __tablename__ = "review_counter"
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from serving.alerts.client_address import TOKEN_VARIABLE
 from serving.cluster import environment, haproxy
 from serving.config.settings import Settings
 
@@ -40,6 +41,9 @@ def test_the_retrying_haproxy_starts_only_where_its_program_lies(
     here = environment.prepare(settings(), local=True, haproxy_binary=lambda: "/bin/true")
     assert Path(here["RAY_SERVE_HAPROXY_BINARY_PATH"]).exists()
     assert here["RAY_SERVE_HAPROXY_RETRY_ON"] == haproxy.RETRY_ON
+    token, rules = here[TOKEN_VARIABLE], Path(here["RAY_SERVE_HAPROXY_BINARY_PATH"]).parent
+    assert token in (rules / "rules.sed").read_text(), "replicas and HAProxy know the same"
+    assert TOKEN_VARIABLE not in there, "a cluster's HAProxy is not ours to tell"
 
 
 def test_on_one_machine_the_engine_s_processes_talk_over_loopback(

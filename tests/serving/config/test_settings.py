@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from serving.config import limits, lobs, sections, settings, storage
+from serving.config import limits, lobs, reviews, sections, settings, storage
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -228,6 +228,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         inner = field.annotation
         storage_keys = storage.StorageKeys if prefix == "storage." else inner
         optional = {"tls": sections.Tls, "shadow": lobs.Shadow, "reviews": lobs.Reviews}
+        optional |= {"new_network": limits.NewNetwork}
+        optional |= {"webhook": reviews.Webhook, "low_confidence": reviews.LowConfidence}
         if not prefix.endswith(".retention."):  # where `reviews` is a number of days
             inner = (optional | {"keys": storage_keys}).get(name, inner)
         if isinstance(inner, type) and issubclass(inner, BaseModel):

@@ -1,6 +1,7 @@
 """A replica without its engine: the gateway, our own endpoints, real keys, a real store."""
 
 import asyncio
+import math
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -55,7 +56,7 @@ class Site:
     """A replica as its clients see it; what its engine was asked lies in `asked`.
 
     A version in `held` never answers; one that was told that its client left is in `left`. What it
-    answers is `says`, or its name.
+    answers is `says`, or its name, each word with the probability `sure`, where that is asked.
     """
 
     db: Database
@@ -67,6 +68,7 @@ class Site:
     held: set[str] = field(default_factory=set)
     left: list[str] = field(default_factory=list)
     says: str | None = None
+    sure: float | None = None
     adapters: AdapterManager = field(init=False)
     admission: Admission = field(init=False)
     shadows: Shadows = field(init=False)
@@ -110,12 +112,23 @@ class Site:
         return [one for one in found if one is not None]
 
 
-async def streamed(send: Send, id_: str, model: str, said: str) -> None:
+def logprobs(words: list[str], sure: float | None) -> dict[str, Any]:
+    """What vLLM adds to a choice of a chat whose request asks for log probabilities."""
+    if sure is None:
+        return {}
+    each = [{"token": w, "logprob": math.log(sure), "top_logprobs": []} for w in words]
+    return {"logprobs": {"content": each}}
+
+
+async def streamed(send: Send, id_: str, model: str, said: str, sure: float | None = None) -> None:
     """Stream an answer word by word, then its token counts, as vLLM does."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     one = {"id": id_, "object": "chat.completion.chunk", "created": 1, "model": model}
     deltas = [{"role": "assistant", "content": ""}, *({"content": f"{w} "} for w in said.split())]
     events = [one | {"choices": [{"index": 0, "delta": d, "finish_reason": None}]} for d in deltas]
+    for event in events[1:]:
+        (choice,) = event["choices"]
+        choice |= logprobs([choice["delta"]["content"]], sure)
     events.append(one | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
     events.append(one | {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
     for event in events:
@@ -156,11 +169,13 @@ async def site(
             made.left.append(body["model"])
             return
         said = made.says or f"of {body['model']}"
+        sure = made.sure if body.get("logprobs") else None
         if body.get("stream"):
-            await streamed(send, f"{prefix}{request_id}", body["model"], said)
+            await streamed(send, f"{prefix}{request_id}", body["model"], said, sure)
             return
         message = {"role": "assistant", "content": said}
         choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        choice |= logprobs(said.split(), sure)
         answer = {"id": f"{prefix}{request_id}", "model": body["model"], "choices": [choice]}
         await send({"type": "http.response.start", "status": 200, "headers": []})
         await send({"type": "http.response.body", "body": orjson.dumps(answer)})

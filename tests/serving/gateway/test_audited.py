@@ -65,3 +65,23 @@ async def test_a_read_of_an_interaction_keeps_its_reason(site: Site) -> None:
         assert (await http.get(where, params={"reason": ""})).status_code == 400
     (entry,) = await entries(site, "read_interaction")
     assert entry.detail == {"lob": "care", "reason": "dispute 17"}
+
+
+async def test_the_gateway_tells_of_each_key_and_of_no_refused_one(site: Site) -> None:
+    seen: list[tuple[str, Any]] = []
+    site.gateway._saw = lambda key_id, asked: seen.append((key_id, asked["client"][0]))
+    async with await site.http(["service"], ["*"]) as http:
+        assert (await http.get("/v1/models")).status_code == 200
+        assert (await http.get("/health")).status_code == 200
+        refused = await http.get("/v1/models", headers={"authorization": "Bearer sb-no"})
+        assert refused.status_code == 401
+        chat = {"model": "care", "messages": [{"role": "user", "content": "Hello"}]}
+        assert (await http.post("/v1/chat/completions", json=chat)).status_code == 200
+    transport = httpx.ASGITransport(site.gateway, client=("192.0.2.7", 1))
+    async with httpx.AsyncClient(
+        transport=transport, base_url="http://sb", headers=http.headers
+    ) as elsewhere:
+        assert (await elsewhere.get("/v1/models")).status_code == 200
+    (key_id,) = {key_id for key_id, _ in seen}
+    assert key_id.startswith("key_")
+    assert [peer for _, peer in seen] == ["127.0.0.1", "127.0.0.1", "192.0.2.7"]

@@ -16,6 +16,15 @@ async def test_what_is_sent_is_signed_and_dated() -> None:
     assert headers["content-type"] == "application/json"
 
 
+async def test_a_key_goes_along_so_that_a_receiver_can_drop_what_it_has_seen() -> None:
+    with receiving() as got:
+        for _ in range(2):
+            assert await webhook.post(got.url, None, {"event": "retry"}, key="one") is None
+        assert await webhook.post(got.url, None, {"event": "retry"}) is None
+    keys = [headers.get(webhook.IDEMPOTENCY) for headers, _ in got.posts]
+    assert keys == ["one", "one", None]
+
+
 async def test_without_a_secret_nothing_is_signed_and_without_an_address_nothing_sent() -> None:
     with receiving() as got:
         assert await webhook.post(got.url, None, {"event": "retry"}) is None

@@ -11,6 +11,7 @@ from serving.store import feedback as feedbacks
 from serving.store.database import Database
 from serving.store.events import EventRecord
 from serving.store.records import InteractionRecord
+from serving.store.reviews.records import mark
 from serving.store.tables import Interaction
 
 
@@ -203,6 +204,15 @@ def event(id_: str, kind: str, at: float, received_at: float, **fields: Any) -> 
     name = f"{id_} {kind} {at}"
     times = {"at": at, "received_at": received_at}
     return EventRecord(event_id=name, interaction_id=id_, kind=kind, **times, **fields)
+
+
+async def test_served_says_what_was_held_for_a_person(db: Database, interaction) -> None:
+    flagged = {"guard": "output.content", "action": "flag", "kind": "blame"}
+    rows = [interaction(), interaction(guards=[flagged]), interaction(guards=[flagged, mark("r")])]
+    await interactions.save(db, rows)
+    assert [one.held for one in await interactions.served(db, lob="care", since=0)] == [
+        *(False, False, True),
+    ]
 
 
 async def test_served_says_what_events_say_of_an_answer(db: Database, interaction) -> None:

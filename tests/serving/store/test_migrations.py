@@ -92,7 +92,7 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
             *("redactions", "vault", "vault_keys"),
             *("review_counter", "review_events", "reviews"),
             *("erasure_items", "erasures", "tombstones", "erasure_hash_key", "journals"),
-            "audit_head",
+            *("audit_head", "key_networks"),
             *("batch_results", "batches", "files"),
         ):
             await connection.execute(text(f"DROP TABLE {table}"))

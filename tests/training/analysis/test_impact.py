@@ -65,6 +65,22 @@ def test_what_an_agent_did_with_it(
         assert found.distance == (distance if distance is None else pytest.approx(distance))
 
 
+def test_what_was_held_is_not_used_whatever_the_reviewer_says_and_takes_no_time() -> None:
+    for said in ({"used": True}, {"edit": "We send it.", "used": True}, {"rejected": True}):
+        found = only(served("i", said, held=True))
+        assert (found.fate, found.used, found.keystrokes) == ("held", False, 0)
+        assert (found.distance, found.handling_s) == (None, None)
+    unjudged = only(served("i", held=True))
+    assert unjudged.fate == "held"
+    rows = [served(f"u{n}", {"used": True}) for n in range(6)]
+    rows += [served(f"h{n}", {"used": True}, held=True, version="care@2") for n in range(3)]
+    rows += [served(f"k{n}", {"used": True}, version="care@2") for n in range(3)]
+    usage = {row.version: row.usage for row in table(answers(rows, "care")) if row.position == ALL}
+    assert usage["care@1"] is not None
+    assert usage["care@2"] is not None
+    assert (usage["care@1"].mean, usage["care@2"].mean) == (1.0, 0.5)
+
+
 def test_the_text_says_more_than_a_tick() -> None:
     assert only(served("i", {"used": True, "edit": "Goodbye now, friend."})).fate == "rewritten"
     assert only(served("i", {"rejected": True, "edit": "We will send it!"})).fate == "edited"
@@ -127,6 +143,7 @@ def test_the_table_of_a_known_case() -> None:
         "rewritten": 10,
         "rejected": 0,
         "left": 0,
+        "held": 0,
     }
     assert middle.usage is not None
     assert middle.usage.mean == 0.75

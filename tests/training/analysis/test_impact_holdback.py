@@ -43,6 +43,15 @@ def test_a_click_is_not_the_end() -> None:
     assert only(clicked).alike == 1
 
 
+def test_a_turn_held_for_a_person_stays_in_its_arm_without_the_reviewers_act() -> None:
+    decided = {"edit": "We sent it.", "used": True, "at": 113.0}
+    for shown in (True, False):
+        found = only(drawn("r", decided, shown=shown, held=True))
+        assert (found.shown, found.seconds, found.alike) == (shown, None, None)
+    sent = only(drawn("r", decided, held=True, went_out=(7e6, 113.0)))
+    assert sent.seconds == 12, "an agent's event tells the time"
+
+
 def test_the_final_text_is_compared_with_the_first_candidate_in_both_arms() -> None:
     second = {"used": True, "index": 1}
     assert only(drawn("s", second, others={1: "zzzz"})).alike == 0

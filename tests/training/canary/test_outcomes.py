@@ -96,6 +96,18 @@ def test_a_conversation_is_one_outcome_the_mean_over_its_turns() -> None:
     assert (found.canary, found.share, found.id) == (False, 0.2, THEIRS)
 
 
+def test_a_held_answer_is_not_shown_and_counts_by_what_the_person_said() -> None:
+    seen = (1012.0, 1012.0)
+    found = only(
+        answer(1010, said=[(1011, {"edit": "Good day.", "used": True})], held=True, displayed=seen),
+        answer(1020, displayed=seen),
+    )
+    assert found.outcomes["held"] == found.outcomes["shown"] == 1 / 2
+    assert found.outcomes["usage"] == 1 / 2
+    none = only(answer(1010), answer(1020))
+    assert "held" not in none.outcomes, "no person is asked"
+
+
 @pytest.mark.parametrize(
     ("said", "similarity", "accepted"),
     [

@@ -1,0 +1,1 @@
+"""From which networks keys were used."""
