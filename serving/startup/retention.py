@@ -22,7 +22,7 @@ def preview(config: Config = DEFAULT_CONFIG) -> None:
     settings = settings_module.load(config)
 
     async def run() -> dict[str, dict[str, int]]:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             return {
