@@ -88,7 +88,7 @@ async def run(
     guarded = checks.prepare(recipe, lob)
     async with AsyncExitStack() as stack:
         if db is None:
-            db = Database(settings.store.url)
+            db = Database(settings.store_address)
             await db.open()
             stack.push_async_callback(db.close)
         context = _Context(
@@ -180,7 +180,7 @@ class _Judged:
 
 async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
     """Feedback to examples, the conversations drawn to judge and the golden set held out."""
-    lob, recipe, store = context.lob, context.recipe, context.settings.store.url
+    lob, recipe, store = context.lob, context.recipe, context.settings.store_address
     if dataset_id is None:
         built = await curation_process.build(store, lob, recipe, context.out / "datasets")
     else:

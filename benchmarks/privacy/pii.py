@@ -1,12 +1,14 @@
 """How well redaction recognises personal values: ``make bench-pii``.
 
-    python benchmarks/privacy/pii.py [--presidio PYTHON]
+    python benchmarks/privacy/pii.py [--presidio PYTHON] [--names PIPELINE]
 
 Generated turns of a contact center (tests/serving/redaction/corpus.py), of a seed that no
 test uses. A value is recalled when all its letters and digits are covered; what is marked is right
 when it touches a value. Intervals are Clopper and Pearson's. With the Python of an environment that
-has `benchmarks/privacy/requirements.txt`, Presidio's recognizers read the same turns. Writes
-``benchmarks/results/pii.json``.
+has `benchmarks/privacy/requirements.txt`, Presidio's recognizers read the same turns. With a spaCy
+pipeline (a package or a folder) turns with people's names are read (names.py), and the same turns
+once more with names looked for. Writes ``benchmarks/results/pii.json``; what is not measured in a
+run stays there as it was.
 """
 
 from __future__ import annotations
@@ -23,8 +25,11 @@ from typing import Any
 
 sys.path.append(str(Path(__file__).parents[2]))
 sys.path.append(str(Path(__file__).parents[1]))
+sys.path.append(str(Path(__file__).parent))
+import names
 from environment import commit, environment, now
 
+from serving.redaction.person_names import Recogniser, load
 from serving.redaction.recognition import locate
 from serving.redaction.surrogates import VERSION, redact
 from tests.serving.redaction.corpus import KIND, Turn, turns
@@ -85,11 +90,12 @@ def score(corpus: Sequence[Turn], found: Sequence[Found]) -> dict[str, Any]:
     }
 
 
-def ours(corpus: Sequence[Turn]) -> list[Found]:
-    """Return what redaction marks in each turn, alone."""
+def ours(corpus: Sequence[Turn], recognise: Recogniser | None = None) -> list[Found]:
+    """Return what redaction marks in each turn, alone; with names where something finds them."""
     found = []
     for turn in corpus:
-        kinds, places = locate([turn.text])
+        also = None if recognise is None else recognise([turn.text])
+        kinds, places = locate([turn.text], also=also)
         found.append([(start, end, kinds[key].name.lower()) for start, end, key in places[0]])
     return found
 
@@ -112,7 +118,66 @@ def presidio(python: str, corpus: Sequence[Turn]) -> dict[str, Any]:
         line = score(corpus, found)
         del line["kind_named_right"]
         lines[name] = line
+    lines["beside_ours"] = beside(corpus, ours(corpus), undated)
     return lines | {"megabytes_per_s": throughput(corpus, said["seconds"])}
+
+
+def beside(corpus: Sequence[Turn], own: Sequence[Found], more: Sequence[Found]) -> dict[str, Any]:
+    """Return what others' marks add to ours: values that we miss, and marks where we have none.
+
+    Args:
+        corpus: Turns whose values are known.
+        own: Our marks in each.
+        more: Theirs.
+    """
+    added: list[Found] = []
+    for mine, theirs in zip(own, more, strict=True):
+        taken = {i for start, end, _ in mine for i in range(start, end)}
+        added.append([span for span in theirs if taken.isdisjoint(range(*span[:2]))])
+    both = [[*mine, *others] for mine, others in zip(own, added, strict=True)]
+    joint, alone = score(corpus, both), score(corpus, own)
+    return {
+        "recall": joint["recall"],
+        "recall_of_ours_alone": alone["recall"],
+        "precision": joint["precision"],
+        "marks_added": sum(map(len, added)),
+        "precision_of_what_is_added": score(corpus, added)["precision"],
+        "harmless_turns_kept": joint["harmless_turns_kept"],
+    }
+
+
+def people(pipeline: str, corpus: Sequence[Turn], personal: int, harmless: int) -> dict[str, Any]:
+    """Return how a spaCy pipeline finds names, and what looking for them does to other turns."""
+    recognise = load(pipeline)
+    named = names.names(SEED, personal, harmless)
+    began = time.perf_counter()
+    marks = [[(s.start, s.end, "name") for s in recognise([turn.text])[0]] for turn in named]
+    seconds = time.perf_counter() - began
+    found = score(named, marks)
+    capital, lower = names.split(named)
+    of = {id(turn): spans for turn, spans in zip(named, marks, strict=True)}
+    for name, some in (("with_capitals", capital), ("lower_case", lower)):
+        found[f"recall_{name}"] = score(some, [of[id(turn)] for turn in some])["recall"]
+    for name in ("recall_by_kind", "precision_by_kind", "kind_named_right"):
+        del found[name]
+    other = score(corpus, ours(corpus, recognise))
+    return {
+        "pipeline": described(pipeline),
+        "turns": {"personal": personal, "harmless": harmless},
+        **found,
+        "megabytes_per_s": throughput(named, seconds),
+        "on_the_turns_above": {
+            name: other[name] for name in ("recall", "precision", "harmless_turns_kept")
+        },
+    }
+
+
+def described(pipeline: str) -> str:
+    """Return a pipeline's own name and version."""
+    import spacy
+
+    meta = spacy.load(pipeline).meta
+    return f"{meta['lang']}_{meta['name']} {meta['version']}, spaCy {spacy.__version__}"
 
 
 def throughput(corpus: Sequence[Turn], seconds: float) -> float:
@@ -126,6 +191,8 @@ def main() -> None:
     parser.add_argument("--personal", type=int, default=6000, help="turns with values")
     parser.add_argument("--harmless", type=int, default=4000, help="turns without")
     parser.add_argument("--presidio", default="", help="a Python that has Presidio")
+    parser.add_argument("--names", default="", help="a spaCy pipeline: a package or a folder")
+    parser.add_argument("--named", type=int, default=4000, help="turns with people's names")
     options = parser.parse_args()
     corpus = turns(SEED, options.personal, options.harmless)
     measured = score(corpus, ours(corpus))
@@ -142,11 +209,16 @@ def main() -> None:
     }
     if options.presidio:
         result["presidio"] = presidio(options.presidio, corpus)
-    for name in ("switchboard", "presidio"):
+    if options.names:
+        result["names"] = people(options.names, corpus, options.named, options.harmless)
+    for name in ("switchboard", "names", "presidio"):
         if name in result:
             print(name, json.dumps(result[name], indent=1), flush=True)
     result |= {"environment": environment(), "commit": commit(), "time": now()}
     RESULTS.mkdir(exist_ok=True)
+    if (RESULTS / "pii.json").exists():
+        before = json.loads((RESULTS / "pii.json").read_text())
+        result |= {k: before[k] for k in ("presidio", "names") if k in before and k not in result}
     (RESULTS / "pii.json").write_text(json.dumps(result, indent=1) + "\n")
 
 

@@ -12,19 +12,23 @@ from serving.auth import ALL, ApiKey, Role
 from serving.encryption.keyring import Keyring
 from serving.erasure import run
 from serving.errors import PermissionDenied
+from serving.files.storage import FileStorage
 from serving.store.database import Database
 
 Reason = Annotated[str, Query(min_length=1, max_length=1000)]
 Line = Annotated[str | None, Query()]
 
 
-def router(db: Database, journal_dir: Path, keyring: Keyring | None) -> APIRouter:
+def router(
+    db: Database, journal_dir: Path, keyring: Keyring | None, storage: FileStorage
+) -> APIRouter:
     """Make the endpoints.
 
     Args:
         db: The store.
         journal_dir: The folder of this machine's journals.
         keyring: The deployment's keys.
+        storage: Where uploaded files lie.
     """
     router = APIRouter()
 
@@ -61,6 +65,7 @@ def router(db: Database, journal_dir: Path, keyring: Keyring | None) -> APIRoute
             key_id=key.id or None,
             journal_dir=journal_dir,
             keyring=keyring,
+            storage=storage,
         )
         said: dict[str, Any] = {
             "object": "erasure",

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from serving.redaction import conversation
+from serving.redaction.person_names import Recogniser
 from serving.store.records import InteractionRecord
 
 TEXTS = ("messages", "output", "response", "request", "steps")
@@ -43,7 +44,10 @@ def scope_of(record: InteractionRecord) -> str:
 
 
 def redacted(
-    record: InteractionRecord, key: bytes, known: conversation.Known | None = None
+    record: InteractionRecord,
+    key: bytes,
+    known: conversation.Known | None = None,
+    names: Recogniser | None = None,
 ) -> Redacted:
     """Redact a record; the same record and key give the same result.
 
@@ -51,11 +55,12 @@ def redacted(
         record: As it was captured.
         key: The deployment's key for surrogates.
         known: What is known of the conversation's values.
+        names: Finds people's names, too.
     """
     fields = {name: _pruned(getattr(record, name), key) for name in TEXTS}
     texts = list(dict.fromkeys(text for name in TEXTS for text in _texts(fields[name])))
     own = conversation.conversation_key(key, scope_of(record))
-    stored = conversation.redact(texts, own, known)
+    stored = conversation.redact(texts, own, known, names)
     instead = dict(zip(texts, stored.texts, strict=True))
     return Redacted(
         record.model_copy(

@@ -17,11 +17,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.capture.interaction import to_record
 from serving.capture.redacting import TEXTS, redacted, scope_of
 from serving.config.lobs import Lob
-from serving.config.storage import LineStore
+from serving.config.storage import LineStore, Storage
 from serving.encryption.keyring import Keyring
-from serving.errors import StoreUnavailable
+from serving.errors import ConfigError, StoreUnavailable
 from serving.observability.alarm import Alarm
-from serving.redaction import conversation
+from serving.redaction import conversation, person_names
+from serving.redaction.person_names import Recogniser
 from serving.store import interactions, shadows
 from serving.store.database import Database
 from serving.store.erasure import tombstones
@@ -55,11 +56,19 @@ class Storing:
         db: The store.
         lobs: The lines of business.
         keyring: The deployment's keys; None where no line needs them.
+        pipeline: What finds people's names, where a line asks for that.
     """
 
-    def __init__(self, db: Database, lobs: Mapping[str, Lob], keyring: Keyring | None) -> None:
+    def __init__(
+        self,
+        db: Database,
+        lobs: Mapping[str, Lob],
+        keyring: Keyring | None,
+        pipeline: str = Storage().names,
+    ) -> None:
         self._db = db
         self._keyring = keyring
+        self._pipeline = pipeline
         self._lines: dict[str, LineStore] = {}
         self.alarm = Alarm("interactions could not be redacted and are set aside in the journal")
         self.configure(lobs)
@@ -147,7 +156,8 @@ class Storing:
         if self._keyring is None:
             raise LookupError("storage.keys is not set")
         id_ = self._keyring.newest
-        stored, known = redacted(record, self._keyring.derived(id_, PURPOSE))
+        key = self._keyring.derived(id_, PURPOSE)
+        stored, known = redacted(record, key, names=self._names(record.lob))
         beside = RedactionRecord(
             interaction_id=record.id,
             scope=scope_of(record),
@@ -170,8 +180,25 @@ class Storing:
         key = conversation.conversation_key(
             self._keyring.derived(beside.key_id, PURPOSE), beside.scope
         )
-        stored = await asyncio.to_thread(conversation.redact, texts, key, beside.known)
-        return list(stored.texts)
+        line, _, _ = beside.scope.partition("/")
+
+        def redact() -> Sequence[str]:
+            return conversation.redact(texts, key, beside.known, self._names(line)).texts
+
+        return list(await asyncio.to_thread(redact))
+
+    def _names(self, line: str | None) -> Recogniser | None:
+        """What finds names for a line; loading it blocks.
+
+        Raises:
+            StoreUnavailable: It cannot be loaded.
+        """
+        if not self._lines.get(line or "", _OFF).names:
+            return None
+        try:
+            return person_names.load(self._pipeline)
+        except ConfigError as exc:
+            raise StoreUnavailable("Names cannot be recognised.", reason=exc.message) from exc
 
 
 def _marks(record: InteractionRecord) -> Marks:

@@ -38,7 +38,7 @@ class CoordinatorActor:
         private_files.keep()
         logs.configure(settings.telemetry.log_format)
         # Not opened here: `start` has, and a coordinator must come back while the store is down.
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         revision, pending = await asyncio.to_thread(_kept)
         rollouts = (revision.settings if revision else settings).rollouts
         registry = Registry(db, settings.adapters.uri)

@@ -146,7 +146,7 @@ def _start_ray(**options: Any) -> None:
 
 async def _open(settings: Settings) -> None:
     """Bring the store's tables up to date, waiting for the store if need be."""
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open_when_up()
     await db.close()
 

@@ -155,7 +155,7 @@ async def start(
     engine_module = importlib.import_module("serving.engine.engine")
     source = settings.storage.keys
     keyring = None if source is None else await asyncio.to_thread(keyring_module.read, source)
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open_when_up()
     registry = Registry(db, settings.adapters.uri)
     sealer = Sealer(keyring, "journal")
@@ -167,7 +167,7 @@ async def start(
         seal=sealer.seal if settings.journal.encrypt else None,
     )
 
-    storing = Storing(db, settings.lobs, keyring)
+    storing = Storing(db, settings.lobs, keyring, settings.storage.names)
     telemetry, tracing = settings.telemetry, None
     sink: Sink = storing.interactions
     if telemetry.otlp_endpoint is not None:
@@ -234,14 +234,17 @@ async def start(
     )
     admission.expose()
     own.include_router(config.router(configs, check_engine))
-    own.include_router(erasure_api.router(db, settings.journal.dir, keyring))
     kept = Files(
         db,
         FileStorage(settings.files.uri),
         FileLimits(
-            settings.files.max_bytes, settings.files.quota_bytes, settings.http.body_limit_bytes
+            settings.files.max_bytes,
+            settings.files.quota_bytes,
+            settings.http.body_limit_bytes,
+            settings.files.keep_days,
         ),
     )
+    own.include_router(erasure_api.router(db, settings.journal.dir, keyring, kept.storage))
     own.include_router(files.router(kept))
     own.include_router(batches.router(db))
     openapi.describe(own)

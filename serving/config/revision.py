@@ -57,6 +57,7 @@ _PRICES: dict[str, Price] = {
     "journal.limit_bytes": "heavy",
     "files.max_bytes": "heavy",
     "files.quota_bytes": "heavy",
+    "files.keep_days": "heavy",
     "upstreams": "heavy",
     "replicas": "scale",
     "autoscaling": "scale",

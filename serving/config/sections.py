@@ -4,7 +4,7 @@ import ipaddress
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, model_validator
 
 from serving.config.base import Section
 from serving.config.secrets import Address
@@ -93,6 +93,17 @@ class StoreSettings(Section):
         description="sqlite:///path or postgresql://user:${PASSWORD}@host/database; the password "
         "is a secret's name, or the whole URL is.",
     )
+    encrypt: bool = Field(
+        False,
+        description="Encrypt SQLite's file and its log (SQLCipher); needs storage.keys and the "
+        "extra `sqlcipher`. A file that is there already: `switchboard vault encrypt-store`.",
+    )
+
+    @model_validator(mode="after")
+    def _only_files(self) -> "StoreSettings":
+        if self.encrypt and not self.url.startswith("sqlite:"):
+            raise ValueError("encrypt: is for sqlite:///file; PostgreSQL's disk is its own matter")
+        return self
 
 
 class Journal(Section):
@@ -163,6 +174,13 @@ class FileSettings(Section):
         ge=1024,
         description="What all files of one key may take together; what batches write counts and "
         "is never refused.",
+    )
+    keep_days: float | None = Field(
+        None,
+        gt=0,
+        le=36500,
+        description="Days until a file goes, uploaded or written by a batch; one that a batch "
+        "still reads stays until that ends. null keeps.",
     )
 
 

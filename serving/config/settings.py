@@ -6,9 +6,9 @@ compares the two). Unknown keys, wrong types and missing files are reported toge
 the environment variable of that name; where secrets belong it stays, until it is used (secrets.py).
 """
 
-import ipaddress
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
@@ -123,6 +123,8 @@ class Settings(Section):
         needs = [f"lobs.{name}.store.redact" for name, lob in lobs.items() if lob.store.redact]
         journal = info.data.get("journal")
         needs += ["journal.encrypt"] if journal and journal.encrypt else []
+        store = info.data.get("store")
+        needs += ["store.encrypt"] if store and store.encrypt else []
         if needs and storage.keys is None:
             raise ValueError(f"keys: missing, and {', '.join(needs)} needs them")
         return storage
@@ -157,6 +159,15 @@ class Settings(Section):
                         f"{', '.join(['previous', 'base', *known])}"
                     )
         return lobs
+
+    @property
+    def store_address(self) -> str:
+        """`store.url`, and where the keys of an encrypted one lie: all that opening it needs."""
+        keys = self.storage.keys
+        if not self.store.encrypt or keys is None:
+            return self.store.url
+        where = quote(keys.model_dump_json(exclude_defaults=True), safe="")
+        return f"{self.store.url}{'&' if '?' in self.store.url else '?'}encryption={where}"
 
     @property
     def ray_address_file(self) -> Path:
@@ -247,13 +258,6 @@ def explain(error: ValidationError) -> str:
         else:
             lines.append(f"{key}: {fault['msg']}, got {value!r}.")
     return "\n  ".join([f"{len(lines)} fault(s)", *lines])
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _absolute(settings: Settings) -> Settings:

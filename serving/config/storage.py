@@ -21,8 +21,16 @@ class LineStore(Section):
         "needs redact.",
     )
 
+    names: bool = Field(
+        False,
+        description="Redact people's names, too, as the pipeline of storage.names finds them "
+        "(`on`, `off`); needs redact and the extra `names`.",
+    )
+
     @model_validator(mode="after")
-    def _originals_of_what_is_redacted(self) -> "LineStore":
+    def _only_what_is_redacted(self) -> "LineStore":
+        if self.names and not self.redact:
+            raise ValueError("names: needs redact: on")
         if self.keep_originals and not self.redact:
             raise ValueError("keep_originals: needs redact: on; else the store has the originals")
         return self
@@ -50,14 +58,23 @@ class StorageKeys(Section):
 
 
 class Storage(Section):
-    """Keys for surrogates, for originals and for the journal."""
+    """Keys for surrogates, for originals and for the journal, and what finds names."""
 
     keys: StorageKeys | None = Field(
         None, description="Where the keys come from; needed by redact and journal.encrypt."
     )
+    names: str = Field(
+        "en_core_web_sm",
+        min_length=1,
+        description="spaCy pipeline that finds people's names where a line's store.names asks for "
+        "them: an installed package, or a folder.",
+    )
 
     def absolute(self) -> "Storage":
-        """Return it with the file's whole path, since replicas run elsewhere."""
-        if self.keys is None or self.keys.file is None:
-            return self
-        return Storage(keys=StorageKeys(file=self.keys.file.absolute()))
+        """Return it with whole paths, since replicas run elsewhere."""
+        keys, names = self.keys, self.names
+        if keys is not None and keys.file is not None:
+            keys = StorageKeys(file=keys.file.absolute())
+        if "/" in names:
+            names = str(Path(names).absolute())
+        return Storage(keys=keys, names=names)

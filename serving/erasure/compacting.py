@@ -1,13 +1,15 @@
 """So that no byte of what was deleted stays in the database's own files."""
 
 import asyncio
-import sqlite3
 import time
 from contextlib import closing
+
+from sqlalchemy import URL
 
 from serving.errors import StoreUnavailable
 from serving.store.connection import BUSY_TIMEOUT_S
 from serving.store.database import Database
+from serving.store.drivers import files
 
 PAUSE_S = 0.2
 
@@ -22,12 +24,13 @@ async def compact(db: Database, timeout_s: float = 120.0) -> None:
         StoreUnavailable: Readers held an old state for all that time.
     """
     if db.is_sqlite:
-        await asyncio.to_thread(_vacuum, db.url.database or "", timeout_s)
+        await asyncio.to_thread(_vacuum, db.url, timeout_s)
 
 
-def _vacuum(file: str, timeout_s: float) -> None:
+def _vacuum(url: URL, timeout_s: float) -> None:
     deadline = time.monotonic() + timeout_s
-    with closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+    options = {"timeout": BUSY_TIMEOUT_S, "isolation_level": None}
+    with closing(files.open_file(url, **options)) as connection:
         connection.execute("PRAGMA secure_delete = ON")
         while True:
             try:
@@ -35,7 +38,7 @@ def _vacuum(file: str, timeout_s: float) -> None:
                 # 0: the whole log is in the file, and the log is empty
                 if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0] == 0:
                     return
-            except sqlite3.OperationalError as exc:
+            except files.operational(url) as exc:
                 if "locked" not in str(exc):
                     raise StoreUnavailable(
                         "The store cannot be compacted.", reason=str(exc)
@@ -43,6 +46,6 @@ def _vacuum(file: str, timeout_s: float) -> None:
             if time.monotonic() > deadline:
                 raise StoreUnavailable(
                     "The store is too busy to be compacted. Ask again.",
-                    reason=f"readers of {file} held an old state for {timeout_s:g} s",
+                    reason=f"readers of {url.database} held an old state for {timeout_s:g} s",
                 )
             time.sleep(PAUSE_S)

@@ -14,7 +14,8 @@ from serving.capture.redacting import person_number
 from serving.capture.storing import PURPOSE
 from serving.encryption.keyring import Keyring
 from serving.encryption.sealing import Sealer
-from serving.erasure import compacting, files, journals
+from serving.erasure import compacting, files, journals, uploads
+from serving.files.storage import FileStorage
 from serving.store.database import Database
 from serving.store.erasure import erasures, rows
 from serving.store.erasure.erasures import Erasure, Target
@@ -38,6 +39,7 @@ async def erase(
     key_id: str | None,
     journal_dir: Path,
     keyring: Keyring | None,
+    storage: FileStorage,
     wait_s: float = 30.0,
 ) -> tuple[Erasure, list[str]]:
     """Erase a conversation or a person, or go on with that.
@@ -49,14 +51,17 @@ async def erase(
         key_id: Whoever asks; None is the command line.
         journal_dir: The folder of this machine's journals.
         keyring: The deployment's keys, which open sealed journals.
+        storage: Where uploaded files lie.
         wait_s: Longest wait for the replicas' journals.
 
     Returns:
-        How far it has come, and what it still waits for: journals, or datasets that lie on
-        another machine. Nothing, once it is done.
+        How far it has come, and what it still waits for: journals, datasets that lie on
+        another machine, or batches that still read what is erased. Nothing, once it is done.
     """
     erasure = await erasures.begin(db, what, reason=reason, key_id=key_id)
-    return await go_on(db, erasure, journal_dir=journal_dir, keyring=keyring, wait_s=wait_s)
+    return await go_on(
+        db, erasure, journal_dir=journal_dir, keyring=keyring, storage=storage, wait_s=wait_s
+    )
 
 
 async def go_on(
@@ -65,10 +70,11 @@ async def go_on(
     *,
     journal_dir: Path,
     keyring: Keyring | None,
+    storage: FileStorage,
     wait_s: float = 30.0,
 ) -> tuple[Erasure, list[str]]:
     """Go on with an erasure from where it is; returns as `erase`."""
-    steps = _Steps(db, erasure, journal_dir, keyring, wait_s)
+    steps = _Steps(db, erasure, journal_dir, keyring, storage, wait_s)
     for state in erasures.STATES[:-1]:
         if erasures.STATES.index(state) < erasures.STATES.index(erasure.state):
             continue
@@ -87,12 +93,14 @@ class _Steps:
         erasure: Erasure,
         journal_dir: Path,
         keyring: Keyring | None,
+        storage: FileStorage,
         wait_s: float,
     ) -> None:
         self._db = db
         self._erasure = erasure
         self._journal_dir = journal_dir
         self._unseal = Sealer(keyring, "journal").open
+        self._storage = storage
         self._wait_s = wait_s
 
     async def collecting(self) -> Sequence[str]:
@@ -111,10 +119,12 @@ class _Steps:
         return ()
 
     async def files(self) -> Sequence[str]:
-        """Take them out of datasets and reports."""
+        """Take them out of datasets, reports, uploaded files and what batches wrote."""
         of = await rows.items(self._db, self._erasure.id)
         what = Target.model_validate(self._erasure.target)
         counts, away = await files.erase(self._db, what, of)
+        lines, reading = await uploads.erase(self._db, self._storage, what, of)
+        counts, away = counts | lines, [*away, *reading]
         state = "files" if away else "journals"
         await erasures.move(self._db, self._erasure.id, state, counts)
         return away

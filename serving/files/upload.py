@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, cast
 
@@ -9,7 +10,7 @@ from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 
 from serving.asgi import Disconnected, Receive
-from serving.errors import BodyTooLarge, InvalidRequest, UnsupportedEncoding
+from serving.errors import BodyTooLarge, Conflict, InvalidRequest, UnsupportedEncoding
 from serving.files import lines
 from serving.files.storage import FileStorage
 from serving.store.database import Database, storable
@@ -23,11 +24,12 @@ NAME_LIMIT = 255
 
 @dataclass(frozen=True, slots=True)
 class FileLimits:
-    """What an upload may take: a file, all files of a key, a line; bytes."""
+    """What an upload may take: a file, all files of a key, a line; bytes. And the days it stays."""
 
     file: int
     quota: int
     line: int
+    days: float | None = None
 
 
 class Files:
@@ -127,7 +129,11 @@ class Files:
         await self._remove(id_)
 
     async def sweep(self) -> None:
-        """Remove what a crash left half written or half deleted."""
+        """Remove what a crash left half written or half deleted, and what is too old."""
+        if self.limits.days is not None:
+            for id_ in await files.aged(self.db, self.limits.days):
+                with suppress(Conflict):  # a batch has begun to read it
+                    await files.hide(self.db, id_)
         for id_ in await files.leftovers(self.db):
             await self._remove(id_)
 

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 
 from serving.redaction import birth_dates
 from serving.redaction.patterns import Kind, digits
+from serving.redaction.person_names import Recogniser
 from serving.redaction.recognition import key_of, keys_of, locate, replaced
 from serving.redaction.surrogates import draw
 
@@ -60,18 +61,24 @@ def conversation_key(key: bytes, conversation: str) -> bytes:
     return hmac.digest(key, conversation.encode("utf-8", "replace"), "sha256")
 
 
-def redact(texts: Sequence[str], key: bytes, known: Known | None = None) -> Stored:
+def redact(
+    texts: Sequence[str],
+    key: bytes,
+    known: Known | None = None,
+    recognise: Recogniser | None = None,
+) -> Stored:
     """Replace the personal values in texts of one conversation by its surrogates.
 
     Args:
         texts: Texts that are read together, in the order in which people would.
         key: The conversation's key.
         known: What its earlier texts had.
+        recognise: Finds people's names, too.
     """
     learned = dict(known or {})
     made, again = _seen_before(texts, key, learned)
     blanked = [_blank(text, spans) for text, spans in zip(texts, made, strict=True)]
-    kinds, places = locate(blanked, again)
+    kinds, places = locate(blanked, again, None if recognise is None else recognise(blanked))
     places = [
         [place for place in found if any(c.isalnum() for c in text[place[0] : place[1]])]
         for text, found in zip(blanked, places, strict=True)
@@ -139,7 +146,9 @@ def _readings(surface: str) -> set[str]:
     """Return the keys that a text would have, whichever kind of value it was."""
     if not surface:
         return set()
-    kinds = (Kind.PASSWORD, Kind.EMAIL, Kind.BIRTHDATE, Kind.PHONE, Kind.ORDER)
+    kinds = [Kind.PASSWORD, Kind.EMAIL, Kind.BIRTHDATE, Kind.PHONE, Kind.ORDER]
+    if surface[0].isupper():  # a surrogate that reads Is must not hide the word
+        kinds.append(Kind.NAME)
     return {key_of(surface, kind) for kind in kinds}
 
 

@@ -33,6 +33,8 @@ class Kind(IntEnum):
     PHONE = 10
     ORDER = 11
     ACCOUNT = 12
+    NAME = 13
+    """A word of a person's name, where a model looks for them."""
 
 
 @dataclass(frozen=True)

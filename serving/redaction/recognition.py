@@ -2,12 +2,12 @@
 
 They are recognised by form (`patterns`) and by label (`labels`). All texts of one example are read
 together: a value is the same wherever and however it is written. Names and street addresses have no
-form to recognise; they are kept.
+form to recognise; they are kept, but for names that a model has found (`person_names`).
 """
 
 import re
 from bisect import bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import accumulate, chain
 
@@ -49,15 +49,23 @@ def marked(
 
 
 def locate(
-    texts: Sequence[str], again: Mapping[str, tuple[str, Kind]] | None = None
+    texts: Sequence[str],
+    again: Mapping[str, tuple[str, Kind]] | None = None,
+    also: Sequence[Sequence[Span]] | None = None,
 ) -> tuple[dict[str, Kind], list[list[Place]]]:
     """Return each value's kind by its key, and where the values stand in each text.
 
     Args:
         texts: Texts that are read together.
         again: Spellings of values that are known from elsewhere, with their keys and kinds.
+        also: What else was found in each text.
     """
     spans = _find(texts)
+    if also is not None:
+        spans = [
+            sorted([*found, *more], key=lambda s: (s.start, s.kind))
+            for found, more in zip(spans, also, strict=True)
+        ]
     kinds: dict[str, tuple[bool, Kind]] = {}
     surfaces: dict[str, str] = {}
     for text, found in zip(texts, spans, strict=True):
@@ -73,8 +81,10 @@ def locate(
     if not kinds:
         return {}, [[] for _ in texts]
     spelled = _again(surfaces)
+    names = {key for key, (_, kind) in kinds.items() if kind is Kind.NAME}
     places = [
-        _places(text, found, spelled, surfaces) for text, found in zip(texts, spans, strict=True)
+        _places(text, found, spelled, surfaces, names)
+        for text, found in zip(texts, spans, strict=True)
     ]
     return {key: kind for key, (_, kind) in kinds.items()}, places
 
@@ -122,7 +132,7 @@ def _spelled(surface: str, key: str, kind: Kind, name: str) -> str:
             written -= 1
         else:
             new = next(rest, "")
-            out.append(new.lower() if c.islower() else new)
+            out.append(new.lower() if c.islower() else new.upper())
     return "".join(out)
 
 
@@ -151,6 +161,8 @@ def key_of(surface: str, kind: Kind) -> str:
     if kind is Kind.BIRTHDATE:
         return birth_dates.key_of(surface) or surface
     compact = "".join(c for c in surface if c.isalnum()).upper()
+    if kind is Kind.NAME:
+        return compact.capitalize()
     national = len(compact) == 11 and compact.startswith("1") and kind is Kind.PHONE
     return compact[1:] if national else compact
 
@@ -162,11 +174,18 @@ def _again(surfaces: dict[str, str]) -> re.Pattern[str]:
 
 
 def _places(
-    text: str, found: list[Span], again: re.Pattern[str], surfaces: dict[str, str]
+    text: str,
+    found: list[Span],
+    again: re.Pattern[str],
+    surfaces: dict[str, str],
+    names: Collection[str],
 ) -> list[tuple[int, int, str]]:
     """Return (start, end, key) of all that is replaced: disjoint, in order, wider spans first."""
     spans = [(s.start, s.end, key_of(text[s.start : s.end], s.kind)) for s in found]
-    spans += [(m.start(), m.end(), surfaces[m[0].casefold()]) for m in again.finditer(text)]
+    for m in again.finditer(text):
+        key = surfaces[m[0].casefold()]
+        if key not in names or m[0][0].isupper():  # Will is a name again, will is not
+            spans.append((m.start(), m.end(), key))
     places: list[tuple[int, int, str]] = []
     taken = bytearray(len(text))
     for start, end, key in sorted(spans, key=lambda s: (-(s[1] - s[0]), s[0])):

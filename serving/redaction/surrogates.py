@@ -9,6 +9,7 @@ from the text around the values, never from a value, so nothing leads back from 
 
 import hashlib
 import re
+import unicodedata
 from collections.abc import Sequence
 
 from serving.redaction import birth_dates
@@ -21,6 +22,7 @@ VERSION = 3
 _ATTEMPTS = 100
 _AT = re.compile(r"\s*(?:@|[\[({]|\bat\b)", re.IGNORECASE)
 _ISO_DATE = re.compile(r"\d{4}-\d\d-\d\d")
+_VOWELS, _CONSONANTS = "AEIOU", "BCDFGHJKLMNPRSTVWZ"
 _HEXADECIMAL = re.compile(r"[0-9A-F]{12}")
 _NETS = ("192.0.2", "198.51.100", "203.0.113")
 
@@ -74,6 +76,8 @@ def draw(key: str, kind: Kind, chance: bytes) -> str:
         return f"2001:db8::{1 + chance[0]:x}:{1 + chance[1]:x}"
     if kind is Kind.IP:  # RFC 5737
         return f"{_NETS[chance[0] % 3]}.{1 + chance[1] % 254}"
+    if kind is Kind.NAME:  # of as many letters that can be spoken, and of no list: nobody's
+        return "".join(map(_spoken_like, key, chance)).capitalize()
     if kind is Kind.DEVICE and _HEXADECIMAL.fullmatch(key):  # a MAC address
         return "".join(
             letter if (letter := _like(c, n)).isdigit() else "ABCDEF"[n % 6]
@@ -84,6 +88,13 @@ def draw(key: str, kind: Kind, chance: bytes) -> str:
         local = _AT.split(key)[0]
         return f"{drawn[: len(local)]}@example.com"
     return drawn
+
+
+def _spoken_like(letter: str, chance: int) -> str:
+    """Return a capital vowel for a vowel, with or without an accent, else a capital consonant."""
+    base = unicodedata.normalize("NFD", letter)[0].upper()
+    letters = _VOWELS if base in _VOWELS else _CONSONANTS
+    return letters[chance % len(letters)]
 
 
 def _like(character: str, chance: int) -> str:

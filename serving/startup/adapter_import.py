@@ -44,7 +44,7 @@ async def _register(source: Path, target: Path, lob: str, settings: Any) -> str:
     rank = check_adapter(
         target, base_hash=base_hash, max_rank=settings.adapters.max_rank, base_folder=base
     )
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         registry = Registry(db, settings.adapters.uri)

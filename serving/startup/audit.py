@@ -110,7 +110,7 @@ def _with_store(config: Any, action: Callable[[Any], Awaitable[Any]]) -> Any:
     settings = settings_module.load(config)
 
     async def run() -> Any:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             return await action(db)

@@ -28,7 +28,7 @@ def erase(
     ] = False,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Erase a conversation or a person from the store, journals, datasets and reports.
+    """Erase a conversation or a person from the store, files, journals, datasets and reports.
 
     Cut short, the same command goes on. The exit status is 4 while something is waited for.
     """
@@ -54,6 +54,7 @@ def erase(
 async def _run(config: Any, named: list[tuple[str, str]], lob: str | None, reason: str) -> Any:
     from serving.encryption import keyring
     from serving.erasure import run
+    from serving.files.storage import FileStorage
     from serving.store.database import Database
     from serving.store.erasure import erasures
 
@@ -61,9 +62,13 @@ async def _run(config: Any, named: list[tuple[str, str]], lob: str | None, reaso
     if lob is not None:
         settings.require_lob(lob)
     ring = None if settings.storage.keys is None else keyring.read(settings.storage.keys)
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
-    where: dict[str, Any] = {"journal_dir": settings.journal.dir, "keyring": ring}
+    where: dict[str, Any] = {
+        "journal_dir": settings.journal.dir,
+        "keyring": ring,
+        "storage": FileStorage(settings.files.uri),
+    }
     try:
         if named:
             what = run.target(*named[0], lob, ring)

@@ -94,7 +94,7 @@ async def _explained(config: Any, response: str) -> dict[str, Any]:
     from serving.rollout import explanation
     from serving.store.database import Database
 
-    db = Database(settings_module.load(config).store.url)
+    db = Database(settings_module.load(config).store_address)
     await db.open()
     try:
         return await explanation.explain(db, response)

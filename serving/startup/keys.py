@@ -106,7 +106,7 @@ def _with_store(config: Path, action: Any) -> Any:
     from serving.store.database import Database
 
     async def run() -> Any:
-        db = Database(settings_module.load(config).store.url)
+        db = Database(settings_module.load(config).store_address)
         await db.open()
         try:
             return await action(db)

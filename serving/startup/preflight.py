@@ -22,6 +22,7 @@ from serving.engine.checkpoint import Checkpoint
 from serving.engine.hardware import GIB, Hardware
 from serving.engine.sizing import Choice
 from serving.errors import ConfigError, StoreUnavailable
+from serving.redaction import person_names
 from serving.store.database import Database
 
 
@@ -76,6 +77,8 @@ def run(settings: Settings, files: Mapping[str, str], *, starting: bool) -> Find
         attempt(lambda: haproxy.read_tls(tls))
     if (keys := settings.storage.keys) is not None:
         attempt(lambda: keyring.read(keys))
+    if any(lob.store.names for lob in settings.lobs.values()):
+        attempt(lambda: person_names.load(settings.storage.names))
     found: list[Findings] = []
     attempt(lambda: found.append(_fit(settings)))
     if starting:
@@ -155,7 +158,7 @@ def _check_folder(key: str, folder: Path) -> None:
 
 
 async def _check_store(settings: Settings) -> None:
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     try:
         await db.open_at_start()
     except StoreUnavailable:

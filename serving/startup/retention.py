@@ -23,7 +23,7 @@ def preview(json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
     settings = settings_module.load(config)
 
     async def run() -> dict[str, dict[str, int]]:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             return {

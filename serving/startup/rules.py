@@ -66,7 +66,7 @@ def report(
     settings.require_lob(lob)
 
     async def read() -> list[reports.RuleReport]:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             return await reports.report(db, lob, time.time() - days * 86_400)

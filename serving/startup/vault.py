@@ -68,6 +68,19 @@ def rotate(config: Config = DEFAULT_CONFIG) -> None:
     _say(f"{_with_store(config, vault.rotate)} data keys are wrapped anew.")
 
 
+@app.command("encrypt-store")
+def encrypt_store(config: Config = DEFAULT_CONFIG) -> None:
+    """Put SQLite's file under the newest key, with store.encrypt; nothing else may have it open."""
+    from serving.store.connection import parse_url
+    from serving.store.drivers import files
+
+    settings = settings_module.load(config)
+    if not settings.store.encrypt:
+        raise ConfigError("store.encrypt: off. Set it, then ask again.", param="store.encrypt")
+    was_plain = files.encrypt(parse_url(settings.store_address))
+    _say("The store is encrypted." if was_plain else "The store is under the newest key.")
+
+
 def _say(line: str) -> None:
     Console(stderr=True, soft_wrap=True).print(line, markup=False, highlight=False)
 
@@ -82,7 +95,7 @@ def _with_store(config: Any, action: Callable[[Any, Any], Awaitable[Any]]) -> An
     ring = keyring.read(settings.storage.keys)
 
     async def run() -> Any:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             return await action(db, ring)

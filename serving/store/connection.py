@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from serving.config import secrets
 from serving.errors import ConfigError
+from serving.store.drivers import files, sqlcipher
 
 BUSY_TIMEOUT_S = 30
 CONNECT_TIMEOUT_S = 10
@@ -58,7 +59,11 @@ def parse_url(url: str) -> URL:
 
 
 def connect(url: URL, **options: Any) -> AsyncEngine:
-    """Return an engine with our connection settings; nothing is opened yet."""
+    """Return an engine with our connection settings; nothing is opened yet.
+
+    Raises:
+        ConfigError: An encrypted file's keys or its driver are not there.
+    """
     options |= {"json_serializer": to_json, "json_deserializer": orjson.loads}
     options["hide_parameters"] = True  # an error's text goes into the log, where no texts belong
     if url.get_backend_name() != "sqlite":
@@ -71,6 +76,9 @@ def connect(url: URL, **options: Any) -> AsyncEngine:
             url = url.difference_update_query(["ssl", "sslrootcert"])
         return create_async_engine(url, connect_args=args, pool_pre_ping=True, **options)
     Path(url.database or "").absolute().parent.mkdir(parents=True, exist_ok=True)
+    if (ring := files.keys_of(url)) is not None:
+        options["module"] = sqlcipher.Driver(ring)
+        url = url.difference_update_query([files.ENCRYPTION])
     engine = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT_S}, **options)
 
     @event.listens_for(engine.sync_engine, "connect")

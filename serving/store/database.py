@@ -136,8 +136,9 @@ class Database:
             await self.open()
         except StoreUnavailable as exc:
             if _is_final(exc.__cause__):
+                key = ", and store.encrypt if it is encrypted" if self.is_sqlite else ""
                 raise ConfigError(
-                    f"store.url: {exc.reason}. Correct the URL, or what it names.",
+                    f"store.url: {exc.reason}. Correct the URL, or what it names{key}.",
                     param="store.url",
                 ) from exc
             raise

@@ -78,7 +78,7 @@ async def run(
     """
     settings.require_lob(lob)
     async with AsyncExitStack() as stack:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         stack.push_async_callback(db.close)
         held = await _dataset(db, lob, dataset_id)

@@ -108,7 +108,7 @@ async def read(
     """
     now = time.time()
     since = 0.0 if days is None else now - days * DAY_S
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         reports = []

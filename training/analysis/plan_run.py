@@ -31,7 +31,7 @@ async def run(
         StoreUnavailable: The store does not answer.
         ValueError: The effect does not exceed a superiority rule's margin.
     """
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         seen = await _pace(db, lob, recipe, days)

@@ -34,7 +34,7 @@ async def run(
         StoreUnavailable: The store does not answer.
     """
     since = time.time() - days * DAY_S
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         version = version or await shadows.latest(db, lob)

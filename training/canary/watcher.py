@@ -63,7 +63,7 @@ async def run(
     address = url or settings.url
     async with AsyncExitStack() as stack:
         if db is None:
-            db = Database(settings.store.url)
+            db = Database(settings.store_address)
             await db.open()
             stack.push_async_callback(db.close)
         registry = Registry(db, settings.adapters.uri)
@@ -123,7 +123,7 @@ async def look(db: Database, trial: CanaryTrial, rules: CanaryConfig, now: float
 
 async def decisions(settings: Settings, version: str) -> list[AuditEntry]:
     """Return what was decided on a version, newest first; plain waiting is left out."""
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         return await audit.about(db, version, ACTION)

@@ -226,7 +226,7 @@ def _with_store(config: Path, action: "Callable[[Database, Settings], Awaitable[
 
     async def run() -> T:
         settings = server_settings.load(config)
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             return await action(db, settings)

@@ -146,7 +146,7 @@ def _with_wheel(
         task = asyncio.current_task()
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             wheel = FlywheelScheduler(

@@ -43,7 +43,7 @@ def retrain_without(
 
     show_steps()
     settings = server_settings.load(config)
-    found = asyncio.run(_tainted(settings.store.url, version))
+    found = asyncio.run(_tainted(settings.store_address, version))
     chosen = successor_recipe(found, recipes.load(recipe) if recipe else None)
     outcome = asyncio.run(
         pipeline.run(

@@ -226,7 +226,7 @@ def _for_few(lob: str, rules: Recipe, dialogs: Sequence[Dialog]) -> Recipe:
 
 async def _create_keys(settings: server_settings.Settings) -> dict[str, str]:
     """A key for the agents' program and one for who promotes."""
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         return {

@@ -55,7 +55,7 @@ async def run(
     rules = recipe.judge
     judge.check(rules, lob)
     template = judge.template(rules.template)
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         rows = await interactions.labelled(db, lob=lob, tasks=recipe.curation.tasks)

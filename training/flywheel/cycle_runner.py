@@ -94,7 +94,9 @@ class CycleRunner:
         count, newest = await cycles.new_feedback(self.db, cycle.lob)
         root = self.out / "datasets"
         try:
-            built = await curation_process.build(self.settings.store.url, cycle.lob, recipe, root)
+            built = await curation_process.build(
+                self.settings.store_address, cycle.lob, recipe, root
+            )
         except TooLittleData as exc:
             return await self._on(cycle, exc.message, state=S.TOO_LITTLE_DATA)
         if not built.train or not built.holdout:

@@ -5,7 +5,7 @@ status compares and sets, so two workers cannot end a batch twice.
 """
 
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Select, delete, func, insert, select, update
 
@@ -20,6 +20,16 @@ from serving.store.tables import LeaseRow
 PAGE = 200
 """Results that are read at once."""
 _LEASE = "@batch/"  # no line of business can be called so
+
+
+class Reading(NamedTuple):
+    """A batch's files."""
+
+    id: str
+    status: str
+    input_file_id: str
+    output_file_id: str | None
+    error_file_id: str | None
 
 
 def lease(id_: str) -> str:
@@ -87,6 +97,17 @@ async def unfinished(db: Database) -> dict[str, str]:
     async with db.reader() as connection:
         rows = (await connection.execute(active.order_by(BatchRow.id))).all()
     return {row.id: row.status for row in rows}
+
+
+async def reading(db: Database) -> list[Reading]:
+    """Return which files each batch reads and has written, whatever its status."""
+    columns = (
+        *(BatchRow.id, BatchRow.status, BatchRow.input_file_id),
+        *(BatchRow.output_file_id, BatchRow.error_file_id),
+    )
+    async with db.reader() as connection:
+        rows = (await connection.execute(select(*columns).order_by(BatchRow.id))).all()
+    return [Reading(*row) for row in rows]
 
 
 async def goes_on(db: Database, id_: str) -> bool:

@@ -13,6 +13,7 @@ from serving.store.leases import now
 
 STALE_S = 86_400.0
 """An upload that has not ended by then was cut short by a crash."""
+DAY_S = 86_400.0
 _QUOTA_LOCK = 0x5B_F11E5
 
 
@@ -123,6 +124,35 @@ async def hide(db: Database, id_: str) -> None:
         if await connection.scalar(select(read)):
             raise Conflict(f"A batch still reads {id_}: cancel it first.", param="file_id")
         await connection.execute(change)
+
+
+async def everything(db: Database) -> list[FileRecord]:
+    """Return every file that is shown, oldest first."""
+    async with db.reader() as connection:
+        rows = (await connection.execute(_seen().order_by(FileRow.id))).mappings().all()
+    return [FileRecord.model_validate(dict(row)) for row in rows]
+
+
+async def rewritten(db: Database, id_: str, *, size: int, lines: int) -> None:
+    """Note what a file is after lines were taken out of it.
+
+    Args:
+        db: The store.
+        id_: The file.
+        size: Its bytes.
+        lines: Its lines, blank ones not counted.
+    """
+    change = update(FileRow).where(FileRow.id == id_).values(bytes=size, lines=lines)
+    async with db.session() as connection:
+        await connection.execute(change)
+
+
+async def aged(db: Database, days: float) -> list[str]:
+    """Return the ids of files that are older than that, and that no batch reads."""
+    read = exists().where(BatchRow.input_file_id == FileRow.id, BatchRow.status.in_(ACTIVE))
+    old = (FileRow.state == "processed") & (FileRow.created_at < now(db) - days * DAY_S)
+    async with db.reader() as connection:
+        return list((await connection.execute(select(FileRow.id).where(old, ~read))).scalars())
 
 
 async def forget(db: Database, id_: str) -> None:

@@ -7,7 +7,6 @@ others wait and then find the work done. To add a step, write the next file in `
 """
 
 import asyncio
-import sqlite3
 import threading
 import time
 from contextlib import closing
@@ -23,6 +22,7 @@ from sqlalchemy.pool import NullPool
 
 from serving.errors import ConfigError
 from serving.store.connection import BUSY_TIMEOUT_S, connect
+from serving.store.drivers import files
 
 ADVISORY_LOCK = 0x5B_0A_2D
 
@@ -51,7 +51,7 @@ async def _upgrade(url: URL) -> None:
     engine = connect(url, poolclass=NullPool)
     try:
         if url.get_backend_name() == "sqlite":
-            _switch_to_wal(url.database or "")
+            _switch_to_wal(url)
         async with engine.execution_options(switchboard_write=True).begin() as connection:
             if url.get_backend_name() != "sqlite":
                 await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({ADVISORY_LOCK})")
@@ -76,15 +76,15 @@ def _run(connection: Connection) -> None:
     command.upgrade(configuration, "head")
 
 
-def _switch_to_wal(file: str) -> None:
+def _switch_to_wal(url: URL) -> None:
     """Set the file's journal mode, for which SQLite does not queue: it refuses when busy."""
     deadline = time.monotonic() + BUSY_TIMEOUT_S
-    with closing(sqlite3.connect(file, timeout=BUSY_TIMEOUT_S)) as connection:
+    with closing(files.open_file(url, timeout=BUSY_TIMEOUT_S)) as connection:
         while True:
             try:
                 connection.execute("PRAGMA journal_mode = WAL")
                 return
-            except sqlite3.OperationalError as exc:
+            except files.operational(url) as exc:
                 if "locked" not in str(exc) or time.monotonic() > deadline:
                     raise
                 time.sleep(0.01)

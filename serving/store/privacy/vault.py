@@ -15,7 +15,7 @@ from typing import NamedTuple
 import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, select, text, update
+from sqlalchemy import delete, or_, select, text, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.encryption.keyring import KeyMissing, Keyring
@@ -25,6 +25,8 @@ from serving.store import audit
 from serving.store.database import Database
 from serving.store.privacy.tables import VaultKey, VaultRow
 from serving.store.records import Json
+from serving.store.reviews import removal
+from serving.store.tables import Interaction
 
 PURPOSE = "vault"
 PAGE = 500
@@ -109,7 +111,9 @@ async def read(
 
 
 async def erase(db: Database, scope: str, *, who: str, reason: str) -> None:
-    """Erase a conversation's originals: its data key, and what that has sealed.
+    """Erase a conversation's originals: its data key, what that has sealed, and its review tasks.
+
+    A task that is open goes, too: whoever waits for its decision is told that there is none.
 
     Args:
         db: The store.
@@ -119,18 +123,22 @@ async def erase(db: Database, scope: str, *, who: str, reason: str) -> None:
         reason: Why.
 
     Raises:
-        NotFound: No originals of it are kept.
+        NotFound: Neither originals nor tasks of it are kept.
     """
+    lob, _, talk = scope.partition("/")
+    turns = select(Interaction.id).where(
+        Interaction.lob == lob, or_(Interaction.conversation_id == talk, Interaction.id == talk)
+    )
     async with db.session() as connection:
         if db.is_sqlite:  # or the key stays in the file's free pages
             await connection.execute(text("PRAGMA secure_delete = ON"))
+        tasks = await removal.remove(connection, (await connection.execute(turns)).scalars().all())
         gone = await connection.execute(delete(VaultKey).where(VaultKey.scope == scope))
-        if not gone.rowcount:
+        if not gone.rowcount and not tasks:
             raise NotFound(f"There are no originals of {scope}.", param="scope")
         await connection.execute(delete(VaultRow).where(VaultRow.scope == scope))
-        await audit.append(
-            connection, None, "erase_originals", scope, {"who": who, "reason": reason}
-        )
+        said = {"who": who, "reason": reason, "reviews": tasks}
+        await audit.append(connection, None, "erase_originals", scope, said)
 
 
 async def rotate(db: Database, keyring: Keyring) -> int:

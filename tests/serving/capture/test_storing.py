@@ -24,6 +24,7 @@ from serving.store.events import EventRecord, Kind
 from serving.store.privacy import redactions
 from serving.store.records import FeedbackRecord
 from serving.store.shadows import ShadowRecord
+from tests.serving.redaction import pipelines
 
 CARD = "4111 1111 1111 1111"
 SECRETS = (CARD, "jo.doe@mail.com", "Tiger!22", "+49 171 2345678", "4471-AB", "12 March 1985")
@@ -162,6 +163,46 @@ async def test_a_value_has_one_surrogate_in_a_conversation_and_another_outside(
     assert len(users) == 1, "training counts by agent"
 
 
+async def test_a_line_that_redacts_names_stores_other_names_in_all_that_is_said(
+    db: Database, tmp_path: Path, ring: Keyring
+) -> None:
+    lobs = {"care": lob(redact=True, names=True), "sales": lob(redact=True)}
+    pipeline = pipelines.save(tmp_path / "names", "Maria Lopez", "Jo Doe")
+    sink = Storing(db, lobs, ring, pipeline)
+    said = "I am Maria Lopez."
+    rows = payload("a", said), payload("b", said, lob="sales")
+    async with drained(tmp_path / "journal", sink, *rows):
+        pass
+    private, plain = await interactions.get(db, "a"), await interactions.get(db, "b")
+    assert private is not None
+    assert plain is not None
+    assert plain.output == said
+    assert "Maria" not in private.model_dump_json()
+    assert "Lopez" not in private.model_dump_json()
+    again = await sink.feedback(edit("a", f"{said} Jo Doe knows me."))
+    assert again.edit is not None
+    assert again.edit.startswith(f"{private.output} ")
+    assert "Doe" not in again.edit
+
+
+async def test_where_names_cannot_be_recognised_nothing_of_the_line_is_stored(
+    sqlite_db: Database, tmp_path: Path, ring: Keyring
+) -> None:
+    lobs = {"care": lob(redact=True, names=True), "sales": lob(redact=True)}
+    sink = Storing(sqlite_db, lobs, ring, str(tmp_path / "no pipeline"))
+    rows = payload("a"), payload("b", lob="sales")
+    async with drained(tmp_path / "journal", sink, *rows):
+        assert await interactions.get(sqlite_db, "a") is None
+        assert await interactions.get(sqlite_db, "b") is not None
+    assert sink.alarm.since is not None
+    aside = {path.name for path in files_in(tmp_path / "journal" / "rejected")}
+    assert aside == {"00000001.log", "reason.txt"}
+
+
+def lob(**store: bool) -> Lob:
+    return Lob.model_validate({"store": store})
+
+
 async def test_what_is_said_about_unredacted_interactions_stays(
     db: Database, tmp_path: Path, ring: Keyring
 ) -> None:
@@ -194,10 +235,10 @@ async def test_what_cannot_be_redacted_is_set_aside_with_an_alarm_and_the_rest_i
 ) -> None:
     whole = storing.redacted
 
-    def fails(record: Any, key: bytes) -> Any:
+    def fails(record: Any, key: bytes, **options: Any) -> Any:
         if record.id == "bad":
             raise RecursionError(record.output)
-        return whole(record, key)
+        return whole(record, key, **options)
 
     monkeypatch.setattr(storing, "redacted", fails)
     sink = Storing(sqlite_db, LOBS, ring)

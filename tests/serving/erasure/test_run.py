@@ -20,6 +20,7 @@ from serving.capture.redacting import person_number
 from serving.capture.storing import PURPOSE
 from serving.encryption import keyring
 from serving.erasure import run
+from serving.files.storage import FileStorage
 from serving.store import audit, feedback, interactions, shadows
 from serving.store.database import Database
 from serving.store.erasure import erasures
@@ -40,6 +41,7 @@ async def erased(db: Database, folder: Path, kind: str, name: str, **more: str) 
         key_id=None,
         journal_dir=folder,
         keyring=None,
+        storage=FileStorage(str(folder.parent / "files")),
     )
     assert waiting == []
     return done.state
@@ -147,6 +149,7 @@ async def test_a_person_is_found_by_the_number_that_redaction_gave(
         key_id=None,
         journal_dir=tmp_path,
         keyring=ring,
+        storage=FileStorage(str(tmp_path / "files")),
     )
     assert done.state == "done"
     assert await interactions.get(db, one.id) is None
@@ -167,6 +170,7 @@ KILLED = """
 import asyncio, os, signal, sys
 from pathlib import Path
 from serving.erasure import run
+from serving.files.storage import FileStorage
 from serving.store.database import Database
 from serving.store.erasure import {module} as module
 
@@ -183,7 +187,8 @@ async def main():
     db = Database(sys.argv[1])
     await db.open()
     await run.erase(db, run.target("conversation", "c-1", None, None), reason="asked", key_id=None,
-                    journal_dir=Path(sys.argv[2]), keyring=None)
+                    journal_dir=Path(sys.argv[2]), keyring=None,
+                    storage=FileStorage(sys.argv[3]))
 
 asyncio.run(main())
 """
@@ -215,7 +220,7 @@ async def test_an_erasure_that_was_killed_goes_on_where_it_was(
         await erasures.left(db, "a")
     program = KILLED.format(module=module, name=name, after=after)
     args = [sys.executable, "-P", "-c", program, f"sqlite:///{tmp_path / 'store.sqlite'}"]
-    args.append(str(folder))
+    args += [str(folder), str(tmp_path / "files")]
     env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
     done = await asyncio.to_thread(subprocess.run, args, check=False, env=env)
     assert done.returncode == -signal.SIGKILL

@@ -17,7 +17,8 @@ async def test_only_an_admin_of_the_line_erases_and_what_is_erased_is_gone(
     site: Site, tmp_path: Path, interaction: Interactions
 ) -> None:
     folder = tmp_path / "journal"
-    site.gateway._api_app.include_router(erasures.router(site.db, folder, None))  # type: ignore[attr-defined]
+    router = erasures.router(site.db, folder, None, site.files.storage)
+    site.gateway._api_app.include_router(router)  # type: ignore[attr-defined]
     name = site.journal.folder.name
     cleaner = Cleaner(site.db, site.drainer, folder, name, Sealer(None, "journal").open)
     cleaning = asyncio.create_task(cleaner.run())

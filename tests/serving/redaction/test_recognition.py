@@ -155,4 +155,6 @@ def test_the_corpus_is_the_same_for_a_seed_and_another_for_another() -> None:
         assert all(turn.text[start:end].strip() for start, end, _ in turn.spans)
     assert all(not turn.spans for turn in made[600:])
     said = {kind for turn in made for _, _, kind in turn.spans}
-    assert {KIND.get(kind, kind) for kind in said} == {kind.name.lower() for kind in Kind}
+    assert {KIND.get(kind, kind) for kind in said} == {
+        kind.name.lower() for kind in Kind if kind is not Kind.NAME
+    }

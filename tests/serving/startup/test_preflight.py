@@ -16,10 +16,12 @@ from serving import ports
 from serving.config import prompts
 from serving.config import settings as settings_module
 from serving.config.settings import Settings
+from serving.encryption import keyring
 from serving.errors import ConfigError
 from serving.startup import preflight
 from serving.store.database import Database
 from tests.serving.engine.test_checkpoint import CONFIG
+from tests.serving.redaction import pipelines
 
 FILES = prompts.read(prompts.DEFAULT)
 
@@ -66,6 +68,19 @@ def test_two_lines_pass_in_any_folder_and_make_what_is_needed(
 def test_a_check_makes_nothing(tmp_path: Path, model: Path, elsewhere: Path) -> None:
     preflight.run(write(tmp_path, model), FILES, starting=False)
     assert not list(elsewhere.iterdir())
+
+
+def test_a_line_that_redacts_names_needs_their_pipeline(
+    tmp_path: Path, model: Path, elsewhere: Path
+) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(keyring.new_line("a"))
+    storage = {"keys": {"file": str(keys)}, "names": str(tmp_path / "no pipeline")}
+    lobs = {"care": {"store": {"redact": True, "names": True}}}
+    with pytest.raises(ConfigError, match=r"storage\.names: the spaCy pipeline .* no such folder"):
+        preflight.run(write(tmp_path, model, lobs=lobs, storage=storage), FILES, starting=False)
+    storage["names"] = pipelines.save(tmp_path / "names", "Maria Lopez")
+    preflight.run(write(tmp_path, model, lobs=lobs, storage=storage), FILES, starting=False)
 
 
 def test_all_faults_come_together(tmp_path: Path, model: Path, elsewhere: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from serving.erasure import files, run
 from serving.errors import Conflict
+from serving.files.storage import FileStorage
 from serving.store import adapter_versions, datasets, interactions
 from serving.store.database import Database
 from serving.store.erasure import datasets as erased_datasets
@@ -27,6 +28,7 @@ async def erase(db: Database, folder: Path, conversation: str) -> erasures.Erasu
         key_id=None,
         journal_dir=folder / "journal",
         keyring=None,
+        storage=FileStorage(str(folder / "files")),
     )
     assert waiting == []
     return done

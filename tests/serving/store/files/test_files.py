@@ -6,7 +6,7 @@ import pytest
 
 from serving.errors import BodyTooLarge, NotFound, SwitchboardError
 from serving.store.database import Database
-from serving.store.files import files
+from serving.store.files import batches, files
 from serving.store.files.records import FileRecord, covers, new_id, scope_of
 
 
@@ -92,3 +92,25 @@ async def test_an_id_that_is_taken_is_refused(db: Database) -> None:
     await files.reserve(db, made, None)
     with pytest.raises(SwitchboardError):
         await files.reserve(db, made, None)
+
+
+async def test_files_age_unless_a_batch_reads_them(db: Database) -> None:
+    old, read = file(), file()
+    for one in (old, read):
+        await files.reserve(db, one, None)
+        await files.finish(db, one.id)
+    values = {
+        "id": new_id("batch_"),
+        "key_id": "key_1",
+        "scope": read.scope,
+        "endpoint": "/v1/responses",
+        "input_file_id": read.id,
+        "completion_window": "24h",
+        "total": 3,
+        "labels": {},
+    }
+    batch = await batches.create(db, values, 60.0)
+    assert await files.aged(db, 1.0) == []
+    assert await files.aged(db, -1.0) == [old.id]
+    await batches.move(db, batch.id, ["validating"], "cancelled")
+    assert sorted(await files.aged(db, -1.0)) == sorted([old.id, read.id])

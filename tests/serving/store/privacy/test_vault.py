@@ -21,6 +21,8 @@ from serving.store import audit, interactions
 from serving.store.database import Database
 from serving.store.privacy import vault
 from serving.store.privacy.tables import VaultKey, VaultRow
+from serving.store.reviews import queue
+from tests.serving.store.reviews.test_removal import task
 
 SAID = "My card is 4111 1111 1111 1111."
 LOBS = {"care": Lob.model_validate({"store": {"redact": True, "keep_originals": True}})}
@@ -148,6 +150,16 @@ async def test_without_its_data_key_a_conversation_is_gone_and_others_stay(db: D
     assert entry.detail["reason"] == "a dispute"
     with pytest.raises(NotFound):
         await vault.erase(db, "care/c-1", **WHY)
+
+
+async def test_a_conversations_review_tasks_go_with_its_originals(db: Database) -> None:
+    await Storing(db, LOBS, ring("a")).interactions([payload("one"), payload("two", "c-2")])
+    mine, other = await task(db, "one", b"sealed"), await task(db, "two", b"sealed")
+    await vault.erase(db, "care/c-1", **WHY)
+    assert [one.id for one in await queue.find(db)] == [other]
+    (entry,) = await audit.about(db, "care/c-1", "erase_originals")
+    assert entry.detail["reviews"] == 1
+    assert mine != other
 
 
 async def rows(db: Database) -> list[tuple[str, str, bytes]]:

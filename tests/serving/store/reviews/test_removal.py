@@ -8,6 +8,7 @@ from sqlalchemy import func, select
 from serving.capture import Journal
 from serving.erasure import run
 from serving.errors import NotFound
+from serving.files.storage import FileStorage
 from serving.store.database import Database
 from serving.store.erasure import erasures
 from serving.store.reviews import feed, queue
@@ -41,6 +42,7 @@ async def erase(db: Database, folder: Path, kind: str, name: str) -> run.Erasure
         key_id=None,
         journal_dir=folder,
         keyring=None,
+        storage=FileStorage(str(folder / "files")),
     )
     assert waiting == []
     return done
