@@ -163,7 +163,7 @@ async def simulate(options: argparse.Namespace, folder: Path) -> list[dict[str, 
     settings = server_settings.load(config)
     recipe = Recipe.model_validate(RECIPE)
     key = await asyncio.to_thread(create_key, config)
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     rows: list[dict[str, Any]] = []
     honest = [f"agent-{n}" for n in range(HONEST)]

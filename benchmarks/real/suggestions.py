@@ -347,7 +347,7 @@ async def started(
     config = configure(folder, lines)
     settings = server_settings.load(config)
     key = await asyncio.to_thread(create_key, config)
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     await db.open()
     try:
         async with Worker() as worker, server.running(None, config, settings) as url:

@@ -48,7 +48,7 @@ async def restore(settings: Settings, folder: Path) -> Manifest:
     """
     folder = await asyncio.to_thread(folder.absolute)
     found = await asyncio.to_thread(manifest.read, folder)
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     try:
         await _check(db, found)
         uris = [await asyncio.to_thread(_publish, settings, folder, one) for one in found.versions]

@@ -45,7 +45,7 @@ async def take(settings: Settings, target: Path) -> Manifest:
         Unavailable: A file cannot be written.
     """
     target, part = _places(target)
-    db = Database(settings.store.url)
+    db = Database(settings.store_address)
     if not await db.at_newest():
         raise ConfigError(
             "store.url: it is not of this release. Back it up with the release that it is of.",

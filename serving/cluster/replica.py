@@ -297,5 +297,4 @@ def _lob_limits(settings: Settings) -> dict[str, LobLimits]:
 
 def _folder(model: str) -> Path | None:
     """The base's files, unless `model` is a hub id."""
-    path = Path(model)
-    return path if path.is_dir() else None
+    return Path(model) if Path(model).is_dir() else None

@@ -141,7 +141,7 @@ def _is_there(db: Database) -> bool:
 
 def _with(settings: Settings, look: Callable[[Database], Awaitable[Result]]) -> Result:
     async def run() -> Result:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         try:
             return await look(db)
         finally:

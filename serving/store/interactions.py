@@ -1,18 +1,10 @@
 """Interactions: requests with the responses that clients saw."""
 
 from collections import defaultdict
-from collections.abc import (
-    AsyncIterator,
-    Awaitable,
-    Callable,
-    Collection,
-    Container,
-    Mapping,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Container, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, exists, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, RowMapping, exists, func, or_, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serving.store import candidates
@@ -169,7 +161,7 @@ async def named(db: Database, ids: Collection[str]) -> list[LabelledInteraction]
 
 
 async def _with_feedback(
-    connection: AsyncConnection, rows: Sequence[Mapping[Any, Any]]
+    connection: AsyncConnection, rows: Sequence[RowMapping]
 ) -> list[LabelledInteraction]:
     mine = Feedback.interaction_id.in_([row["id"] for row in rows])
     comments = select(Feedback).where(mine).order_by(Feedback.id)
