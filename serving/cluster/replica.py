@@ -17,7 +17,7 @@ from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.alerts.bulk_reads import BulkReads
-from serving.api import app, batches, config, files, openapi
+from serving.api import app, batches, config, files, fine_tuning, openapi
 from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
 from serving.batches.worker import Worker
@@ -244,6 +244,7 @@ async def start(
     )
     own.include_router(files.router(kept))
     own.include_router(batches.router(db))
+    own.include_router(fine_tuning.router(db, lambda: adapters.table, settings.fine_tuning))
     openapi.describe(own)
     metrics_page = MetricsPage(engine.app, name, pages)
     gateway = Gateway(

@@ -57,6 +57,7 @@ _PRICES: dict[str, Price] = {
     "journal.limit_bytes": "heavy",
     "files.max_bytes": "heavy",
     "files.quota_bytes": "heavy",
+    "fine_tuning": "heavy",
     "upstreams": "heavy",
     "replicas": "scale",
     "autoscaling": "scale",

@@ -22,6 +22,7 @@ from serving.config.sections import (
     AdapterSettings,
     Auth,
     FileSettings,
+    FineTuning,
     Http,
     Journal,
     Rollouts,
@@ -83,6 +84,9 @@ class Settings(Section):
     )
     files: FileSettings = Field(
         default_factory=FileSettings, description="Uploaded files and what batches write."
+    )
+    fine_tuning: FineTuning = Field(
+        default_factory=FineTuning, description="Fine-tuning jobs that clients ask for."
     )
     auth: Auth = Field(default_factory=Auth, description="API keys.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")

@@ -19,7 +19,7 @@ S = JobState
 
 
 async def made(db: Database, limit: int | None = None, **fields: Any) -> JobRecord:
-    read = file(purpose="fine-tune")
+    read = file()
     await files.reserve(db, read, None)
     await files.finish(db, read.id)
     values = {
