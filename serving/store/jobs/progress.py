@@ -45,7 +45,7 @@ async def tell(
         job_id: The job.
         term: Of the runner's lease.
         events: In their order; a new one of the kind metrics shows that the job gets on.
-        checkpoints: Steps with their metrics.
+        checkpoints: Steps with their metrics, which may be told again with more of them.
         changes: Columns of the job.
 
     Raises:
@@ -62,7 +62,12 @@ async def tell(
             for one in checkpoints:
                 row = one.model_dump() | {"job_id": job_id, "created_at": now(db)}
                 statement = db.insert(JobCheckpointRow).values(row)
-                await connection.execute(statement.on_conflict_do_nothing())
+                await connection.execute(
+                    statement.on_conflict_do_update(
+                        index_elements=[JobCheckpointRow.job_id, JobCheckpointRow.step],
+                        set_={"metrics": statement.excluded.metrics},
+                    )
+                )
             if changes:
                 await connection.execute(update(JobRow).where(mine).values(changes))
             return
