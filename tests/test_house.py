@@ -129,6 +129,8 @@ COVERED_BY = {
     "training/demo/server.py": "tests/e2e/test_demo.py",
     "training/evaluation/judge_check.py": "tests/training/cli/test_judge.py",
     "training/execution/work_folder.py": "tests/training/test_pipeline.py",
+    "training/execution/fitting.py": "tests/training/test_pipeline.py",
+    "training/jobs/fine_tune.py": "tests/training/jobs/test_runner.py",
     "training/flywheel/cycle_runner.py": "tests/training/flywheel/test_scheduler.py",
     "training/flywheel/lease.py": "tests/training/flywheel/test_scheduler.py",
     "training/flywheel/report.py": "tests/training/flywheel/test_scheduler.py",

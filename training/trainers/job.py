@@ -18,12 +18,12 @@ class Job:
         recipe: The recipe, as JSON.
         preference_file: Its preference pairs, JSONL, for DPO.
         kto_file: Its labelled answers, JSONL, for KTO.
-        validation_file: Rows as the last stage learns from, JSONL, to look at after each epoch;
-            nothing is chosen by them.
         start: The PEFT folder of the adapter to go on from; None starts a fresh one.
         start_version: That adapter's version, such as care@7.
         chat_template: The template that the server renders by, as text; None is the base's own.
         chat_template_kwargs: The variables that the server gives it where a request gives none.
+        validation_file: Rows as the last stage learns from, JSONL, to look at after each epoch;
+            nothing is chosen by them.
     """
 
     lob: str
@@ -35,11 +35,11 @@ class Job:
     recipe: dict[str, Any]
     preference_file: str | None = None
     kto_file: str | None = None
-    validation_file: str | None = None
     start: str | None = None
     start_version: str | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    validation_file: str | None = None
 
 
 @dataclass(frozen=True)
