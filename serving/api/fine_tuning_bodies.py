@@ -1,7 +1,7 @@
 """What `POST /v1/fine_tuning/jobs` takes: OpenAI's body, with KTO beside its methods. Pure."""
 
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, StringConstraints, WithJsonSchema
 

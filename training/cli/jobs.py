@@ -58,9 +58,7 @@ def work(
         if task is not None:
             asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
         owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:6]}"
-        runner = JobRunner(
-            db, settings, known.__getitem__, owner, out, lease_s=lease, look_s=every
-        )
+        runner = JobRunner(db, settings, known.__getitem__, owner, out, lease_s=lease, look_s=every)
         if once:
             typer.echo(f"{await runner.drain()} jobs worked on")
         else:

@@ -79,7 +79,7 @@ async def train(
         trainer: What does the job.
         stack: Holds the job's folder until the run ends; it stays if that fails.
         trials: Recipes to try, the given one first; 0 trains that one only.
-        validation_file: Rows as the method learns from, to look at while training.
+        validation_file: Rows as the method learns from, to look at while training; absolute.
 
     Raises:
         Conflict: Another process trains on the same.
@@ -108,7 +108,7 @@ async def train(
         recipe=recipe.model_dump(mode="json"),
         preference_file=str((built.folder / dataset.PREFERENCE).absolute()),
         kto_file=str((built.folder / dataset.KTO).absolute()),
-        validation_file=str(validation_file.absolute()) if validation_file else None,
+        validation_file=str(validation_file) if validation_file else None,
         start=str(start) if start else None,
         start_version=live if start else None,
         chat_template=form[0],

@@ -13,7 +13,11 @@ from training.trainers.job import Result
 
 MIN_EXAMPLES = 10
 """As OpenAI asks for: with fewer lines nothing is trained."""
-_METHODS: dict[str, Literal["sft", "dpo", "kto"]] = {"supervised": "sft", "dpo": "dpo", "kto": "kto"}
+_METHODS: dict[str, Literal["sft", "dpo", "kto"]] = {
+    "supervised": "sft",
+    "dpo": "dpo",
+    "kto": "kto",
+}
 
 
 def recipe_of(recipe: Recipe, job: JobRecord, base: str) -> Recipe:

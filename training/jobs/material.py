@@ -121,6 +121,7 @@ def validation_rows(job: JobRecord, built: Dataset, folder: Path) -> Path | None
     """
     if job.validation_file is None:
         return None
+    folder = folder.absolute()
     folder.mkdir(parents=True, exist_ok=True)
     (folder / VALIDATION).write_bytes(lines(_rows(job, built.rolling)))
     return folder / VALIDATION
@@ -181,9 +182,7 @@ def _write(job: JobRecord, material: Material, recipe: Recipe, root: Path) -> Da
         redactions=dict(sorted(replaced.items())),
         seen_until=0.0,
     )
-    return dataset.write(
-        job.lob, curated, recipe.curation, root, sources=sources, kind="fine-tune"
-    )
+    return dataset.write(job.lob, curated, recipe.curation, root, sources=sources, kind="fine-tune")
 
 
 def _source(id_: str, file: ReadFile) -> dict[str, Any]:

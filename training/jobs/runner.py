@@ -180,9 +180,7 @@ class JobRunner:
 
     def _recipe(self, job: JobRecord) -> Recipe:
         self.settings.require_lob(job.lob)
-        return hyperparameters.recipe_of(
-            self.recipes(job.lob), job, self.settings.served_name
-        )
+        return hyperparameters.recipe_of(self.recipes(job.lob), job, self.settings.served_name)
 
     async def _fail(self, job: JobRecord, exc: SwitchboardError, term: int | None = None) -> None:
         error: Json = {"code": _code(exc), "message": exc.message, "param": exc.param}

@@ -109,10 +109,10 @@ def finish_at(first: Entry, first_at: float, last: Entry, now: float) -> float |
         last: The newest entry.
         now: The present moment.
     """
-    done = last["step"] - first["step"]
+    done = int(last["step"]) - int(first["step"])
     if done <= 0:
         return None
-    return now + (now - first_at) / done * (last["of"] - last["step"])
+    return now + (now - first_at) / done * int(last["of"] - last["step"])
 
 
 def as_csv(log: Iterable[Entry]) -> bytes:

@@ -1,4 +1,4 @@
-"""The callbacks that write a fine-tuning's steps: for whoever runs it, and where the recipe asks."""
+"""The callbacks that write a fine-tuning's steps, for who runs it and where the recipe asks."""
 
 import json
 import math

@@ -75,7 +75,12 @@ async def tell(
 
 
 async def events(
-    db: Database, job_id: str, *, before: int | None = None, since: int | None = None, limit: int = 20
+    db: Database,
+    job_id: str,
+    *,
+    before: int | None = None,
+    since: int | None = None,
+    limit: int = 20,
 ) -> tuple[list[JobEvent], bool]:
     """Return a job's events, and whether there are more of them.
 

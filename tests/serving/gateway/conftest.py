@@ -227,9 +227,7 @@ async def site(
     )
     own.include_router(files.router(kept))
     own.include_router(batches.router(sqlite_db))
-    own.include_router(
-        fine_tuning.router(sqlite_db, lambda: adapters.table, settings.fine_tuning)
-    )
+    own.include_router(fine_tuning.router(sqlite_db, lambda: adapters.table, settings.fine_tuning))
     keys = KeyRing(sqlite_db, refresh_s=600)
     admission = Admission(
         settings.limits,

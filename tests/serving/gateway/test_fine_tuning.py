@@ -53,7 +53,11 @@ async def test_a_job_is_made_found_and_listed_in_openais_form(site: Site) -> Non
         job = await made(mine, suffix="spring", seed=7, metadata={"team": "a"})
         raw = await mine.fine_tuning.jobs.with_raw_response.retrieve(job.id)
         assert FineTuningJob.model_validate(raw.http_response.json()) == job
-        assert (job.object, job.status, job.model) == ("fine_tuning.job", "validating_files", "care")
+        assert (job.object, job.status, job.model) == (
+            "fine_tuning.job",
+            "validating_files",
+            "care",
+        )
         assert (job.seed, job.metadata, job.result_files) == (7, {"team": "a"}, [])
         assert (job.fine_tuned_model, job.finished_at, job.error) == (None, None, None)
         assert job.method is not None
@@ -160,7 +164,6 @@ async def test_a_key_by_its_name_goes_first(site: Site) -> None:
     async with await trainer(site) as mine:
         job = await made(mine)
     assert (await jobs.get(site.db, job.id)).priority == -1
-
 
 
 async def test_jobs_are_listed_by_page_and_metadata(site: Site) -> None:

@@ -91,9 +91,11 @@ def make_job(store: Database, job_settings: Settings) -> MakeJob:
     kept = Files(store, FileStorage(job_settings.files.uri), limits)
 
     async def upload(rows: Rows | bytes) -> str:
-        made = b"".join(json.dumps(row).encode() + b"\n" for row in rows) if isinstance(
-            rows, list
-        ) else rows
+        made = (
+            b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+            if isinstance(rows, list)
+            else rows
+        )
         record = FileRecord(
             id=new_id("file-"),
             key_id="key_1",

@@ -4,9 +4,9 @@ import asyncio
 import csv
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from sqlalchemy import update
@@ -25,7 +25,7 @@ from serving.store.records import State
 from serving.store.tables import LeaseRow
 from tests.training.jobs.conftest import MakeJob, chats, labels, pairs
 from tests.training.stand_in import StandIn
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until_async
 from training.errors import FineTuneFailed, WorkerLost
 from training.execution.local import Worker
 from training.jobs.runner import JobRunner
@@ -34,6 +34,7 @@ from training.trainers import tracking
 from training.trainers.job import Job, Result
 
 S = JobState
+T = TypeVar("T")
 MakeRunner = Callable[..., JobRunner]
 
 
@@ -81,10 +82,16 @@ async def told(db: Database, id_: str) -> list[str]:
 
 
 async def when(db: Database, id_: str, *states: JobState) -> JobRecord:
+    await seen(lambda: jobs.get(db, id_), lambda job: job.status in states)
+    return await jobs.get(db, id_)
+
+
+async def seen(look: Callable[[], Awaitable[T]], is_right: Callable[[T], bool]) -> None:
     async with asyncio.timeout(PATIENCE_S):
-        while (job := await jobs.get(db, id_)).status not in states:
+        while True:
+            if is_right(await look()):
+                return
             await asyncio.sleep(0.02)
-    return job
 
 
 async def test_a_job_becomes_a_candidate_with_its_results(
@@ -217,9 +224,7 @@ async def test_a_paused_job_goes_on_where_it_was(
     working = asyncio.create_task(make_runner(trainer).run())
     await trainer.begun.wait()
     await jobs.ask(store, job.id, Act.PAUSE, None)
-    async with asyncio.timeout(PATIENCE_S):
-        while trainer.begun.is_set():
-            await asyncio.sleep(0.02)
+    await until_async(lambda: not trainer.begun.is_set(), "the trainer is stopped")
     (work,) = (tmp_path / "runs" / "work").glob("care-*/")
     trainer.go.set()
     await jobs.ask(store, job.id, Act.RESUME, None)
@@ -236,9 +241,7 @@ async def test_steps_are_told_while_it_trains_and_files_are_validated_meanwhile(
     job, trainer = await make_job(chats(10)), Held()
     working = asyncio.create_task(make_runner(trainer).run())
     await trainer.begun.wait()
-    async with asyncio.timeout(PATIENCE_S):
-        while "Step 1/8: training loss=2.00" not in await told(store, job.id):
-            await asyncio.sleep(0.02)
+    await seen(lambda: told(store, job.id), lambda said: "Step 1/8: training loss=2.00" in said)
     other = await make_job(chats(10))
     await when(store, other.id, S.QUEUED)
     assert (await jobs.get(store, job.id)).status is S.RUNNING
@@ -257,9 +260,8 @@ async def test_another_runner_takes_over_and_the_first_changes_nothing(
     async with store.session() as connection:  # it has been silent for too long
         await connection.execute(update(LeaseRow).values(expires_at=0.0))
     working = asyncio.create_task(make_runner(second, "second").run())
+    await seen(lambda: jobs.get(store, job.id), lambda one: one.term == 2)
     async with asyncio.timeout(PATIENCE_S):
-        while (await jobs.get(store, job.id)).term != 2:
-            await asyncio.sleep(0.02)
         await hung  # it sees that the job is another's, and lets go of the folder
     done = await when(store, job.id, S.SUCCEEDED, S.FAILED)
     assert (done.status, done.fine_tuned_model) == (S.SUCCEEDED, "care@1")
