@@ -100,7 +100,7 @@ def test_jobs_are_listed_shown_and_cancelled(config: str, job: str) -> None:
 
 
 def test_a_file_whose_bytes_are_gone_fails_its_job(config: str, job: str) -> None:
-    assert invoke("work", "--once", "--config", config) == "0 jobs worked on\n"
+    assert invoke("work", "--once", "--config", config).endswith("0 jobs worked on\n")
     assert read("show", job, "--config", config)["error"]["code"] == "invalid_training_file"
 
 

@@ -13,7 +13,7 @@ from serving.store import datasets
 from serving.store.database import Database
 from tests.training.jobs.conftest import MakeJob, chats, labels, pairs
 from training.data import dataset
-from training.jobs import material
+from training.jobs import hyperparameters, material
 from training.recipe.recipe import Recipe
 
 
@@ -73,9 +73,10 @@ async def test_pairs_and_labels_are_rows_of_their_methods(
         ("kto", labels(12), dataset.KTO),
     ):
         job = await make_job([*rows, rows[0]], rows[:2], kind=kind)
-        read = await material.read(storage, job, line_recipe)
+        recipe = hyperparameters.recipe_of(line_recipe, job, "base")
+        read = await material.read(storage, job, recipe)
         assert read.unused == 1
-        built = await material.build(store, job, read, line_recipe, tmp_path / kind)
+        built = await material.build(store, job, read, recipe, tmp_path / kind)
         assert len((built.folder / file).read_text().splitlines()) == 12
         watched = material.validation_rows(job, built, tmp_path / "own" / kind)
         assert watched is not None

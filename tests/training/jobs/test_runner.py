@@ -122,7 +122,7 @@ async def test_a_job_becomes_a_candidate_with_its_results(
     record = await files.get(store, file_id, ["care"])
     assert (record.purpose, record.key_id) == ("fine-tune-results", "key_1")
     with await FileStorage(job_settings.files.uri).open(file_id) as opened:
-        rows = list(csv.DictReader(io.TextIOWrapper(opened)))
+        rows = list(csv.DictReader(io.StringIO(opened.read().decode())))
     assert [(row["step"], row["train_loss"]) for row in rows] == [("1", "2.0"), ("2", "1.0")]
     assert await told(store, job.id) == [
         f"Created fine-tuning job: {job.id}",
@@ -165,7 +165,7 @@ async def test_a_bad_file_fails_the_job_with_its_lines(
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (FineTuneFailed("the loss became infinite"), "training_failed", "the loss became infinite"),
+        (FineTuneFailed("the loss became infinite"), "fine_tune_failed", "the loss became infinite"),
         (RuntimeError("/srv/secret"), "internal_error", "a fault that it has no name for"),
     ],
 )
