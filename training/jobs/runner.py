@@ -108,8 +108,10 @@ class JobRunner:
                 name = jobs.lease(waiting.id)
                 async with lease.held(self.db, name, self.owner, self.lease_s) as term:
                     job = await jobs.take(self.db, waiting.id, term) if term is not None else None
-                    if job is not None and term is not None:
-                        return await self._work(job, term)
+                    again = await self._work(job, term) if job and term else False
+                if job is not None:
+                    await jobs.tidy(self.db, waiting.id)
+                    return again
         return False
 
     async def _validate(self, job: JobRecord) -> None:

@@ -171,6 +171,14 @@ async def take(db: Database, id_: str, term: int) -> JobRecord | None:
     return await get(db, id_)
 
 
+async def tidy(db: Database, id_: str) -> None:
+    """Take away the lease of a job that is over, once its runner has let go of it."""
+    over = select(JobRow.id).where(JobRow.id == id_, JobRow.status.in_(_OVER)).exists()
+    free = (LeaseRow.name == lease(id_)) & (LeaseRow.expires_at <= now(db))
+    async with db.session() as connection:
+        await connection.execute(delete(LeaseRow).where(free, over))
+
+
 async def goes_on(db: Database, id_: str, term: int) -> bool:
     """Whether a job is still to be worked on under this term: neither cancelled nor paused."""
     mine = (JobRow.id == id_) & (JobRow.term == term) & (JobRow.status == JobState.RUNNING.value)
@@ -214,8 +222,6 @@ async def move(
         if (await connection.execute(change)).first() is None:
             return None
         await progress.append(db, connection, id_, events)
-        if target in OVER:
-            await connection.execute(delete(LeaseRow).where(LeaseRow.name == lease(id_)))
         if audited is not None:
             key_id, action, detail = audited
             await audit.append(connection, key_id or None, action, id_, detail)

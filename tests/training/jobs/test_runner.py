@@ -165,7 +165,11 @@ async def test_a_bad_file_fails_the_job_with_its_lines(
 @pytest.mark.parametrize(
     ("error", "code", "said"),
     [
-        (FineTuneFailed("the loss became infinite"), "fine_tune_failed", "the loss became infinite"),
+        (
+            FineTuneFailed("the loss became infinite"),
+            "fine_tune_failed",
+            "the loss became infinite",
+        ),
         (RuntimeError("/srv/secret"), "internal_error", "a fault that it has no name for"),
     ],
 )

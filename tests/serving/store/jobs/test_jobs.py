@@ -116,13 +116,19 @@ async def test_who_lost_the_job_cannot_end_it(db: Database) -> None:
     assert done.finished_at is not None
 
 
-async def test_a_job_is_cancelled_once_and_nobody_holds_it(db: Database) -> None:
+async def test_a_job_is_cancelled_once_and_its_lease_goes_when_its_runner_lets_go(
+    db: Database,
+) -> None:
     job = await running(db)
     assert await leases.acquire(db, jobs.lease(job.id), "runner", 60) == 1
     cancelled = await jobs.ask(db, job.id, Step.CANCEL, "key_9")
     assert cancelled.status is S.CANCELLED
     assert not await jobs.goes_on(db, job.id, 1)
-    assert await leases.holders(db) == {}
+    await jobs.tidy(db, job.id)
+    assert set(await leases.holders(db)) == {jobs.lease(job.id)}
+    await leases.release(db, jobs.lease(job.id), 1)
+    await jobs.tidy(db, job.id)
+    assert await leases.acquire(db, jobs.lease(job.id), "other", 60) == 1  # there is none left
     with pytest.raises(Conflict, match="The job is cancelled"):
         await jobs.ask(db, job.id, Step.CANCEL, "key_9")
     assert [(e.action, e.key_id) for e in (await audit.of(db, job.id))[1:]] == [
