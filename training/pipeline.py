@@ -16,28 +16,24 @@ from pathlib import Path
 
 import openai
 
-from serving import chat_template
 from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
 from serving.store.database import Database
-from serving.store.records import AdapterVersion
-from training.data import dataset, preference_rows, selection
+from training.data import preference_rows, selection
 from training.data.dataset import Dataset
 from training.evaluation import checks, gate, generate, server
 from training.evaluation import scores as evaluation
 from training.evaluation.scores import Scores
-from training.execution import curation_process, search, trained_adapter
+from training.execution import curation_process, fitting, search, trained_adapter
 from training.execution.executor import Trainer, make
-from training.execution.work_folder import work_folder
+from training.execution.fitting import Fitting, Trained
 from training.progress import each, progress
 from training.recipe.recipe import Recipe
 from training.reports import run as report
 from training.reports.cost import Meter
 from training.reports.outcome import Outcome
 from training.stats.bootstrap import Interval
-from training.trainers import warm_start
-from training.trainers.job import Job, Result
 
 logger = logging.getLogger(__name__)
 API_KEY = "SWITCHBOARD_API_KEY"
@@ -107,8 +103,9 @@ async def run(
         trainer = make(recipe.resources, settings) if worker is None else worker
         if worker is None:
             await stack.enter_async_context(trainer)
-        trained = await _train(context, built, trainer, trials, stack)
-        version = await _register(context, built, trained)
+        trained = await fitting.train(context, built, trainer, stack, trials=trials)
+        context.meter.end("training")
+        version = await fitting.register(context, built, trained)
         address = await stack.enter_async_context(server.running(url, config, settings))
         judged = await _judge(context, built, trained, version.name, address, guarded)
         await selection.require_whole(db, built)
@@ -139,31 +136,13 @@ async def run(
         return outcome
 
 
-@dataclass(frozen=True)
-class _Context:
+@dataclass(frozen=True, kw_only=True)
+class _Context(Fitting):
     """What every stage of a run knows."""
 
-    lob: str
-    settings: Settings
-    recipe: Recipe
-    out: Path
-    db: Database
-    registry: Registry
-    base_hash: str
     api_key: str | None
     meter: Meter = field(default_factory=Meter)
     began: float = field(default_factory=time.monotonic)
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """What training gave, in `work`; `recipe` is the best trial's where there was a search."""
-
-    recipe: Recipe
-    result: Result
-    parent: str | None
-    trials: tuple[search.SearchTrial, ...] = ()
-    work: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -192,74 +171,10 @@ async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
     return built
 
 
-async def _train(
-    context: _Context, built: Dataset, trainer: Trainer, trials: int, stack: AsyncExitStack
-) -> _Trained:
-    """A PEFT folder, made by a process of its own; `stack` holds its folder until the run ends."""
-    lob, settings, recipe = context.lob, context.settings, context.recipe
-    route = (await context.registry.routes()).get(lob)
-    live, start = route.live if route else None, None
-    if recipe.start == "live" and live is not None:
-        start = await warm_start.fetch(
-            context.registry, live, context.base_hash, recipe.lora, settings.adapters.cache_dir
-        )
-        logger.info(f"{lob}: goes on from {live}")
-    form = chat_template.configured(settings.engine)
-    inputs = [built.id, context.base_hash, live if start else None, *([repr(form)] * any(form))]
-    work = stack.enter_context(work_folder(context.out, lob, inputs, recipe))
-    job = Job(
-        lob=lob,
-        base_model=settings.model,
-        base_hash=context.base_hash,
-        dataset_id=built.id,
-        train_file=str((built.folder / dataset.TRAIN).absolute()),
-        out=str(work),
-        recipe=recipe.model_dump(mode="json"),
-        preference_file=str((built.folder / dataset.PREFERENCE).absolute()),
-        kto_file=str((built.folder / dataset.KTO).absolute()),
-        start=str(start) if start else None,
-        start_version=live if start else None,
-        chat_template=form[0],
-        chat_template_kwargs=form[1],
-    )
-    await trained_adapter.begun(context.db, job)
-    if trials:
-        best = await search.run(trainer, job, recipe, trials)
-        trained = _Trained(best.recipe, best.result, live, best.trials)
-    else:
-        done = await trained_adapter.train(trainer, job, settings)
-        trained = _Trained(recipe, done, live, work=work)
-    said = trained.result
-    logger.info(f"{lob}: {said.steps} steps in {said.seconds:.0f} s on {said.device}")
-    context.meter.end("training")
-    return trained
-
-
-async def _register(context: _Context, built: Dataset, trained: _Trained) -> AdapterVersion:
-    """From here the version exists, as a candidate; an earlier run may have made it."""
-    await trained_adapter.check(trained.result, context.settings, context.base_hash)
-    await selection.require_whole(context.db, built)
-    made = await trained_adapter.registered(context.registry, trained.work, trained.parent)
-    made = made or await context.registry.register(
-        context.lob,
-        await context.registry.reserve(context.lob),
-        Path(trained.result.adapter),
-        parent=trained.parent,
-        base_model=context.settings.model,
-        base_hash=context.base_hash,
-        dataset_id=built.id,
-        recipe=trained.recipe.model_dump(mode="json"),
-        metrics={},
-        rank=trained.recipe.lora.rank,
-    )
-    await trained_adapter.note(trained.work, made.name)
-    return made
-
-
 async def _judge(
     context: _Context,
     built: Dataset,
-    trained: _Trained,
+    trained: Trained,
     version: str,
     address: str,
     guarded: checks.Guards,

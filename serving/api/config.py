@@ -15,8 +15,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from serving import endpoints
 from serving.auth import ALL, ApiKey, Role
 from serving.config import prompts
+from serving.config.base import explain
 from serving.config.revision import Plan, Revision
-from serving.config.settings import Settings, explain
+from serving.config.settings import Settings
 from serving.engine import args
 from serving.errors import ConfigError, InvalidRequest, PermissionDenied
 

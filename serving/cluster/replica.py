@@ -21,7 +21,7 @@ from serving.alerts.bulk_reads import BulkReads
 from serving.alerts.client_address import TOKEN_VARIABLE
 from serving.alerts.new_network import NewNetworks
 from serving.alerts.reviews import ReviewNotices
-from serving.api import app, batches, config, files, openapi
+from serving.api import app, batches, config, files, fine_tuning, openapi
 from serving.api import erasures as erasure_api
 from serving.auth import KeyRing
 from serving.batches.worker import Worker
@@ -234,19 +234,13 @@ async def start(
     )
     admission.expose()
     own.include_router(config.router(configs, check_engine))
-    kept = Files(
-        db,
-        FileStorage(settings.files.uri),
-        FileLimits(
-            settings.files.max_bytes,
-            settings.files.quota_bytes,
-            settings.http.body_limit_bytes,
-            settings.files.keep_days,
-        ),
-    )
+    of, body = settings.files, settings.http.body_limit_bytes
+    file_limits = FileLimits(of.max_bytes, of.quota_bytes, body, of.keep_days)
+    kept = Files(db, FileStorage(of.uri), file_limits)
     own.include_router(erasure_api.router(db, settings.journal.dir, keyring, kept.storage))
     own.include_router(files.router(kept))
     own.include_router(batches.router(db))
+    own.include_router(fine_tuning.router(db, lambda: adapters.table, settings.fine_tuning))
     openapi.describe(own)
     metrics_page = MetricsPage(engine.app, name, pages)
     proxies, token = settings.http.trusted_proxies, os.environ.get(TOKEN_VARIABLE)

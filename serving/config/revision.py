@@ -58,6 +58,7 @@ _PRICES: dict[str, Price] = {
     "files.max_bytes": "heavy",
     "files.quota_bytes": "heavy",
     "files.keep_days": "heavy",
+    "fine_tuning": "heavy",
     "upstreams": "heavy",
     "replicas": "scale",
     "autoscaling": "scale",

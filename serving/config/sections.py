@@ -184,6 +184,18 @@ class FileSettings(Section):
     )
 
 
+class FineTuning(Section):
+    """Fine-tuning jobs that are asked for over the API."""
+
+    max_unfinished: int = Field(
+        16, ge=1, description="Jobs of one key that may be unfinished; one more is 429."
+    )
+    priorities: dict[str, int] = Field(
+        default_factory=dict,
+        description="Priority of a key's jobs, by the key's name: lower first, default 0.",
+    )
+
+
 class Auth(Section):
     """API keys."""
 

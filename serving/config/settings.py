@@ -14,7 +14,7 @@ import yaml
 from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from serving.config import guards, reviews, rules, secrets
-from serving.config.base import Section
+from serving.config.base import Section, explain
 from serving.config.limits import Alerts, Limits
 from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName
 from serving.config.placement import Autoscaling, Placement
@@ -22,6 +22,7 @@ from serving.config.sections import (
     AdapterSettings,
     Auth,
     FileSettings,
+    FineTuning,
     Http,
     Journal,
     Rollouts,
@@ -83,6 +84,9 @@ class Settings(Section):
     )
     files: FileSettings = Field(
         default_factory=FileSettings, description="Uploaded files and what batches write."
+    )
+    fine_tuning: FineTuning = Field(
+        default_factory=FineTuning, description="Fine-tuning jobs that clients ask for."
     )
     auth: Auth = Field(default_factory=Auth, description="API keys.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
@@ -241,23 +245,6 @@ def load(path: Path | str, *, port: int | None = None) -> Settings:
         return _absolute(Settings.model_validate(raw))
     except ValidationError as exc:
         raise ConfigError(f"{path}: {explain(exc)}") from exc
-
-
-def explain(error: ValidationError) -> str:
-    """Say all faults that pydantic found: key, value and fix, a line each."""
-    lines = []
-    for fault in error.errors():
-        key = ".".join(str(part) for part in fault["loc"]) or "(top)"
-        value = secrets.in_a_fault(key, fault["input"])
-        if fault["type"] == "extra_forbidden":
-            lines.append(f"{key}: unknown key (value {value!r}). Remove or correct it.")
-        elif fault["type"] == "missing":
-            lines.append(f"{key}: missing. Add it.")
-        elif fault["type"] == secrets.LITERAL:
-            lines.append(f"{key}: {fault['msg']}.")
-        else:
-            lines.append(f"{key}: {fault['msg']}, got {value!r}.")
-    return "\n  ".join([f"{len(lines)} fault(s)", *lines])
 
 
 def _absolute(settings: Settings) -> Settings:

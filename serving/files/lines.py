@@ -3,7 +3,8 @@
 A batch's line is OpenAI's ``{custom_id, method, url, body}``. A line of training data is a chat
 (``{"messages": […]}``, which ends with the assistant) or a preference
 (``{"input": {"messages": […]}, "preferred_output": […], "non_preferred_output": […]}``), in the
-forms of OpenAI's fine-tuning API.
+forms of OpenAI's fine-tuning API, or a labelled chat (``{"messages": […], "label": true}``), for
+KTO, which OpenAI has not.
 """
 
 import hashlib
@@ -19,6 +20,8 @@ Purpose = Literal["batch", "fine-tune"]
 PURPOSES: tuple[Purpose, ...] = ("batch", "fine-tune")
 OUTPUT = "batch_output"
 """The purpose of what a batch writes."""
+RESULTS = "fine-tune-results"
+"""The purpose of what a fine-tuning job writes."""
 URLS = endpoints.INFERENCE
 FAULTS_LIMIT = 10
 """Faults that are named; the rest are not looked for."""
@@ -127,11 +130,15 @@ def _batch_line(value: dict[str, Any], seen: set[bytes], found: Examined) -> Non
 def _training_line(value: dict[str, Any]) -> str:
     """Check a line of training data; returns its kind."""
     if "messages" in value:
-        _only(value, _CHAT)
+        _only(value, _CHAT | {"label"})
         _messages(value["messages"], "messages")
         if value["messages"][-1]["role"] != "assistant":
             raise InvalidRequest("messages must end with the assistant's")
-        return "chat"
+        if "label" not in value:
+            return "chat"
+        if not isinstance(value["label"], bool):
+            raise InvalidRequest("label must be true or false")
+        return "labelled chat"
     if "input" not in value:
         raise InvalidRequest("neither messages nor input, preferred_output, non_preferred_output")
     _only(value, _PREFERENCE)

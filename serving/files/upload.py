@@ -122,7 +122,7 @@ class Files:
         """Remove a file with its bytes.
 
         Raises:
-            Conflict: A batch reads it.
+            Conflict: A batch or a fine-tuning job reads it.
             Unavailable: Its bytes cannot be removed now; it is shown no more, and they will be.
         """
         await files.hide(self.db, id_)

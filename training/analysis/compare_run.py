@@ -117,7 +117,8 @@ async def run(
 async def _dataset(db: Database, lob: str, prefix: str | None) -> Dataset:
     """Return the named dataset, or the newest of the line with something to judge on."""
     if prefix is None:
-        records = [r for r in await datasets.list_all(db, lob) if r.manifest["kind"] != "golden"]
+        others = {"golden", "fine-tune"}  # with little or nothing to judge on
+        records = [r for r in await datasets.list_all(db, lob) if r.manifest["kind"] not in others]
         if not records:
             raise DatasetError(
                 f"{lob} has no dataset whose hold-out could be answered. Fix: switchboard dataset "

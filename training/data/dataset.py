@@ -37,7 +37,7 @@ GOLDEN = "golden.jsonl"
 MANIFEST = "manifest.json"
 FILES = (TRAIN, LABELS, PREFERENCE, KTO, ROLLING, GOLDEN)
 
-Kind = Literal["feedback", "golden", "import", "student"]
+Kind = Literal["feedback", "golden", "import", "student", "fine-tune"]
 Manifest = dict[str, Any]
 
 

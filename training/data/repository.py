@@ -127,6 +127,8 @@ async def rebuild(
         raise DatasetError(
             f"the manifest has format {manifest.get('format')!r}; {dataset.FORMAT} can be rebuilt"
         )
+    if kind == "fine-tune":
+        raise DatasetError("a fine-tuning job's dataset is made by a job with the same file")
     if kind == "import":
         raise DatasetError("an imported dataset is rebuilt by importing its file again")
     if "erased" in manifest:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from training.data import validation_split
-from training.errors import FineTuneFailed
+from training.errors import FineTuneFailed, TooLittleData
 from training.progress import show_progress
 from training.recipe.methods import OptimizationConfig
 from training.recipe.recipe import Recipe, Stage
@@ -132,6 +132,8 @@ def arguments(setting: StageContext) -> dict[str, Any]:
             "greater_is_better": False,
             "restore_callback_states_from_checkpoint": True,  # patience, after a kill
         }
+    elif setting.job.validation_file is not None:
+        saving |= {"eval_strategy": "epoch", "per_device_eval_batch_size": rules.batch_size}
     return {
         "output_dir": str(setting.out / CHECKPOINTS),
         "num_train_epochs": rules.epochs,
@@ -158,7 +160,11 @@ def arguments(setting: StageContext) -> dict[str, Any]:
 
 
 def rows(
-    setting: StageContext, fitting: Sequence[dict[str, Any]], keys: Sequence[str], too_long: int
+    setting: StageContext,
+    fitting: Sequence[dict[str, Any]],
+    keys: Sequence[str],
+    too_long: int,
+    validation: Sequence[dict[str, Any]] = (),
 ) -> Rows:
     """Divide rows into those to learn from and those to look at.
 
@@ -167,11 +173,18 @@ def rows(
         fitting: Rows within `max_length`, with their lineage and, under TOKENS, their length.
         keys: What the trainer reads of them.
         too_long: How many did not fit.
+        validation: Rows of the job's validation file that fit.
 
     Raises:
         TooLittleData: Validation leaves nothing to learn from or to look at.
     """
     learned, watched = validation_split.split(fitting, setting.recipe.validation.share)
+    watched = [*watched, *validation]
+    if setting.job.validation_file is not None and not validation:
+        raise TooLittleData(
+            f"{setting.job.lob}: no row of the validation file fits into "
+            f"{setting.rules.max_length} tokens"
+        )
     tokens = sum(row[TOKENS] for row in learned)
     plain = [[{key: row[key] for key in keys} for row in part] for part in (learned, watched)]
     return Rows(plain[0], plain[1], too_long, tokens)
@@ -196,11 +209,12 @@ def finish(trainer: Any, setting: StageContext, given: Rows) -> Result:
     from transformers import EarlyStoppingCallback
 
     job, checkpoints = setting.job, setting.out / CHECKPOINTS
-    if given.watched:
+    if setting.recipe.validation.share:
         trainer.add_callback(EarlyStoppingCallback(setting.recipe.validation.patience))
     run = f"{Path(job.out).name}-{setting.stage}"
     for callback in tracking.callbacks(setting.recipe.tracking, job.lob, run):
         trainer.add_callback(callback)
+    trainer.add_callback(tracking.step_log(setting.out / tracking.STEPS))
     show_progress(trainer, f"{job.lob}: {setting.stage}")
     parameters = sum(p.numel() for p in trainer.model.parameters() if p.requires_grad)
     checkpoint = last_checkpoint(checkpoints)
@@ -231,7 +245,7 @@ def finish(trainer: Any, setting: StageContext, given: Rows) -> Result:
         parameters=parameters,
         peak_memory_bytes=_peak_memory_bytes(setting.cuda),
         losses=losses,
-        validation_loss=min((loss for _, loss in watched), default=None),
+        validation_loss=_adapters_loss(setting, watched),
         validation_losses=watched,
         margins=[m for m in _logged(trainer, "rewards/margins") if math.isfinite(m[1])],
     )
@@ -263,6 +277,12 @@ def last_checkpoint(folder: Path) -> str | None:
             continue
         return str(path)
     return None
+
+
+def _adapters_loss(setting: StageContext, watched: Sequence[tuple[int, float]]) -> float | None:
+    if not watched:
+        return None
+    return min(loss for _, loss in watched) if setting.recipe.validation.share else watched[-1][1]
 
 
 def _logged(trainer: Any, name: str) -> list[tuple[int, float]]:

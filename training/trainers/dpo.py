@@ -54,10 +54,18 @@ def _rows(setting: StageContext, rules: Dpo, tokenizer: Any) -> Rows:
     """Return the pairs of which both answers fit."""
     if setting.job.preference_file is None:
         raise FineTuneFailed("the job names no preference_file, which dpo learns from")
-    pairs = preference_rows.read(Path(setting.job.preference_file))
-    found, too_long = rendering.fitting(
-        pairs, ("chosen", "rejected"), Renderer.of(setting.job, tokenizer), rules.max_length
-    )
+    renderer, validation = Renderer.of(setting.job, tokenizer), setting.job.validation_file
+    kept, too_long = _fitting(setting.job.preference_file, renderer, rules.max_length)
+    preference_rows.enough_pairs(setting.job.lob, rules, kept, too_long)
+    watched, _ = _fitting(validation, renderer, rules.max_length) if validation else ([], 0)
+    keys = ("prompt_ids", "chosen_ids", "rejected_ids")
+    return common.rows(setting, kept, keys, too_long, watched)
+
+
+def _fitting(file: str, renderer: Renderer, most: int) -> tuple[list[dict[str, Any]], int]:
+    """Return a file's pairs of which both answers fit, and how many do not."""
+    pairs = preference_rows.read(Path(file))
+    found, too_long = rendering.fitting(pairs, ("chosen", "rejected"), renderer, most)
     kept = [
         {
             **one.row,
@@ -68,5 +76,4 @@ def _rows(setting: StageContext, rules: Dpo, tokenizer: Any) -> Rows:
         }
         for one in found
     ]
-    preference_rows.enough_pairs(setting.job.lob, rules, kept, too_long)
-    return common.rows(setting, kept, ("prompt_ids", "chosen_ids", "rejected_ids"), too_long)
+    return kept, too_long

@@ -22,6 +22,8 @@ class Job:
         start_version: That adapter's version, such as care@7.
         chat_template: The template that the server renders by, as text; None is the base's own.
         chat_template_kwargs: The variables that the server gives it where a request gives none.
+        validation_file: Rows as the last stage learns from, JSONL, to look at after each epoch;
+            nothing is chosen by them.
     """
 
     lob: str
@@ -37,6 +39,7 @@ class Job:
     start_version: str | None = None
     chat_template: str | None = None
     chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    validation_file: str | None = None
 
 
 @dataclass(frozen=True)
@@ -54,8 +57,8 @@ class Result:
         parameters: Trainable parameters.
         peak_memory_bytes: The GPU's, or the process's resident memory on a CPU.
         losses: (step, loss) pairs.
-        validation_loss: The lowest loss on the validation conversations, which is that of the
-            adapter; None where the recipe keeps none, and the last stage's of two.
+        validation_loss: The adapter's loss on the validation conversations, which is the lowest, or
+            on the validation file, the last; None without either, and the last stage's of two.
         validation_losses: (step, loss) pairs of each look at them, of the last stage.
         margins: (step, margin) pairs of DPO and KTO: the mean implicit reward of what is wanted
             less that of what is not, in nats times beta.

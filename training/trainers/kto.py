@@ -63,18 +63,25 @@ def _rows(setting: StageContext, rules: Kto, tokenizer: Any) -> Rows:
     """Return the answers that fit, shuffled: the KL term's pairing takes them in their order."""
     if setting.job.kto_file is None:
         raise FineTuneFailed("the job names no kto_file, which kto learns from")
-    answers = preference_rows.read(Path(setting.job.kto_file))
-    found, too_long = rendering.fitting(
-        answers, ("completion",), Renderer.of(setting.job, tokenizer), rules.max_length
-    )
+    renderer, validation = Renderer.of(setting.job, tokenizer), setting.job.validation_file
+    kept, too_long = _fitting(setting.job.kto_file, renderer, rules.max_length)
+    preference_rows.enough_labels(setting.job.lob, rules, kept, too_long)
+    random.Random(rules.seed).shuffle(kept)  # noqa: S311 - an order, not a secret
+    watched, _ = _fitting(validation, renderer, rules.max_length) if validation else ([], 0)
+    keys = ("prompt_ids", "completion_ids", "label")
+    return common.rows(setting, kept, keys, too_long, watched)
+
+
+def _fitting(file: str, renderer: Renderer, most: int) -> tuple[list[dict[str, Any]], int]:
+    """Return a file's answers that fit, and how many do not."""
+    answers = preference_rows.read(Path(file))
+    found, too_long = rendering.fitting(answers, ("completion",), renderer, most)
     kept = [
         {**one.row, "prompt_ids": ids.prompt, "completion_ids": ids.answer, TOKENS: one.tokens}
         for one in found
         for ids in one.answers.values()
     ]
-    preference_rows.enough_labels(setting.job.lob, rules, kept, too_long)
-    random.Random(rules.seed).shuffle(kept)  # noqa: S311 - an order, not a secret
-    return common.rows(setting, kept, ("prompt_ids", "completion_ids", "label"), too_long)
+    return kept, too_long
 
 
 def paired(rows: Sequence[dict[str, Any]], batch_size: int) -> list[dict[str, Any]]:

@@ -44,14 +44,21 @@ def train(setting: StageContext) -> Result:
 
 def _rows(setting: StageContext, tokenizer: Any) -> Rows:
     """Return the rows that fit."""
-    most = setting.rules.max_length
-    read = preference_rows.read(Path(setting.job.train_file))
+    most, validation = setting.rules.max_length, setting.job.validation_file
     renderer = Renderer.of(setting.job, tokenizer)
-    fitting, too_long = rendering.fitting(read, ("completion",), renderer, most)
-    if not fitting:
+    learned, too_long = _fitting(setting.job.train_file, renderer, most)
+    if not learned:
         raise FineTuneFailed(
             f"none of {too_long} examples fits into {most} tokens; raise sft.max_length"
         )
+    watched, _ = _fitting(validation, renderer, most) if validation else ([], 0)
+    return common.rows(setting, learned, ("input_ids", "labels"), too_long, watched)
+
+
+def _fitting(file: str, renderer: Renderer, most: int) -> tuple[list[dict[str, Any]], int]:
+    """Return a file's rows that fit, and how many do not."""
+    read = preference_rows.read(Path(file))
+    fitting, too_long = rendering.fitting(read, ("completion",), renderer, most)
     rows = [
         {
             **example.row,
@@ -62,4 +69,4 @@ def _rows(setting: StageContext, tokenizer: Any) -> Rows:
         for example in fitting
         for answer in example.answers.values()
     ]
-    return common.rows(setting, rows, ("input_ids", "labels"), too_long)
+    return rows, too_long

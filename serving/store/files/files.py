@@ -9,6 +9,8 @@ from serving.errors import BodyTooLarge, Conflict, NotFound
 from serving.store.database import Database
 from serving.store.files.records import ACTIVE, FileRecord, covers
 from serving.store.files.tables import BatchRow, FileRow
+from serving.store.jobs.state import OVER
+from serving.store.jobs.tables import JobRow
 from serving.store.leases import now
 
 STALE_S = 86_400.0
@@ -114,15 +116,21 @@ async def hide(db: Database, id_: str) -> None:
     """Show a file no more; its bytes are removed next.
 
     Raises:
-        Conflict: A batch reads it.
+        Conflict: A batch or a fine-tuning job reads it.
     """
+    named = (JobRow.training_file == id_) | (JobRow.validation_file == id_)
+    learned = exists().where(named, JobRow.status.not_in([state.value for state in OVER]))
     read = exists().where(BatchRow.input_file_id == id_, BatchRow.status.in_(ACTIVE))
     change = update(FileRow).where(FileRow.id == id_).values(state="deleting")
     async with db.session() as connection:
-        # A batch that is made now waits, and then finds the file gone.
+        # A batch or job that is made now waits, and then finds the file gone.
         await connection.execute(select(FileRow.id).where(FileRow.id == id_).with_for_update())
         if await connection.scalar(select(read)):
             raise Conflict(f"A batch still reads {id_}: cancel it first.", param="file_id")
+        if await connection.scalar(select(learned)):
+            raise Conflict(
+                f"A fine-tuning job still reads {id_}: cancel it first.", param="file_id"
+            )
         await connection.execute(change)
 
 

@@ -9,6 +9,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from serving.config import limits, lobs, reviews, sections, settings, storage
+from serving.config.base import explain
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -269,7 +270,7 @@ def test_a_retention_is_days_or_null_and_a_typo_is_named() -> None:
     assert of({"interactions": 30, "vault": None}) == lobs.Retention(interactions=30)
     with pytest.raises(ValidationError) as fault:
         of({"interaction": 30})
-    assert "lobs.care.retention.interaction: unknown key" in settings.explain(fault.value)
+    assert "lobs.care.retention.interaction: unknown key" in explain(fault.value)
     for wrong in (0, -1, "soon", float("nan")):
         with pytest.raises(ValidationError, match=r"retention\.interactions"):
             of({"interactions": wrong})

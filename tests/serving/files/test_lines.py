@@ -90,6 +90,7 @@ def test_a_batch_has_a_greatest_number_of_lines(monkeypatch: pytest.MonkeyPatch)
         {"messages": [message("system"), message("user"), message("assistant")]},
         {"messages": [message("user"), {"role": "assistant", "tool_calls": [{"id": "1"}]}]},
         {"messages": [message("user", [{"type": "text"}]), message("assistant")], "tools": []},
+        {"messages": [message("user"), message("assistant")], "label": False},
         preference(),
     ],
 )
@@ -107,7 +108,8 @@ def test_chats_and_preferences_are_training_data(line: dict[str, Any]) -> None:
         ({"messages": ["hello"]}, "messages[0]"),
         ({"messages": [{"role": "user"}, message("assistant")]}, "messages[0].content"),
         ({"messages": [message("user"), message("assistant", "")]}, "messages[1].content"),
-        ({"messages": [message("user"), message("assistant")], "label": 1}, "label is unknown"),
+        ({"messages": [message("user"), message("assistant")], "label": 1}, "label must be true"),
+        ({"messages": [message("user"), message("assistant")], "labels": 1}, "labels is unknown"),
         (preference(input="hello"), "input must be an object"),
         (preference(input={"messages": [message("assistant")]}), "must not end"),
         (preference(preferred_output=None), "preferred_output"),

@@ -19,7 +19,7 @@ from serving.adapters.registry import Registry
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.api import app as api
-from serving.api import batches, config, files
+from serving.api import batches, config, files, fine_tuning
 from serving.asgi import Receive, Scope, Send
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
@@ -155,6 +155,7 @@ async def site(
             "model": "m",
             "upstreams": {"guard": {"url": "http://127.0.0.1:1/v1", "model": "g"}},
             "lobs": {"care": {"limits": {"max_queue": 0}}, "sales": {}},
+            "fine_tuning": {"max_unfinished": 3, "priorities": {"urgent": -1}},
         }
     )
 
@@ -241,6 +242,7 @@ async def site(
     )
     own.include_router(files.router(kept))
     own.include_router(batches.router(sqlite_db))
+    own.include_router(fine_tuning.router(sqlite_db, lambda: adapters.table, settings.fine_tuning))
     keys = KeyRing(sqlite_db, refresh_s=600)
     admission = Admission(
         settings.limits,

@@ -149,6 +149,9 @@ def test_the_walk_covers_every_route(site: Site) -> None:
     walked.add("/v1/models/{id:path}")  # tests/serving/gateway/test_clients.py asks it
     walked = {p.replace("of-care", "{id}").replace("/care/", "/{lob}/") for p in walked}
     walked |= {path for _, path in FILES}
+    jobs = "/v1/fine_tuning/jobs"  # tests/serving/gateway/test_fine_tuning.py asks for them
+    acts = ("events", "checkpoints", "cancel", "pause", "resume")
+    walked |= {jobs, f"{jobs}/{{id}}", *(f"{jobs}/{{id}}/{act}" for act in acts)}
     own = {route.path for route in site.gateway._api_app.routes}  # type: ignore[attr-defined]
     assert own - {"/ready", "/openapi.json"} <= walked
     assert set(tasks.PATHS) <= walked

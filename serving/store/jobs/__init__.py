@@ -1,0 +1,1 @@
+"""Fine-tuning jobs: rows that the API writes and a runner of `training` works on."""

@@ -1,0 +1,1 @@
+"""Fine-tuning jobs that clients ask for over the API: validated, trained, registered."""
