@@ -15,7 +15,7 @@ LOCK  := docker/lock-$(EXTRA).txt
 TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
+.PHONY: docs setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch
@@ -68,6 +68,10 @@ lock-gpu: $(READY)
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
 	    --no-header --no-annotate --output-file docker/lock-gpu.txt > /dev/null
 	sed -i '1i # The GPU environment without tools of development; `make lock-gpu` writes this.' docker/lock-gpu.txt
+
+# The documentation as a site, every link checked: .cache/site.
+docs: $(READY)
+	$(BIN)/python -m mkdocs build --strict --config-file .mkdocs.yml
 
 # Rewrite the code to the house format.
 format: $(READY)

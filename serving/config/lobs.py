@@ -59,6 +59,11 @@ class Upstream(Section):
         default_factory=list,
         description="Request fields outside OpenAI's API that it understands (top_k, …).",
     )
+    redact: bool = Field(
+        False,
+        description="Hide personal values from it: it gets surrogates, and its answer the values "
+        "back.",
+    )
 
 
 class Shadow(Section):

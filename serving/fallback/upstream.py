@@ -6,6 +6,7 @@ OpenAI's API only. The answer comes back as ASGI messages with our response id a
 name in `model`, one message an event, so that all that follows treats it like the engine's.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
@@ -18,6 +19,8 @@ from serving.capture.interaction import DONE
 from serving.config import secrets
 from serving.config.lobs import Upstream as UpstreamSettings
 from serving.errors import UpstreamFailed
+from serving.fallback import veiled
+from serving.redaction.veil import Veil
 from serving.store.records import UPSTREAM
 
 CONNECT_S = 5.0
@@ -74,6 +77,7 @@ class Upstream:
         self.timeout_s = settings.timeout_s
         self._model = settings.model
         self._pass_fields = frozenset(settings.pass_fields)
+        self._redact = settings.redact
         headers = {"content-type": "application/json", "user-agent": "switchboard"}
         if settings.api_key is not None:
             secret = secrets.resolve(settings.api_key, f"upstreams.{name}.api_key")
@@ -143,8 +147,12 @@ class Upstream:
             traceparent: The span that the upstream's are part of.
 
         Raises:
-            UpstreamFailed: It cannot be reached, stops midway, or its answer is not OpenAI's.
+            UpstreamFailed: It cannot be reached, stops midway, or its answer is not OpenAI's; or
+                the request holds what cannot be redacted for it.
         """
+        veil = None
+        if self._redact:
+            body, veil = await asyncio.to_thread(veiled.hidden, body, self.name)
         names = {"id": id, "model": self.name}
         url = path.removeprefix("/v1")
         headers = {"x-request-id": id}
@@ -153,17 +161,20 @@ class Upstream:
         try:
             async with self._client.stream("POST", url, content=body, headers=headers) as response:
                 if stream and response.status_code == 200:
-                    await self._stream(response, send, names)
+                    await self._stream(response, send, names, veil)
                 else:
-                    await self._whole(response, send, names)
+                    await self._whole(response, send, names, veil)
         except httpx.HTTPError as exc:
             reason = str(exc) or type(exc).__name__
             raise UpstreamFailed(f"{self.name} does not answer.", reason=reason) from exc
 
-    async def _whole(self, response: httpx.Response, send: Send, names: dict[str, str]) -> None:
+    async def _whole(
+        self, response: httpx.Response, send: Send, names: dict[str, str], veil: Veil | None
+    ) -> None:
         content = await response.aread()
         if response.status_code == 200:
-            content = orjson.dumps({**self._object(content), **names})
+            answer = self._object(content)
+            content = orjson.dumps({**(veiled.lifted(answer, veil) if veil else answer), **names})
         headers = [
             (b"content-type", b"application/json"),
             (b"content-length", str(len(content)).encode()),
@@ -172,9 +183,12 @@ class Upstream:
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": content})
 
-    async def _stream(self, response: httpx.Response, send: Send, names: dict[str, str]) -> None:
+    async def _stream(
+        self, response: httpx.Response, send: Send, names: dict[str, str], veil: Veil | None
+    ) -> None:
         headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
         await send({"type": "http.response.start", "status": 200, "headers": headers})
+        lifting = veiled.Lifting(veil) if veil else None
         async for data in _events(response.aiter_bytes()):
             if data == b"[DONE]":
                 await send({"type": "http.response.body", "body": DONE, "more_body": True})
@@ -184,6 +198,8 @@ class Upstream:
             if "error" not in event:
                 # `choices` early: response.py knows the chunk with the token counts by its bytes.
                 event = {"id": "", "choices": [], **event, **names}
+                if lifting is not None:
+                    lifting.lift(event)
             chunk = b"data: %b\n\n" % orjson.dumps(event)
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
         raise UpstreamFailed(f"{self.name} ended its stream without [DONE].")

@@ -108,14 +108,14 @@ def replaced(
         end = 0
         for start, stop, key in found:
             kind = kinds[key]
-            parts += [text[end:start], _spelled(text[start:stop], key, kind, names[key])]
+            parts += [text[end:start], spelled(text[start:stop], key, kind, names[key])]
             end = stop
             counts[kind.name.lower()] = counts.get(kind.name.lower(), 0) + 1
         out.append("".join([*parts, text[end:]]))
     return Redacted(tuple(out), dict(sorted(counts.items())))
 
 
-def _spelled(surface: str, key: str, kind: Kind, name: str) -> str:
+def spelled(surface: str, key: str, kind: Kind, name: str) -> str:
     """Write a surrogate of `key` as the value was written; any other name as it is."""
     if name.startswith("[") or len(name) != len(key) or kind in _WRITTEN_ONE_WAY:
         return name

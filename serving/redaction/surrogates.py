@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from serving.redaction import birth_dates
 from serving.redaction.patterns import Kind
-from serving.redaction.recognition import Redacted, keys_of, locate, marked, replaced
+from serving.redaction.recognition import Place, Redacted, keys_of, locate, marked, replaced
 
 VERSION = 3
 """Raised with every change that makes other texts from the same ones."""
@@ -36,12 +36,14 @@ def redact(texts: Sequence[str]) -> Redacted:
     kinds, places = locate(texts)
     if not kinds:
         return Redacted(tuple(texts), {})
-    return replaced(
-        texts,
-        kinds,
-        places,
-        _surrogates(keys_of(places), kinds, marked(texts, kinds, places).texts),
-    )
+    return replaced(texts, kinds, places, chosen(texts, kinds, places))
+
+
+def chosen(
+    texts: Sequence[str], kinds: dict[str, Kind], places: Sequence[Sequence[Place]]
+) -> dict[str, str]:
+    """Return a surrogate for each value that `locate` found, by the value's key."""
+    return _surrogates(keys_of(places), kinds, marked(texts, kinds, places).texts)
 
 
 def _surrogates(
