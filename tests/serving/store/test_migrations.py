@@ -94,6 +94,7 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
             *("erasure_items", "erasures", "tombstones", "erasure_hash_key", "journals"),
             *("audit_head", "key_networks"),
             *("batch_results", "batches", "files"),
+            *("libraries", "library_versions", "library_entries"),
         ):
             await connection.execute(text(f"DROP TABLE {table}"))
         for column in ("steps", "holdback", "shown_by_draw", "guards"):
