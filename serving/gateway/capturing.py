@@ -58,6 +58,7 @@ def begin(
         holdback=showing.share,
         clock=exchange.clock,
         guards=[verdict.as_json() for verdict in exchange.verdicts],
+        beside=exchange.beside,
         traceparent=None if exchange.trace is None else exchange.trace.traceparent,
     )
 
