@@ -1,6 +1,7 @@
 """Files read into the entries of a library: documents, JSON lines, tables of responses."""
 
 import csv
+import io
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -140,7 +141,7 @@ def _lines(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def _table(file: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    rows = csv.DictReader(_text(file).splitlines(keepends=True), strict=True)
+    rows = csv.DictReader(io.StringIO(_text(file), newline=""), strict=True)
     try:
         missing = {"title", "text"} - set(rows.fieldnames or ())
         if missing:

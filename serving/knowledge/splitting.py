@@ -11,6 +11,7 @@ from html.parser import HTMLParser
 PASSAGE_LIMIT = 1200
 """Characters, about 300 tokens: three of them fit into any prompt."""
 BETWEEN = " › "  # noqa: RUF001 - not a quotation mark here
+_PAUSES = [re.compile(ends) for ends in (r"\n\s*\n", r"\n", r"(?<=[.!?])\s+", r"\s+")]
 _HEADING = re.compile(r"h([1-6])")
 _BLOCKS = frozenset(
     "address article aside blockquote br dd div dl dt figure footer form header hr li main nav ol p "
@@ -32,11 +33,12 @@ def markdown(text: str) -> list[Section]:
     from markdown_it import MarkdownIt
 
     tokens = MarkdownIt("commonmark").parse(text)
-    lines = text.splitlines()
+    lines = re.sub("\r\n?", "\n", text).split("\n")
     found = [(0, 0, 0, "")]
     for place, token in enumerate(tokens):
         if token.type == "heading_open" and token.level == 0 and token.map is not None:
-            found.append((*token.map, int(token.tag[1]), tokens[place + 1].content))
+            start, end = token.map
+            found.append((start, end, int(token.tag[1]), tokens[place + 1].content))
     ends = [start for start, *_ in found[1:]] + [len(lines)]
     parts = [
         (level, heading, "\n".join(lines[begin:end]))
@@ -60,16 +62,22 @@ def bounded(text: str, limit: int = PASSAGE_LIMIT) -> list[str]:
         text: What to split.
         limit: Characters of a piece at most.
     """
-    text = text.strip()
-    if len(text) <= limit:
-        return [text] if text else []
-    window = text[: limit + 1]
-    for ends in (r"\n\s*\n", r"\n", r"(?<=[.!?。])\s+", r"\s+"):
-        places = [match.start() for match in re.finditer(ends, window)]
-        fit = [place for place in places if limit // 4 <= place <= limit]
+    pieces, rest = list[str](), text.strip()
+    while len(rest) > limit:
+        end = _pause(rest[: limit + 1], limit)
+        pieces.append(rest[:end].strip())
+        rest = rest[end:].strip()
+    return [*pieces, rest] if rest else pieces
+
+
+def _pause(window: str, limit: int) -> int:
+    """Return where to split: at the greatest pause, unless little were before it."""
+    for ends in _PAUSES:
+        places = [match.start() for match in ends.finditer(window)]
+        fit = [place for place in places if max(1, limit // 4) <= place <= limit]
         if fit:
-            return [text[: fit[-1]].strip(), *bounded(text[fit[-1] :], limit)]
-    return [text[:limit], *bounded(text[limit:], limit)]
+            return fit[-1]
+    return limit
 
 
 def _sections(parts: list[tuple[int, str, str]]) -> Iterator[Section]:

@@ -13,6 +13,11 @@ _EVENT = b"data: {"
 _ENDS = re.compile(rb'"finish_reason":\s*"')
 
 
+def to_show(beside: dict[str, Any], show: bool | None) -> dict[str, Any]:
+    """Return the fields without responses to offer, where a turn is held back."""
+    return beside if show is not False or "snippets" not in beside else {**beside, "snippets": []}
+
+
 def fields(beside: Mapping[str, Any]) -> bytes:
     """Return fields as they stand at the beginning of a JSON object; empty where there are none."""
     return orjson.dumps(dict(beside))[1:-1] + b"," if beside else b""
