@@ -80,9 +80,7 @@ class Search(Section):
     min_score: float = Field(
         0.1,
         ge=0,
-        le=1,
-        description="Least share of the question's words, weighed by how rare they are, for a find "
-        "by words.",
+        description="Least score of a find by words: BM25, where the rarest word weighs 1.",
     )
     embeddings: UpstreamName | None = Field(
         None, description="The upstream whose /embeddings finds by meaning, too; null asks none."

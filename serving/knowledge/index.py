@@ -20,8 +20,9 @@ class Index:
 
     BM25 is Lucene's form (Robertson and Zaragoza, "The Probabilistic Relevance Framework", 2009,
     with k1 1.5 and b 0.75), by bm25s. There a word adds at most its inverse document frequency
-    to a score, so a score divided by the sum of those of the question's words is a share: of what
-    the question asks, by weight, how much the entry has. Words that no entry has weigh the most.
+    to a score. Scores are divided by that of a word that no entry has, so that they mean the
+    same in small libraries and large ones, however long the question is: a common word adds little,
+    the rarest at most 1.
 
     Args:
         entries: n of them.
@@ -37,17 +38,11 @@ class Index:
         self._open = self._agents == ""
         self._bm25: Any = None
         said = words([indexed(entry) for entry in entries])
-        self._idf: dict[str, float] = {}
-        count = len(entries)
-        self._unknown = math.log(1 + (count + 0.5) / 0.5)
-        if any(said):
+        self._known = {word for text in said for word in text}
+        self._rarest = np.float32(math.log(1 + (len(entries) + 0.5) / 0.5))
+        if self._known:
             self._bm25 = bm25s.BM25(method="lucene", k1=1.5, b=0.75)
             self._bm25.index(said, show_progress=False)
-            having: dict[str, int] = {}
-            for text in said:
-                for word in set(text):
-                    having[word] = having.get(word, 0) + 1
-            self._idf = {w: math.log(1 + (count - n + 0.5) / (n + 0.5)) for w, n in having.items()}
 
     def search(
         self,
@@ -65,33 +60,31 @@ class Index:
             query: In words.
             vector: (d,) its embedding.
             most: How many at most.
-            min_score: The least share of the question's words, by weight, for a find by words.
+            min_score: The least score for a find by words.
             min_similarity: The least cosine for a find by meaning.
             agent: Whose own entries may be found beside everybody's.
 
         Returns:
-            Entries from the best on, each with its score: the share of the words, or the cosine
-            where that is more.
+            Entries from the best on, each with its score by words, or the cosine where that is
+            more.
         """
-        shares = np.where(self._open | (self._agents == agent), self._shares(query), 0)
-        rankings = [_best(shares, min_score)]
-        scores = shares
+        theirs = self._open | (self._agents == agent)
+        scores = np.where(theirs, self._scores(query), 0)
+        rankings = [_best(scores, min_score)]
         if vector is not None and self._vectors is not None:
             cosines = self._vectors @ _unit(np.asarray([vector], np.float32))[0]
-            cosines = np.where(self._open | (self._agents == agent), cosines, 0)
+            cosines = np.where(theirs, cosines, 0)
             rankings.append(_best(cosines, min_similarity))
-            scores = np.maximum(shares, cosines)
+            scores = np.maximum(scores, cosines)
         return [(self.entries[n], round(float(scores[n]), 4)) for n in fused(rankings)[:most]]
 
-    def _shares(self, query: str) -> Vectors:
+    def _scores(self, query: str) -> Vectors:
         (asked,) = words([query])
-        distinct = list(dict.fromkeys(asked))
-        known = [word for word in distinct if word in self._idf]
+        known = [word for word in dict.fromkeys(asked) if word in self._known]
         if not known:
             return np.zeros(len(self.entries), np.float32)
-        whole = sum(self._idf.get(word, self._unknown) for word in distinct)
         scores: Vectors = self._bm25.get_scores(known)
-        return scores / np.float32(whole)
+        return scores / self._rarest
 
 
 def indexed(entry: Entry) -> str:
@@ -100,13 +93,27 @@ def indexed(entry: Entry) -> str:
 
 
 def words(texts: Sequence[str]) -> list[list[str]]:
-    """Split texts into their words, in small letters, without the commonest of English."""
+    """Split texts into their words, in small letters and the singular, without the commonest."""
     import bm25s
 
     found: list[list[str]] = bm25s.tokenize(
         list(texts), stopwords="en", return_ids=False, show_progress=False
     )
-    return found
+    return [[singular(word) for word in text] for text in found]
+
+
+def singular(word: str) -> str:
+    """Return an English word without the ending of a plural.
+
+    The S-stemmer of Harman, "How effective is suffixing?", JASIS 42 (1991).
+    """
+    if word.endswith("ies") and not word.endswith(("eies", "aies")):
+        return f"{word[:-3]}y"
+    if word.endswith("es") and not word.endswith(("aes", "ees", "oes")):
+        return word[:-1]
+    if word.endswith("s") and not word.endswith(("us", "ss")):
+        return word[:-1]
+    return word
 
 
 def _best(scores: Vectors, least: float) -> list[int]:

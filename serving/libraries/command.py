@@ -151,7 +151,8 @@ async def _found(
     own = {"knowledge": line.knowledge or Knowledge(), "responses": line.responses or Responses()}
     patient = own[kind].model_copy(update={"timeout_s": SEARCH_S})
     its = line.model_copy(update={"knowledge": None, "responses": None} | {kind: patient})
-    upstreams = {name: Upstream(name, its) for name, its in settings.upstreams.items()}
+    asked = [] if patient.embeddings is None else [patient.embeddings]
+    upstreams = {name: Upstream(name, settings.upstreams[name]) for name in asked}
     libraries = Libraries(db, {lob: its}, upstreams.__getitem__)
     try:
         found = await libraries.search(lob, Kind(kind), query, most)

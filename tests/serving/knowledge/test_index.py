@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from serving.knowledge.index import Index
+from serving.knowledge.index import Index, indexed, singular, words
 from serving.store.libraries.versions import Entry
 
 ENTRIES = [
@@ -34,13 +34,35 @@ def test_a_question_about_something_else_finds_nothing() -> None:
     assert ids(index, "") == []
 
 
-def test_the_score_is_the_share_of_the_question_by_weight() -> None:
-    (one,) = Index(ENTRIES).search("kettle opera", most=3)
-    known, unknown = math.log(1 + 2.5 / 1.5), math.log(1 + 3.5 / 0.5)
-    assert 0 < one[1] <= known / (known + unknown) + 1e-4
-    assert Index(ENTRIES).search("kettle opera", most=3, min_score=0.5) == []
-    (whole,) = Index(ENTRIES).search("kettle vinegar", most=3)
-    assert one[1] < whole[1] <= 1
+def test_a_rare_word_scores_more_than_a_common_one_and_at_most_1() -> None:
+    index = Index([*ENTRIES, *(Entry(id=f"n{n}", text="A common word.") for n in range(20))])
+    ((_, rare),) = index.search("vinegar", most=1)
+    ((_, common),) = index.search("common", most=1)
+    assert 0 < common < 0.2 < rare <= 1
+    ((_, longer),) = index.search("Hello there, I would like some vinegar please", most=1)
+    assert longer == rare, "words that no entry has change nothing"
+    assert index.search("common", most=3, min_score=0.2) == []
+    # Robertson and Zaragoza's form, with lengths in words.
+    lengths = [len(words([indexed(entry)])[0]) for entry in index.entries]
+    norm = 1.5 * (1 - 0.75 + 0.75 * lengths[2] / (sum(lengths) / len(lengths)))
+    idf, rarest = math.log(1 + 22.5 / 1.5), math.log(1 + 23.5 / 0.5)
+    assert rare == pytest.approx(idf / (1 + norm) / rarest, abs=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("word", "stem"),
+    [
+        ("refunds", "refund"),
+        ("queries", "query"),
+        ("houses", "house"),
+        ("bonus", "bonus"),
+        ("press", "press"),
+        ("shoes", "shoe"),
+        ("s", ""),
+    ],
+)
+def test_plurals_are_as_their_singulars(word: str, stem: str) -> None:
+    assert singular(word) == stem
 
 
 def test_meanings_find_what_words_do_not_and_rank_with_them() -> None:

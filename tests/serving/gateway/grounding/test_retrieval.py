@@ -26,7 +26,7 @@ TURNS = [
     {"role": "agent", "text": "Hello, how can I help?"},
     {"role": "customer", "text": "When do I get my refunds?"},
 ]
-PATIENT = {"timeout_s": 20.0}
+PATIENT = {"timeout_s": 20.0, "min_score": 0.0}
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ async def test_a_passage_that_answers_is_in_the_prompt_and_named_in_the_answer(
     assert answer.status_code == 200, answer.text
     body = answer.json()
     (one,) = body["passages"]
-    assert 0 < one.pop("score") <= 1
+    assert one.pop("score") > 0
     assert one == {
         "id": "refunds", "title": "Refunds", "version": 2, "url": "https://kb/refunds",
     }  # fmt: skip
