@@ -39,13 +39,11 @@ async def ground(exchange: Exchange, lobs: Mapping[str, Lob], libraries: Librari
     task, lob = asked.of_task, lobs.get(exchange.lob or "")
     if task is None or asked.task != "suggestion" or lob is None:
         return
-    from_knowledge = lob.knowledge is not None and task.knowledge is not False
-    if not from_knowledge and lob.responses is None:
+    if (lob.knowledge is None or task.knowledge is False) and lob.responses is None:
         return
     with stage(exchange.trace, "knowledge"):
         passages, responses = await asyncio.gather(
-            _passages(task, lob, libraries) if from_knowledge else _nothing(),
-            _responses(task, lob, libraries) if lob.responses is not None else _nothing(),
+            _passages(task, lob, libraries), _responses(task, lob, libraries)
         )
     if passages is not None:
         exchange.beside |= told_of(passages)
@@ -100,21 +98,21 @@ def snippets(found: Found, task: TaskRequest) -> list[dict[str, Any]]:
     return offered
 
 
-async def _passages(task: TaskRequest, lob: Lob, libraries: Libraries) -> Found:
+async def _passages(task: TaskRequest, lob: Lob, libraries: Libraries) -> Found | None:
     its, asked = lob.knowledge, question(task.turns)
-    if its is None or not asked.strip():
+    if its is None or task.knowledge is False:
+        return None
+    if not asked.strip():
         return Found(Outcome.NOTHING)
     return await libraries.search(task.lob, Kind.KNOWLEDGE, asked, its.passages)
 
 
-async def _responses(task: TaskRequest, lob: Lob, libraries: Libraries) -> Found:
+async def _responses(task: TaskRequest, lob: Lob, libraries: Libraries) -> Found | None:
     its, asked = lob.responses, dialog(task.turns)
-    if its is None or not asked.strip():
+    if its is None:
+        return None
+    if not asked.strip():
         return Found(Outcome.NOTHING)
     return await libraries.search(
         task.lob, Kind.RESPONSES, asked, its.offer, agent=task.agent or ""
     )
-
-
-async def _nothing() -> None:
-    return None

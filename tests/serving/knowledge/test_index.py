@@ -38,10 +38,10 @@ def test_a_rare_word_scores_more_than_a_common_one_and_at_most_1() -> None:
     index = Index([*ENTRIES, *(Entry(id=f"n{n}", text="A common word.") for n in range(20))])
     ((_, rare),) = index.search("vinegar", most=1)
     ((_, common),) = index.search("common", most=1)
-    assert 0 < common < 0.2 < rare <= 1
+    assert 0 < common < 0.1 < rare <= 1
     ((_, longer),) = index.search("Hello there, I would like some vinegar please", most=1)
     assert longer == rare, "words that no entry has change nothing"
-    assert index.search("common", most=3, min_score=0.2) == []
+    assert index.search("common", most=3, min_score=0.1) == []
     # Robertson and Zaragoza's form, with lengths in words.
     lengths = [len(words([indexed(entry)])[0]) for entry in index.entries]
     norm = 1.5 * (1 - 0.75 + 0.75 * lengths[2] / (sum(lengths) / len(lengths)))
@@ -58,7 +58,6 @@ def test_a_rare_word_scores_more_than_a_common_one_and_at_most_1() -> None:
         ("bonus", "bonus"),
         ("press", "press"),
         ("shoes", "shoe"),
-        ("s", ""),
     ],
 )
 def test_plurals_are_as_their_singulars(word: str, stem: str) -> None:
