@@ -2,11 +2,11 @@
 
     python benchmarks/knowledge/run.py [--star FILE] [--dialogs N]
 
-STAR's agents looked things up; what came back is a passage, and the library is every different one. The
-question is what a suggestion would ask by: the customer's last turns before the look-up. Of each dialog
-its first look-up counts, so that the rates' exact intervals (Clopper and Pearson) are of independent
-trials. Nothing was chosen by these figures: k1, b and the default of `min_score` are what they were
-before. An embedding model is not measured. Writes ``benchmarks/results/knowledge.json``.
+STAR's agents looked things up; what came back is a passage, and the library is every different
+one. The question is what a suggestion would ask by: the customer's last turns before the look-up.
+Of each dialog its first look-up counts, so that the rates' exact intervals (Clopper and Pearson)
+are of independent trials. Nothing was chosen by these figures: k1, b and the default of `min_score`
+are what they were before. No embeddings are measured. Writes ``benchmarks/results/knowledge.json``.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def library(dialogs: Sequence[star.StarDialog]) -> list[Entry]:
 
 
 def ranks(index: Index, asked: Sequence[LookUp], min_score: float) -> list[int | None]:
-    """Return the rank, from 1, of what was told, among the first of each search; None: not there."""
+    """Return each told text's rank, from 1, among the first of its search; None: not there."""
     found = []
     for one in asked:
         texts = [
@@ -116,7 +116,7 @@ def measure(dialogs: Sequence[star.StarDialog]) -> dict[str, Any]:
 def main() -> None:
     """Measure, print and write."""
     folder = os.environ.get("SWITCHBOARD_STAR_DIR")
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--star", type=Path, default=folder and Path(folder) / "star.jsonl.gz")
     parser.add_argument("--dialogs", type=int, help="Only the first so many.")
     options = parser.parse_args()

@@ -41,7 +41,8 @@ class Turn:
     @property
     def shown(self) -> str:
         """The text as a prompt has it, each line after the first marked."""
-        return untrusted_text.continued(f"[{self.passage}] {self.text}" if self.passage else self.text)
+        named = f"[{self.passage}] {self.text}" if self.passage else self.text
+        return untrusted_text.continued(named)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from html.parser import HTMLParser
+from typing import Any
 
 PASSAGE_LIMIT = 1200
 """Characters, about 300 tokens: three of them fit into any prompt."""
@@ -14,8 +15,8 @@ BETWEEN = " › "  # noqa: RUF001 - not a quotation mark here
 _PAUSES = [re.compile(ends) for ends in (r"\n\s*\n", r"\n", r"(?<=[.!?])\s+", r"\s+")]
 _HEADING = re.compile(r"h([1-6])")
 _BLOCKS = frozenset(
-    "address article aside blockquote br dd div dl dt figure footer form header hr li main nav ol p "
-    "pre section table tr ul".split()
+    "address article aside blockquote br dd div dl dt figure footer form header hr li main nav ol "
+    "p pre section table tr ul".split()
 )
 _UNREAD = frozenset({"script", "style", "template", "noscript", "head"})
 
@@ -104,7 +105,7 @@ class _Html(HTMLParser):
         self._in_heading = False
         self._unread = 0
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002
+    def handle_starttag(self, tag: str, attrs: Any) -> None:  # noqa: ARG002
         if tag in _UNREAD:
             self._unread += 1
         elif level := _HEADING.fullmatch(tag):

@@ -1,8 +1,8 @@
 """Passages found for a suggestion join its conversation; responses found are offered beside it.
 
 Passages come last, as the look-up of an agent would, so the prefix of the prompt stays in the
-engine's cache from turn to turn. They are the line's own texts, which an operator imported: guards of
-requests do not read them, and guards of answers count them as evidence.
+engine's cache from turn to turn. They are the line's own texts, which an operator imported: guards
+of requests do not read them, and guards of answers count them as evidence.
 """
 
 import asyncio
@@ -72,7 +72,7 @@ def turn_of(entry: Entry) -> Turn:
 
 
 def told_of(found: Found) -> dict[str, Any]:
-    """Return what an answer says of its passages: `grounding`, and each passage without its text."""
+    """Return what an answer says of them: `grounding`, and each passage without its text."""
     passages = [
         {"id": entry.id, "title": entry.title, "score": score, "version": found.version}
         | ({} if entry.url is None else {"url": entry.url})

@@ -18,7 +18,8 @@ def write(path: Path, text: str) -> Path:
 def test_a_folder_s_documents_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
     write(tmp_path / "kb/b.html", "<h1>Shipping</h1><p>Three days.</p>")
     write(tmp_path / "kb/a/returns.md", "Ask first.\n# Returns\n30 days.\n# Returns\n14 days.\n")
-    write(tmp_path / "kb/c.jsonl", '{"id": "x1", "title": "X", "text": "Ex.", "url": "https://x"}\n')
+    line = '{"id": "x1", "title": "X", "text": "Ex.", "url": "https://x"}\n'
+    write(tmp_path / "kb/c.jsonl", line)
     write(tmp_path / "kb/notes.txt", "not read")
     found = reading.passages(tmp_path / "kb")
     assert [(one.id, one.title, one.text, one.url) for one in found] == [

@@ -8,7 +8,9 @@ from typer.testing import CliRunner
 from serving import cli
 
 
-def test_the_command_line_imports_lists_searches_and_goes_back(store_url: str, tmp_path: Path) -> None:
+def test_libraries_are_imported_listed_searched_and_gone_back_to(
+    store_url: str, tmp_path: Path
+) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "prompts").mkdir()
     config = tmp_path / "s.yaml"

@@ -19,7 +19,9 @@ REFUND = Entry(
     url="https://kb/refunds",
 )  # fmt: skip
 OTHER = Entry(id="kettles-7", title="Kettles", text="Descale them with vinegar.")
-HELLO = Entry(id="hello", title="Refund promise", text="{customer_name}, your refund of {sum} comes.")
+HELLO = Entry(
+    id="hello", title="Refund promise", text="{customer_name}, your refund of {sum} comes."
+)
 OWN = Entry(id="own", title="Refund", text="As I say: refund!", agent="kim")
 TURNS = [
     {"role": "customer", "text": "Hello, my name is Ann."},
