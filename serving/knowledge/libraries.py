@@ -237,7 +237,8 @@ class Libraries:
         rows: list[list[float]] = []
         for start in range(0, len(texts), EMBED_AT_ONCE):
             rows += await self._embedder(embedder).embed(texts[start : start + EMBED_AT_ONCE])
-        return np.asarray(rows, np.float32)
+        vectors: Vectors = await asyncio.to_thread(np.asarray, rows, np.float32)
+        return vectors
 
 
 def _is_stale(have: _Loaded, number: int, its: Search) -> bool:

@@ -17,6 +17,7 @@ from serving.store.libraries.tables import LibraryEntryRow, LibraryRow, LibraryV
 from serving.store.records import Record
 
 CHUNK = 500
+"""Rows that are written, or read, at once."""
 
 
 class Kind(StrEnum):
@@ -130,13 +131,24 @@ async def versions(db: Database, kind: Kind, lob: str | None = None) -> list[Ver
 
 
 async def entries(db: Database, lob: str, kind: Kind, number: int) -> list[Entry]:
-    """Return what a version holds, in the order of its import."""
+    """Return what a version holds, in the order of its import.
+
+    It is read in pages, so that a large one does not hold up the event loop.
+    """
     row = LibraryEntryRow
     asked = (
-        select(*(getattr(row, name) for name in Entry.model_fields))
+        select(row.place, *(getattr(row, name) for name in Entry.model_fields))
         .where(row.lob == lob, row.kind == kind.value, row.number == number)
-        .order_by(row.place)
+        .order_by(row.id)
+        .limit(CHUNK)
     )
-    async with db.reader() as connection:
-        rows = await connection.execute(asked)
-        return [Entry.model_validate(dict(found)) for found in rows.mappings()]
+    found: list[tuple[int, Entry]] = []
+    page = asked
+    while True:
+        async with db.reader() as connection:
+            rows = (await connection.execute(page)).mappings().all()
+        for values in map(dict, rows):
+            found.append((values.pop("place"), Entry.model_validate(values)))
+        if len(rows) < CHUNK:
+            return [entry for _, entry in sorted(found, key=lambda one: one[0])]
+        page = asked.where(row.id > rows[-1]["id"])

@@ -52,3 +52,9 @@ async def test_going_back_is_audited_and_the_next_import_gets_a_new_number(db: D
     assert await versions.live(db) == {("care", Kind.KNOWLEDGE): 3}
     done = [entry.action for entry in reversed(await audit.tail(db))]
     assert done == ["knowledge_import", "knowledge_import", "knowledge_use", "knowledge_import"]
+
+
+async def test_a_large_version_keeps_its_order(db: Database) -> None:
+    many = [Entry(id=f"e{n * 7919 % 1301}", text=str(n)) for n in range(1301)]
+    made = await versions.add(db, "care", Kind.KNOWLEDGE, many, "x")
+    assert await versions.entries(db, "care", Kind.KNOWLEDGE, made.number) == many
