@@ -155,9 +155,7 @@ class Libraries:
             self._looking.cancel()
             await asyncio.wait({self._looking})
 
-    async def _search(
-        self, key: _Key, its: Search, query: str, most: int, agent: str
-    ) -> Found:
+    async def _search(self, key: _Key, its: Search, query: str, most: int, agent: str) -> Found:
         known = self._looked is not None
         looking = self._look()
         if looking is not None and not (known and key in self._loaded):

@@ -11,7 +11,7 @@ from typing import Any
 
 PASSAGE_LIMIT = 1200
 """Characters, about 300 tokens: three of them fit into any prompt."""
-BETWEEN = " › "  # noqa: RUF001 - not a quotation mark here
+BETWEEN = " > "
 _PAUSES = [re.compile(ends) for ends in (r"\n\s*\n", r"\n", r"(?<=[.!?])\s+", r"\s+")]
 _HEADING = re.compile(r"h([1-6])")
 _BLOCKS = frozenset(

@@ -162,9 +162,7 @@ async def _found(
             await upstream.close()
     if found.outcome is Outcome.FAILED:
         raise Unavailable(f"The search failed: {libraries.alarm.reason or 'the log says why'}")
-    entries = [
-        {**entry.model_dump(mode="json"), "score": score} for entry, score in found.entries
-    ]
+    entries = [{**entry.model_dump(mode="json"), "score": score} for entry, score in found.entries]
     return {"outcome": found.outcome.value, "version": found.version, "entries": entries}
 
 

@@ -31,7 +31,8 @@ async def explain(db: Database, id: str) -> Json:  # noqa: A002
         `base_model`, `rule` (None: a model answered), `prompt` (name and hash), `passages` of the
         line's knowledge that were in it, `steps` of its fallback chain, `guards` (verdicts without
         texts), `review`, and of an adapter version `made`: parent, dataset, rows erased since,
-        gate, canary, rollouts that gave it traffic before the answer, and the audit's entries on it.
+        gate, canary, rollouts that gave it traffic before the answer, and the audit's entries on
+        it.
 
     Raises:
         NotFound: The store has no such answer (any more).

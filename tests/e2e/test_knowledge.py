@@ -24,7 +24,7 @@ def test_what_is_imported_is_in_the_next_suggestions(
     page = tmp_path / "warranty.md"
     page.write_text("# Zeppelin warranty\n\nIt covers each kettle for nine years.\n")
     table = tmp_path / "responses.csv"
-    table.write_text("title,text\nZeppelin warranty,\"Dear {customer_name}, you are covered.\"\n")
+    table.write_text('title,text\nZeppelin warranty,"Dear {customer_name}, you are covered."\n')
     config = ("-c", str(server.config))
     assert server.cli("knowledge", "import", "sales", str(page), *config).returncode == 0
     assert server.cli("responses", "import", "sales", str(table), *config).returncode == 0

@@ -147,8 +147,7 @@ async def entries(db: Database, lob: str, kind: Kind, number: int) -> list[Entry
     while True:
         async with db.reader() as connection:
             rows = (await connection.execute(page)).mappings().all()
-        for values in map(dict, rows):
-            found.append((values.pop("place"), Entry.model_validate(values)))
+        found += [(values.pop("place"), Entry.model_validate(values)) for values in map(dict, rows)]
         if len(rows) < CHUNK:
             return [entry for _, entry in sorted(found, key=lambda one: one[0])]
         page = asked.where(row.id > rows[-1]["id"])
