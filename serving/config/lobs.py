@@ -78,7 +78,7 @@ class Search(Section):
     """How a line's library is searched."""
 
     min_score: float = Field(
-        0.1,
+        0.05,
         ge=0,
         description="Least score of a find by words: BM25, where the rarest word weighs 1.",
     )

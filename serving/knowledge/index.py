@@ -123,4 +123,5 @@ def _best(scores: Vectors, least: float) -> list[int]:
 
 def _unit(vectors: Vectors) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return vectors / np.where(lengths == 0, np.float32(1), lengths)
+    unit: Vectors = vectors / np.where(lengths == 0, np.float32(1), lengths)
+    return unit
