@@ -18,7 +18,8 @@ READY := $(VENV)/.ready-$(EXTRA)
 .PHONY: docs setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots \
-        clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch
+        clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
+        bench-knowledge
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -150,6 +151,10 @@ bench-pii: $(READY)
 # Claims that no source supports, seeded into real replies (STAR; 2 minutes), and a drill of 10,000.
 bench-claims: $(READY)
 	$(BIN)/python benchmarks/guards/claims.py $(ARGS)
+
+# How often the passage that an agent looked up is found by words (STAR; a minute).
+bench-knowledge: $(READY)
+	$(BIN)/python benchmarks/knowledge/run.py $(ARGS)
 
 # What the guards of requests find and mistake (a minute); customers' turns where SWITCHBOARD_STAR_DIR and
 # SWITCHBOARD_ABCD_DIR name their folders.

@@ -21,6 +21,7 @@ from serving import endpoints, private_files, terminal
 from serving.config import settings as settings_module
 from serving.doctor.command import doctor
 from serving.errors import SwitchboardError
+from serving.libraries import command as libraries
 from serving.startup import (
     adapter_import,
     audit,
@@ -52,6 +53,8 @@ app.add_typer(reviews.app, name="reviews")
 app.add_typer(audit.app, name="audit")
 app.add_typer(retention.app, name="retention")
 app.add_typer(adapters_app, name="adapters")
+app.add_typer(libraries.knowledge, name="knowledge")
+app.add_typer(libraries.responses, name="responses")
 console = terminal.console()
 
 APPLY_POLL_S = 0.5

@@ -116,6 +116,7 @@ COVERED_BY = {
     "serving/startup/retention.py": "tests/serving/erasure/test_retention_sweep.py",
     "serving/config/retention.py": "tests/serving/config/test_settings.py",
     "serving/store/reviews/tables.py": "tests/serving/store/test_migrations.py",
+    "serving/store/libraries/tables.py": "tests/serving/store/test_migrations.py",
     "serving/store/networks/tables.py": "tests/serving/store/test_migrations.py",
     "serving/store/privacy/tables.py": "tests/serving/store/test_migrations.py",
     "serving/redaction/birth_dates.py": "tests/serving/redaction/test_surrogates.py",

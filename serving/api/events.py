@@ -88,6 +88,9 @@ class Typed(_Event):
     type: Literal[Kind.TYPED]
     text: Text = Field(description="The final text.")
     draft: Text | None = Field(None, description="What was written before the candidates came.")
+    snippet: Section | None = Field(
+        None, description="The id of the response of `snippets` that it was made from."
+    )
 
 
 class Summary(_OfCandidate):

@@ -29,6 +29,7 @@ class Capture:
     `instead` is what is kept as the response where the client got something else.
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
     `audience` is of the request as it was asked, and nothing that an engine gets.
+    `beside` are fields that the client's answer gets beside the engine's, kept with the request.
     `traceparent` is the request's trace, where it is traced; it ends with the journal.
     Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
     """
@@ -58,6 +59,7 @@ class Capture:
     steps: list[dict[str, Any]] = field(default_factory=list)
     guards: list[dict[str, Any]] = field(default_factory=list)
     instead: bytes | None = None
+    beside: dict[str, Any] = field(default_factory=dict)
     traceparent: str | None = None
 
     def payload(self, status: Status) -> bytes:
@@ -75,6 +77,7 @@ class Capture:
                 "latency_ms": (now - self.clock) * 1e3,
                 "status": status,
             }
+            | ({"beside": self.beside} if self.beside else {})
             | ({} if self.traceparent is None else {"traceparent": self.traceparent})
         )
 
@@ -107,6 +110,7 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
     request = orjson.loads(raw["request"])
     if raw.get("audience"):
         request["audience"] = raw["audience"]
+    request |= raw.get("beside") or {}
     response = answer_of(raw["response"], stream=raw["stream"])
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}

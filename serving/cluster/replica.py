@@ -49,6 +49,7 @@ from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.metrics_page import Exchange, MetricsPage
 from serving.gateway.shadow import Shadows
+from serving.knowledge.libraries import Libraries
 from serving.observability import logs
 from serving.observability.tracing import Tracing, traced_engine
 from serving.routing import Table
@@ -77,6 +78,7 @@ class Parts:
     storing: Storing
     reviewing: Reviewing
     notices: ReviewNotices
+    libraries: Libraries
     batching: Worker
     retention: RetentionSweep
     cleaning: asyncio.Task[None]
@@ -126,6 +128,7 @@ class Parts:
         with suppress(Unavailable, TimeoutError):
             async with asyncio.timeout(FLUSH_S):
                 await erasures.left(self.db, self.journal.folder.name)
+        await self.libraries.close()
         await self.chains.close()
         await self.keys.stop()
         await self.db.close()
@@ -166,7 +169,6 @@ async def start(
         limit_bytes=settings.journal.limit_bytes,
         seal=sealer.seal if settings.journal.encrypt else None,
     )
-
     storing = Storing(db, settings.lobs, keyring, settings.storage.names)
     telemetry, tracing = settings.telemetry, None
     sink: Sink = storing.interactions
@@ -181,8 +183,7 @@ async def start(
         wait_s=settings.journal.batch_s,
         unseal=sealer.open,
     )
-    keys = KeyRing(db)
-    await keys.start()
+    await (keys := KeyRing(db)).start()
     background = [asyncio.create_task(drainer.run())]
     cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
     cleaning = asyncio.create_task(cleaner.run())
@@ -202,7 +203,8 @@ async def start(
     special_tokens = engine.special_tokens()
     reviewing = Reviewing(db, settings.lobs, keyring, storing)
     guarding = Guarding(settings, special_tokens, chains.upstream, reviewing)
-    await engine.ready()
+    libraries = Libraries(db, settings.lobs, chains.upstream)
+    await asyncio.gather(engine.ready(), libraries.warm())
     health = Health(
         name,
         store=(keys.alarm, drainer.alarm),
@@ -261,6 +263,7 @@ async def start(
         settings=settings,
         shadows=Shadows(engine.app, adapters, admission, storing.shadow, settings),
         guarding=guarding,
+        libraries=libraries,
         replica=name,
         metrics_page=metrics_page,
         tracing=tracing,
@@ -270,12 +273,11 @@ async def start(
     batching.start()
     notices = ReviewNotices(db, settings.lobs, name)
     retention = RetentionSweep(db, settings.lobs, name)
-    alerts = BulkReads(db, settings.alerts, name), networks
-    sweeps = Sweep(reviewing, name), notices, retention
-    background += [asyncio.create_task(part.run()) for part in (*sweeps, *alerts)]
+    sweeps = Sweep(reviewing, name), notices, retention, BulkReads(db, settings.alerts, name)
+    background += [asyncio.create_task(part.run()) for part in (*sweeps, networks)]
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(storing, reviewing, notices, batching, retention, cleaning, background),
+        *(storing, reviewing, notices, libraries, batching, retention, cleaning, background),
         *(metrics_page, tracing),
     )
 

@@ -1,5 +1,6 @@
 """Lines of business, and what answers where their versions cannot."""
 
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, Field, StringConstraints
@@ -78,6 +79,39 @@ class Shadow(Section):
     )
 
 
+class Search(Section):
+    """How a line's library is searched."""
+
+    min_score: float = Field(
+        0.05,
+        ge=0,
+        description="Least score of a find by words: BM25, where the rarest word weighs 1.",
+    )
+    embeddings: UpstreamName | None = Field(
+        None, description="The upstream whose /embeddings finds by meaning, too; null asks none."
+    )
+    min_similarity: float = Field(
+        0.5, ge=-1, le=1, description="Least cosine of embeddings for a find by meaning."
+    )
+    timeout_s: float = Field(
+        0.5, gt=0, le=30, description="Longest search; then the answer goes on without."
+    )
+
+
+class Knowledge(Search):
+    """Passages that a suggestion is made from."""
+
+    passages: int = Field(
+        3, ge=1, le=20, description="Passages that a suggestion's prompt gets at most."
+    )
+
+
+class Responses(Search):
+    """Responses, written by people, that are offered beside a suggestion."""
+
+    offer: int = Field(3, ge=1, le=20, description="Responses offered at most.")
+
+
 class Lob(Section):
     """One line of business."""
 
@@ -130,12 +164,31 @@ class Lob(Section):
         description="What is answered without a model, or by a version of choice: the first rule "
         "that matches decides.",
     )
+    knowledge: Knowledge | None = Field(
+        None, description="Suggestions are made from the line's knowledge; null: they are not."
+    )
+    responses: Responses | None = Field(
+        None, description="Responses of the line's library are offered; null: none are."
+    )
     guards: LobGuards = Field(
         default_factory=LobGuards, description="What its requests and answers are checked for."
     )
     reviews: Reviews | None = Field(
         None, description="A queue where people decide on what is held; without it, it is refused."
     )
+
+
+def check_embeddings(name: str, lob: Lob, upstreams: Collection[str]) -> None:
+    """Refuse a source of embeddings that is no configured upstream.
+
+    Raises:
+        ValueError: One is not; names the key.
+    """
+    for key, its in (("knowledge", lob.knowledge), ("responses", lob.responses)):
+        if its is not None and its.embeddings is not None and its.embeddings not in upstreams:
+            raise ValueError(
+                f"{name}.{key}.embeddings: there is no {its.embeddings!r} in upstreams"
+            )
 
 
 def _checked(lobs: dict[str, Lob]) -> dict[str, Lob]:

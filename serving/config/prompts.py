@@ -34,6 +34,15 @@ class Turn:
 
     role: Literal["customer", "agent", "knowledge"]
     text: str
+    passage: str = ""
+    """The id of the passage of the line's knowledge that it is; a prompt shows it before the text,
+    and it is no part of what the text says."""
+
+    @property
+    def shown(self) -> str:
+        """The text as a prompt has it, each line after the first marked."""
+        named = f"[{self.passage}] {self.text}" if self.passage else self.text
+        return untrusted_text.continued(named)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +71,7 @@ class Prompt:
             {
                 "lob": lob,
                 "task": task,
-                "turns": [
-                    replace(turn, text=untrusted_text.continued(turn.text)) for turn in turns
-                ],
+                "turns": [replace(turn, text=turn.shown) for turn in turns],
                 "fields": fields,
                 "description": description,
                 "guidelines": guidelines.strip(),

@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 from serving.config import guards, reviews, rules, secrets
 from serving.config.base import Section, explain
 from serving.config.limits import Alerts, Limits
-from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName
+from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName, check_embeddings
 from serving.config.placement import Autoscaling, Placement
 from serving.config.sections import (
     AdapterSettings,
@@ -154,6 +154,7 @@ class Settings(Section):
         known = [f"upstream:{name}" for name in info.data["upstreams"]]
         for name, lob in lobs.items():
             guards.check_upstream(name, lob.guards, info.data["upstreams"])
+            check_embeddings(name, lob, info.data["upstreams"])
             rules.check_routes(name, lob.rules)
             reviews.check_engine(name, lob.reviews, info.data.get("engine", {}))
             for step in lob.fallback:

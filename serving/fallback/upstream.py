@@ -7,7 +7,7 @@ name in `model`, one message an event, so that all that follows treats it like t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -124,6 +124,35 @@ class Upstream:
         if status != 200:
             raise UpstreamFailed(f"{self.name} refused ({status}).")
         return content
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        """Ask for the embedding of each text.
+
+        Args:
+            texts: n of them.
+
+        Returns:
+            (n, d) numbers, in the order of the texts.
+
+        Raises:
+            UpstreamFailed: It cannot be reached, refuses, or its answer is not OpenAI's.
+        """
+        body = orjson.dumps({"model": self._model, "input": list(texts)})
+        try:
+            response = await self._client.post("/embeddings", content=body)
+        except httpx.HTTPError as exc:
+            reason = str(exc) or type(exc).__name__
+            raise UpstreamFailed(f"{self.name} does not answer.", reason=reason) from exc
+        if response.status_code != 200:
+            raise UpstreamFailed(f"{self.name} refused ({response.status_code}).")
+        try:
+            rows = sorted(self._object(response.content)["data"], key=lambda row: row["index"])
+            found = [[float(number) for number in row["embedding"]] for row in rows]
+        except (KeyError, TypeError, ValueError) as exc:
+            raise UpstreamFailed(f"{self.name} sent no embeddings.", reason=repr(exc)) from exc
+        if len(found) != len(texts) or len({len(row) for row in found}) != 1 or not found[0]:
+            raise UpstreamFailed(f"{self.name} sent embeddings that are too few or unequal.")
+        return found
 
     async def answer(
         self,

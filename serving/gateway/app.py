@@ -48,6 +48,7 @@ from serving.gateway.exchange import Exchange
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.inference import Inference
 from serving.gateway.shadow import Shadows
+from serving.knowledge.libraries import Libraries
 from serving.observability.logs import REQUEST_ID
 from serving.observability.tracing import Tracing
 from serving.untrusted_text import SpecialTokens
@@ -80,6 +81,7 @@ class Gateway:
         health: What the health page says.
         settings: The configuration.
         shadows: What answers copies of requests unseen.
+        libraries: The lines' knowledge and responses.
         replica: This replica's name, stored with each interaction.
         metrics_page: What answers /metrics; without one, the engine's app does.
         tracing: What makes spans of requests, where they are traced.
@@ -104,6 +106,7 @@ class Gateway:
         settings: Settings,
         shadows: Shadows,
         guarding: Guarding,
+        libraries: Libraries,
         replica: str,
         metrics_page: App | None = None,
         tracing: Tracing | None = None,
@@ -132,6 +135,7 @@ class Gateway:
             settings=settings,
             shadows=shadows,
             guarding=guarding,
+            libraries=libraries,
             replica=replica,
         )
         self._entrance = cors.opened(self._answer, settings.http.cors_origins)

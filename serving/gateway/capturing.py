@@ -12,6 +12,7 @@ from serving.capture.interaction import Capture, answer_of
 from serving.config.prompts import Prompt
 from serving.errors import SwitchboardError
 from serving.gateway.exchange import Exchange
+from serving.gateway.grounding import telling
 from serving.gateway.holdback import Showing
 from serving.observability import tracing, usage
 from serving.observability.tracing import RequestTrace, Tracing
@@ -58,6 +59,7 @@ def begin(
         holdback=showing.share,
         clock=exchange.clock,
         guards=[verdict.as_json() for verdict in exchange.verdicts],
+        beside=telling.to_show(exchange.beside, showing.show),
         traceparent=None if exchange.trace is None else exchange.trace.traceparent,
     )
 

@@ -4,6 +4,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from serving.admission.deadline import Deadline
 from serving.asgi import Headers, Receive, Scope, Send
@@ -39,6 +40,7 @@ class Exchange:
         verdicts: What guards found in the request.
         ruled: What a rule of the line decided, where one did.
         batch: Whether it is a batch's line, which takes only what no request wants.
+        beside: Fields that the answer gets beside the engine's, such as `passages`.
         trace: Its spans, where it is traced.
     """
 
@@ -56,6 +58,7 @@ class Exchange:
     verdicts: Sequence[Verdict] = ()
     ruled: Ruled | None = None
     batch: bool = False
+    beside: dict[str, Any] = field(default_factory=dict)
     trace: RequestTrace | None = None
 
     @property

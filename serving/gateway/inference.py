@@ -27,6 +27,7 @@ from serving.fallback.engine_request import EngineRequest
 from serving.gateway import authorization, cancellation, capturing, holdback, ruling, tasks
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
+from serving.gateway.grounding import retrieval
 from serving.gateway.guarding import confidence, untrusted
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.response import ResponseWriter, ask_for_usage
@@ -38,6 +39,7 @@ from serving.gateway.validation import (
     media,
     tool_choice,
 )
+from serving.knowledge.libraries import Libraries
 from serving.observability import metrics
 from serving.observability.tracing import stage
 from serving.routing import Target
@@ -63,6 +65,7 @@ class Inference:
         settings: The configuration.
         shadows: What answers copies of requests unseen.
         guarding: What checks requests and answers.
+        libraries: What suggestions are made from, and offered beside.
         replica: This replica's name, stored with each interaction.
     """
 
@@ -81,6 +84,7 @@ class Inference:
         settings: Settings,
         shadows: Shadows,
         guarding: Guarding,
+        libraries: Libraries,
         replica: str,
     ) -> None:
         self._engine_app = engine_app
@@ -92,6 +96,7 @@ class Inference:
         self._special_tokens, self._template = special_tokens, template
         self._settings = settings
         self._shadows, self._guarding = shadows, guarding
+        self._libraries = libraries
         self._rules = ruling.Rules(settings)
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
@@ -102,6 +107,7 @@ class Inference:
         """Answer by other settings from the next request on; they differ in what is light."""
         self._settings, self._prompts = settings, prompts
         self._guarding.configure(settings)
+        self._libraries.configure(settings.lobs)
         self._rules.configure(settings)
 
     async def answer(self, exchange: Exchange) -> None:
@@ -126,6 +132,8 @@ class Inference:
                 priority = 0 if by_rule else await self._admit(exchange, slot)
             with stage(trace, "route"):
                 self._route(exchange)
+            if not by_rule:
+                await retrieval.ground(exchange, self._settings.lobs, self._libraries)
             body, prompt = self._engine_body(exchange, priority)
             await self._ask(exchange, body, None if by_rule else prompt, slot)
 

@@ -16,6 +16,7 @@ from serving.capture import Journal
 from serving.capture.interaction import DONE, Capture, Status
 from serving.errors import JournalFull, SwitchboardError
 from serving.gateway import holdback
+from serving.gateway.grounding import telling
 from serving.gateway.guarding import filtered
 from serving.observability import metrics, usage
 from serving.observability.usage import operation
@@ -41,6 +42,7 @@ class ResponseWriter:
     """
 
     __slots__ = (
+        "_beside",
         "_capture",
         "_hide_usage",
         "_journal",
@@ -63,6 +65,7 @@ class ResponseWriter:
     ) -> None:
         self._send = send
         self._capture = capture
+        self._beside = telling.fields(capture.beside)
         self._journal = journal
         self._waited_s = waited_s
         self._hide_usage = hide_usage
@@ -102,6 +105,8 @@ class ResponseWriter:
             if self._ok and (show := self._capture.show) is not None:
                 own.append(holdback.header(show))
                 theirs = [_longer(one, len(holdback.field(show))) for one in theirs]
+            if self._ok and self._beside and not self._capture.stream:
+                theirs = [_longer(one, len(self._beside)) for one in theirs]
             message["headers"] = [*theirs, *own]
             await self._send(message)
             return
@@ -109,6 +114,9 @@ class ResponseWriter:
             chunk = message.get("body", b"")
             if chunk:
                 capture = self._capture
+                if self._beside and (capture.stream or capture.first is None):
+                    chunk = telling.told(chunk, self._beside, stream=capture.stream)
+                    message["body"] = chunk
                 if capture.show is not None and (capture.stream or capture.first is None):
                     chunk = holdback.told(chunk, capture.show, stream=capture.stream)
                     message["body"] = chunk

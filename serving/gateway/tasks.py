@@ -7,9 +7,9 @@ what they make on the same path as any chat completion.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from serving import endpoints
 from serving.config.lobs import Lob
@@ -31,6 +31,9 @@ _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
 
 
 DRAFT_LIMIT = 4000
+SLOTS_LIMIT, SLOT_LIMIT = 64, 1000
+AGENT_LIMIT = 256
+SlotText = Annotated[str, StringConstraints(max_length=SLOT_LIMIT)]
 _KINDS = {
     "model": "a string",
     "conversation": 'a list of turns, each {"role": "customer", "agent" or "knowledge", '
@@ -38,6 +41,9 @@ _KINDS = {
     "conversation_id": "a string",
     "structured": "true or false",
     "draft": "a string of at most 4000 characters",
+    "knowledge": "true or false",
+    "slots": f"an object of at most {SLOTS_LIMIT} texts of at most {SLOT_LIMIT} characters",
+    "agent": f"a string of at most {AGENT_LIMIT} characters",
     "audience": '"agent" or "customer"',
     "metadata": f"an object of at most {METADATA_LIMIT} texts",
 }
@@ -63,6 +69,19 @@ class TaskBody(BaseModel):
     conversation: list[TurnBody] = Field(min_length=1, max_length=TURNS_LIMIT)
     conversation_id: str | None = None
     model: str | None = Field(None, description="Pins a version of the line, or asks the base.")
+    knowledge: bool | None = Field(
+        None, description="Suggestions only: false leaves the line's knowledge out."
+    )
+    slots: dict[str, SlotText] | None = Field(
+        None,
+        max_length=SLOTS_LIMIT,
+        description="Suggestions only: values for the slots of the responses that are offered.",
+    )
+    agent: str | None = Field(
+        None,
+        max_length=AGENT_LIMIT,
+        description="Suggestions only: whose own responses are offered, too.",
+    )
     draft: str | None = Field(
         None,
         max_length=DRAFT_LIMIT,
@@ -91,6 +110,9 @@ class TaskRequest:
     structured: bool
     sampling: dict[str, Any]
     draft: str = ""
+    knowledge: bool | None = None
+    slots: dict[str, str] | None = None
+    agent: str | None = None
 
 
 def parse(
@@ -133,6 +155,9 @@ def parse(
         sampling=sampling,
         # A token of white space at the end would keep the next word's own token away.
         draft=(sent.draft or "").rstrip(),
+        knowledge=sent.knowledge,
+        slots=sent.slots,
+        agent=sent.agent,
     )
 
 
@@ -175,6 +200,15 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     """
     fields: dict[str, str] = {}
     body: dict[str, Any] = {}
+    if task != "suggestion":
+        for name in ("knowledge", "slots", "agent"):
+            if getattr(request, name) is not None:
+                raise InvalidRequest(f"Only suggestions take `{name}`.", param=name)
+    elif request.knowledge and lob.knowledge is None:
+        raise InvalidRequest(
+            f"{request.lob} has no knowledge: configure lobs.{request.lob}.knowledge.",
+            param="knowledge",
+        )
     if request.structured:
         if task != "summary":
             raise InvalidRequest("Only summaries can be structured.", param="structured")

@@ -62,6 +62,17 @@ RULES = Counter(
     "Requests that a rule decided, by outcome: answered, routed, failed (the model answered).",
     ["lob", "rule", "outcome"],
 )
+SEARCHES = Counter(
+    "switchboard_searches_total",
+    "Searches in a line's libraries, by outcome: found, nothing, failed (answered without).",
+    ["lob", "library", "outcome"],
+)
+SEARCH_SECONDS = Histogram(
+    "switchboard_search_seconds",
+    "Time of a search in a line's library.",
+    ["library"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+)
 GUARD_ERRORS = Counter(
     "switchboard_guard_errors_total",
     "Guards that failed: their text was refused under block and review, and passed under flag.",

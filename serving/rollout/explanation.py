@@ -15,6 +15,7 @@ from serving.store.reviews.records import MARK, held_as
 
 _GIVES = (Action.PROMOTE, Action.ROLLBACK)
 _VERDICT = ("guard", "action", "kind", "score")
+_PASSAGE = ("id", "title", "version", "score")
 _SAID = ("created_at", "key_id", "action", "detail")
 
 
@@ -27,10 +28,11 @@ async def explain(db: Database, id: str) -> Json:  # noqa: A002
 
     Returns:
         `id`, `lob`, `task`, `created_at`, `conversation_id`, `asked` (the model named), `version`,
-        `base_model`, `rule` (None: a model answered), `prompt` (name and hash), `steps` of its
-        fallback chain, `guards` (verdicts without texts), `review`, and of an adapter version
-        `made`: parent, dataset, rows erased since, gate, canary, rollouts that gave it traffic
-        before the answer, and the audit's entries on it.
+        `base_model`, `rule` (None: a model answered), `prompt` (name and hash), `passages` of the
+        line's knowledge that were in it, `steps` of its fallback chain, `guards` (verdicts without
+        texts), `review`, and of an adapter version `made`: parent, dataset, rows erased since,
+        gate, canary, rollouts that gave it traffic before the answer, and the audit's entries on
+        it.
 
     Raises:
         NotFound: The store has no such answer (any more).
@@ -51,6 +53,9 @@ async def explain(db: Database, id: str) -> Json:  # noqa: A002
         "base_model": found.base_model,
         "rule": found.version if by_rule else None,
         "prompt": {"name": found.prompt_name, "hash": found.prompt_hash},
+        "passages": [
+            {name: one.get(name) for name in _PASSAGE} for one in found.request.get("passages", [])
+        ],
         "steps": found.steps,
         "guards": [
             {name: one.get(name) for name in _VERDICT}

@@ -43,6 +43,10 @@ def lines(found: dict[str, Any]) -> list[str]:
         f"Step: {' '.join(str(value) for value in step.values() if value is not None)}"
         for step in found["steps"]
     ]
+    said += [
+        f"Passage: {one['id']} ({one['title']}), version {one['version']}, {one['score']}"
+        for one in found["passages"]
+    ]
     if made := found["made"]:
         said += _made(made)
     for one in found["guards"]:

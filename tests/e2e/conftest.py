@@ -101,6 +101,8 @@ def make_server(base_model: Path) -> Callable[..., Server]:
             "guards": GUARDS,
             "reviews": REVIEWS,
             "rules": [RULE],
+            "knowledge": {"timeout_s": 20.0},
+            "responses": {"timeout_s": 20.0},
         }
         settings |= {
             "model": str(base_model),

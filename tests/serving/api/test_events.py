@@ -114,3 +114,13 @@ async def test_a_reply_that_was_typed_is_the_final_text_of_what_stood_first(
         assert (await http.post("/v1/events", json=given)).json()["feedback"] == 0
     (said,) = await feedback.for_interaction(shown.db, "shown")
     assert (said.edit, said.used, said.index) == ("text 1", False, index)
+
+
+async def test_a_typed_reply_may_name_the_response_that_it_was_made_from(shown: Site) -> None:
+    async with await shown.http(["agent"], ["care"]) as http:
+        given = batch({"type": "typed", "text": "Hello Ann.", "snippet": "greeting"})
+        assert (await http.post("/v1/events", json=given)).json()["feedback"] == 1
+        empty = batch({"type": "typed", "text": "Hello Ann.", "snippet": ""})
+        assert (await http.post("/v1/events", json=empty)).status_code == 400
+    (event,) = await events.for_interaction(shown.db, "shown")
+    assert event.detail == {"snippet": "greeting"}

@@ -230,6 +230,7 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         storage_keys = storage.StorageKeys if prefix == "storage." else inner
         optional = {"tls": sections.Tls, "shadow": lobs.Shadow, "reviews": lobs.Reviews}
         optional |= {"new_network": limits.NewNetwork}
+        optional |= {"knowledge": lobs.Knowledge, "responses": lobs.Responses}
         optional |= {"webhook": reviews.Webhook, "low_confidence": reviews.LowConfidence}
         if not prefix.endswith(".retention."):  # where `reviews` is a number of days
             inner = (optional | {"keys": storage_keys}).get(name, inner)

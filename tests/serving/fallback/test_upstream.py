@@ -236,3 +236,33 @@ def test_events_do_not_depend_on_how_bytes_are_cut(datas: list[bytes], size: int
         return [data async for data in _events(cut())]
 
     assert asyncio.run(collect()) == datas
+
+
+def json_answer(body: bytes, status: str = "200 OK") -> bytes:
+    head = f"HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {len(body)}"
+    return head.encode() + b"\r\n\r\n" + body
+
+
+async def test_embeddings_come_in_the_order_of_their_texts() -> None:
+    rows = [{"index": 1, "embedding": [0, 1.5]}, {"index": 0, "embedding": [1, 0]}]
+    answer = json_answer(json.dumps({"data": rows}).encode())
+    async with serving(answer) as (upstream, heard):
+        assert await upstream.embed(["a", "b"]) == [[1.0, 0.0], [0.0, 1.5]]
+    assert heard.line == "POST /v1/embeddings HTTP/1.1"
+    assert heard.body["input"] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        json_answer(b"{}", "500 Internal Server Error"),
+        json_answer(b"{}"),
+        json_answer(b'{"data": [{"index": 0, "embedding": "x"}]}'),
+        json_answer(b'{"data": [{"index": 0, "embedding": [1]}]}'),
+        json_answer(b"nonsense"),
+    ],
+)
+async def test_what_is_no_embeddings_is_refused(answer: bytes) -> None:
+    async with serving(answer) as (upstream, _):
+        with pytest.raises(UpstreamFailed):
+            await upstream.embed(["a", "b"])

@@ -30,7 +30,7 @@ from serving.capture.storing import Storing
 from serving.capture.traced import traced_sink
 from serving.chat_template import ChatTemplate
 from serving.config.guards import LobGuards
-from serving.config.lobs import Shadow
+from serving.config.lobs import Lob, Shadow
 from serving.config.prompts import Prompt, Task, load
 from serving.config.settings import Settings
 from serving.fallback.chain import Chains
@@ -39,6 +39,7 @@ from serving.files.upload import FileLimits, Files
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
+from serving.knowledge.libraries import Libraries
 from serving.observability.tracing import Tracing, traced_engine
 from serving.rollout.coordinator import RolloutResult
 from serving.routing import Table
@@ -74,6 +75,7 @@ class Site:
     shadows: Shadows = field(init=False)
     reviewing: Reviewing = field(init=False)
     files: Files = field(init=False)
+    libraries: Libraries = field(init=False)
     settings: Settings = field(init=False)
     prompts: dict[tuple[str, Task], Prompt] = field(init=False)
 
@@ -90,6 +92,12 @@ class Site:
         its = LobGuards.model_validate(guards)
         lobs["care"] = lobs["care"].model_copy(update={"guards": its} | fields)
         self.reviewing.configure(lobs)
+        self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
+
+    def line(self, **fields: Any) -> None:
+        """Give care other settings, as `switchboard apply` does."""
+        lobs = dict(self.settings.lobs)
+        lobs["care"] = Lob.model_validate(lobs["care"].model_dump(mode="json") | fields)
         self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
 
     async def http(self, roles: list[str], lobs: list[str]) -> httpx.AsyncClient:
@@ -252,6 +260,7 @@ async def site(
     )
     prompts = load(Path("configs/prompts"), LOBS)
     unseen = Shadows(engine, adapters, admission, partial(shadows.add, sqlite_db), settings)
+    libraries = Libraries(sqlite_db, settings.lobs, chains.upstream)
     gateway = Gateway(
         engine_app=traced_engine(engine),
         api_app=own,
@@ -260,6 +269,7 @@ async def site(
         admission=admission,
         shadows=unseen,
         guarding=guarding,
+        libraries=libraries,
         chains=chains,
         journal=journal,
         prompts=prompts,
@@ -276,13 +286,14 @@ async def site(
     made = Site(sqlite_db, gateway, journal, drainer)
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
-    made.files = kept
+    made.files, made.libraries = kept, libraries
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     yield made
     await unseen.stop()
     draining.cancel()
     await keys.stop()
+    await libraries.close()
     await chains.close()
     journal.close()
 

@@ -27,6 +27,7 @@ from serving.fallback.chain import Chains
 from serving.gateway.app import Gateway
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.shadow import Shadows
+from serving.knowledge.libraries import Libraries
 from serving.routing import Table
 from serving.store import shadows
 from serving.store.database import Database
@@ -81,6 +82,7 @@ class Replica:
             adapters=registry_adapters,
             admission=admission,
             guarding=Guarding(settings, SpecialTokens(), self.chains.upstream),
+            libraries=Libraries(db, settings.lobs, self.chains.upstream),
             shadows=Shadows(self._engine, registry_adapters, admission, keep, settings),
             health=cast(Health, None),  # not asked here
             chains=self.chains,

@@ -124,6 +124,7 @@ async def test_entries_from_before_the_chain_are_chained(empty_url: str) -> None
         for table in (
             *("audit_head", "erasure_items", "erasures", "tombstones", "erasure_hash_key"),
             *("journals", "batch_results", "batches", "files"),
+            *("key_networks", "libraries", "library_versions", "library_entries"),
         ):
             await connection.execute(text(f"DROP TABLE {table}"))
         await connection.execute(text("ALTER TABLE audit DROP COLUMN hash"))

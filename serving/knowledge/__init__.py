@@ -1,0 +1,1 @@
+"""Finding passages and responses of a line's libraries: reading, indexes, searches."""

@@ -1,0 +1,1 @@
+"""The commands of a line's libraries: `switchboard knowledge` and `switchboard responses`."""

@@ -1,0 +1,71 @@
+"""What the benchmark of knowledge counts."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from serving.config.prompts import Turn
+from training.data.formats.star import StarDialog
+
+FILE = Path(__file__).parents[2] / "benchmarks" / "knowledge" / "run.py"
+
+
+@pytest.fixture(scope="module")
+def run() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("knowledge_run", FILE)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def dialog(number: int, *turns: tuple[str, str]) -> StarDialog:
+    made = tuple(Turn(role, text) for role, text in turns)  # type: ignore[arg-type]
+    return StarDialog(id=number, domains=frozenset(), agent="a", turns=made, replies=())
+
+
+DIALOGS = [
+    dialog(
+        1,
+        ("customer", "Is the hotel by the harbour free?"),
+        ("knowledge", "Harbour hotel: free"),
+        ("customer", "And the castle?"),
+        ("knowledge", "Castle hotel: full"),
+    ),
+    dialog(2, ("knowledge", "Castle hotel: full")),
+    dialog(3, ("customer", "What about the castle?"), ("knowledge", "Castle hotel: full")),
+    dialog(4, ("customer", "Opera tickets?"), ("knowledge", "Harbour hotel: free")),
+    dialog(5, ("customer", "Hello")),
+]
+
+
+def test_each_dialog_s_first_look_up_after_a_customer_counts_once(run: ModuleType) -> None:
+    assert [one.told for one in run.look_ups(DIALOGS)] == [
+        "Harbour hotel: free",
+        "Castle hotel: full",
+        "Harbour hotel: free",
+    ]
+    assert [entry.text for entry in run.library(DIALOGS)] == [
+        "Harbour hotel: free",
+        "Castle hotel: full",
+    ]
+
+
+def test_recall_is_of_all_questions_and_has_an_exact_interval(run: ModuleType) -> None:
+    measured = run.measure(DIALOGS)
+    assert (measured["passages"], measured["questions"]) == (2, 3)
+    rate = measured["by_min_score"]["0.0"]["recall@1"]
+    assert rate["value"] == pytest.approx(2 / 3)
+    assert rate["low"] == pytest.approx(0.0943, abs=1e-3)
+    assert rate["high"] == pytest.approx(0.9916, abs=1e-3)
+
+
+def test_a_passage_that_is_not_among_the_first_has_no_rank(run: ModuleType) -> None:
+    assert run.recalls([1, 2, 4, None])["recall@1"]["value"] == 0.25
+    assert run.recalls([1, 2, 4, None])["recall@3"]["value"] == 0.5
+    assert run.recalls([1, 2, 4, None])["recall@5"]["value"] == 0.75

@@ -1,0 +1,149 @@
+"""What is live is searched, what fails is an outcome, and a new version is found by itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from serving.config.lobs import Lob
+from serving.errors import UpstreamFailed
+from serving.knowledge import libraries as module
+from serving.knowledge.libraries import Found, Libraries, Outcome
+from serving.store.database import Database
+from serving.store.libraries import versions
+from serving.store.libraries.versions import Entry, Kind
+from tests.waiting import until_async
+
+REFUND = Entry(id="refund", title="Refunds", text="Money comes back within 30 days.")
+NEWER = Entry(id="refund", title="Refunds", text="Money comes back within 14 days.")
+
+
+def lobs(**fields: Any) -> dict[str, Lob]:
+    return {"care": Lob.model_validate({"knowledge": {"timeout_s": 20.0} | fields}), "sales": Lob()}
+
+
+def no_embedder(name: str) -> Any:
+    raise AssertionError(f"{name} is asked")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "REFRESH_S", 0.0)
+
+
+async def ask(made: Libraries, query: str = "refunds", lob: str = "care") -> Found:
+    return await made.search(lob, Kind.KNOWLEDGE, query, 3)
+
+
+async def test_a_new_version_and_the_way_back_are_found_by_the_next_searches(db: Database) -> None:
+    made = Libraries(db, lobs(), no_embedder)
+    assert await ask(made) == Found(Outcome.NOTHING)
+    for number, entry in enumerate((REFUND, NEWER), 1):
+        await versions.add(db, "care", Kind.KNOWLEDGE, [entry], "x")
+        found = await ask(made)
+        while found.version != number:
+            found = await ask(made)
+        assert found.outcome is Outcome.FOUND
+        assert [one for one, _ in found.entries] == [entry]
+    await versions.use(db, "care", Kind.KNOWLEDGE, 1)
+    while (found := await ask(made)).version != 1:
+        pass
+    assert [one for one, _ in found.entries] == [REFUND]
+    assert await ask(made, "opera") == Found(Outcome.NOTHING, 1)
+    await made.close()
+
+
+async def test_a_line_without_knowledge_is_not_searched(db: Database) -> None:
+    made = Libraries(db, lobs(), no_embedder)
+    await versions.add(db, "sales", Kind.KNOWLEDGE, [REFUND], "x")
+    assert await ask(made, lob="sales") == Found(Outcome.NOTHING)
+    made.configure({"sales": Lob.model_validate({"knowledge": {"timeout_s": 20.0}})})
+    assert (await ask(made, lob="sales")).outcome is Outcome.FOUND
+    await made.close()
+
+
+async def test_a_store_that_is_down_fails_only_what_was_never_read(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND], "x")
+    read, unread = (Libraries(sqlite_db, lobs(), no_embedder) for _ in range(2))
+    assert (await ask(read)).outcome is Outcome.FOUND
+    gone = Database("postgresql://nobody@127.0.0.1:1/none")
+    for one in (read, unread):
+        monkeypatch.setattr(one, "_db", gone)
+    assert (await ask(unread)).outcome is Outcome.FAILED
+    assert unread.alarm.since is not None
+    for _ in range(3):
+        assert (await ask(read)).outcome is Outcome.FOUND
+    await until_async(lambda: read._looking is None or read._looking.done(), "the look ends")
+    for one in (read, unread):
+        await one.close()
+
+
+async def test_a_search_that_takes_too_long_fails_and_the_reading_goes_on(
+    sqlite_db: Database,
+) -> None:
+    await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND], "x")
+    made = Libraries(sqlite_db, lobs(timeout_s=1e-9), no_embedder)
+    assert await ask(made) == Found(Outcome.FAILED)
+    await until_async(lambda: bool(made._loaded), "it is read")
+    await made.close()
+
+
+class Words:
+    """Embeddings by one word: whether a text is about money."""
+
+    def __init__(self) -> None:
+        self.fails = False
+        self.asked: list[int] = []
+
+    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+        self.asked.append(len(texts))
+        if self.fails:
+            raise UpstreamFailed("It does not answer.")
+        return [[1.0, 0.0] if "oney" in text or "cash" in text else [0.0, 1.0] for text in texts]
+
+
+async def test_embeddings_find_by_meaning_and_words_do_while_they_are_gone(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "REFRESH_S", 600.0)
+    many = [Entry(id=f"n{n}", text=f"number{n}") for n in range(70)]
+    await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND, *many], "x")
+    words = Words()
+    made = Libraries(sqlite_db, lobs(embeddings="vectors"), {"vectors": words}.__getitem__)
+    found = await ask(made, "cash")
+    assert [entry.id for entry, _ in found.entries] == ["refund"]
+    assert words.asked == [64, 7, 1]
+    words.fails = True
+    assert (await ask(made, "cash")).outcome is Outcome.NOTHING
+    assert [entry.id for entry, _ in (await ask(made, "refunds")).entries] == ["refund"]
+    await made.close()
+
+
+async def test_a_version_read_without_embeddings_gets_them_later(
+    sqlite_db: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND], "x")
+    words = Words()
+    words.fails = True
+    made = Libraries(sqlite_db, lobs(embeddings="vectors"), {"vectors": words}.__getitem__)
+    for _ in range(4):
+        assert (await ask(made)).outcome is Outcome.FOUND
+    assert words.asked == [1], "it is not asked at each look"
+    await made.close()
+    monkeypatch.setattr(module, "RETRY_S", 0.0)
+    made = Libraries(sqlite_db, lobs(embeddings="vectors"), {"vectors": words}.__getitem__)
+    assert (await ask(made)).outcome is Outcome.FOUND
+    words.fails = False
+    while (await ask(made, "cash")).outcome is not Outcome.FOUND:
+        pass
+    await made.close()
+
+
+async def test_what_is_live_is_read_before_the_first_request(sqlite_db: Database) -> None:
+    await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND], "x")
+    made = Libraries(sqlite_db, lobs(), no_embedder)
+    await made.warm()
+    assert ("care", Kind.KNOWLEDGE) in made._loaded
+    await made.close()
