@@ -1,4 +1,4 @@
-"""Adapter versions: where each came from, what judged it, who released it; promote, canary, roll back.
+"""Adapter versions: where each came from, what judged it, who released it; and releases.
 
 A release is two steps, a page that says what will happen and the form on it. The API refuses what a
 key may not; the pages do not show it.
@@ -115,7 +115,7 @@ def _share(percent: str) -> float:
 
 
 async def _acts(frame: Frame, version: dict[str, Any]) -> list[AuditEntry]:
-    """What the audit holds of a version: its own entries, and its line's rollouts from and to it."""
+    """What the audit holds of a version: its own entries, and the rollouts from and to it."""
     own = await audit.of(frame.db, version["name"])
     of_line = await audit.of(frame.db, version["lob"])
     ends = ("from_version", "to_version")

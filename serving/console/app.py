@@ -1,7 +1,7 @@
 """The console as an ASGI application: signing in and out, the pages, and what holds of all of them.
 
-Pages are made on the server and work without JavaScript but for the desk. They ask the API in process
-with the session's key, so what a key may and what is audited is decided in one place.
+Pages are made on the server and work without JavaScript but for the desk. They ask the API in
+process with the session's key, so what a key may and what is audited is decided in one place.
 """
 
 import re
@@ -100,7 +100,9 @@ def _sign_in_page(frame: Frame) -> Endpoint:
     return page
 
 
-def _form(frame: Frame, request: Request, to: str, error: SwitchboardError | None = None) -> Response:
+def _form(
+    frame: Frame, request: Request, to: str, error: SwitchboardError | None = None
+) -> Response:
     values = {"next": to, "error": error.message if error else "", "keys": frame.sessions.enabled}
     holder = Response()
     token = give(holder, request, FORM_COOKIE, request.cookies.get(FORM_COOKIE, ""))

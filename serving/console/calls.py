@@ -9,7 +9,7 @@ from starlette.requests import Request
 from serving.alerts.client_address import PEER
 from serving.asgi import Receive, Scope, Send
 from serving.auth import ApiKey
-from serving.errors import SwitchboardError
+from serving.errors import NotFound, SwitchboardError
 from serving.gateway.app import Gateway
 
 KEPT = frozenset({PEER, "x-forwarded-for", "x-conversation-id"})
@@ -40,7 +40,8 @@ class Calls:
 
     def __init__(self, gateway: Gateway, key: ApiKey, request: Request) -> None:
         async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-            await gateway.as_key(key, {**scope, "client": request.scope.get("client")}, receive, send)
+            peer = request.scope.get("client")
+            await gateway.as_key(key, {**scope, "client": peer}, receive, send)
 
         self._transport = httpx.ASGITransport(answer)
         self._headers = [(n, v) for n, v in request.headers.items() if n in KEPT]
@@ -69,6 +70,8 @@ class Calls:
         self, method: str, path: tuple[str, ...], query: dict[str, str], body: dict[str, Any] | None
     ) -> httpx.Response:
         first, *rest = path
+        if {".", ".."} & {*rest}:  # which a URL would leave out
+            raise NotFound("There is no such page.")
         url = httpx.URL(
             "http://console" + "/".join([first, *(quote(part, safe="@") for part in rest)]),
             params=query or None,

@@ -1,7 +1,7 @@
 """The desk: an agent's conversation with suggestions and a summary.
 
-The page's script asks `/console/api/v1/…`, which hands the request to the gateway as it is, with the
-session's key in place of a header's: streams, deadlines and clients that leave are the gateway's.
+The page's script asks `/console/api/v1/…`, which hands the request to the gateway as it is, with
+the session's key in place of a header's: streams, deadlines and clients that leave are its own.
 """
 
 import json

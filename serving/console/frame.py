@@ -84,7 +84,8 @@ class Frame:
             if method == "POST":
                 check_form(request, visitor.token, form.get(FIELD, ""))
             if not any(visitor.key.allows(role) for role in ROLES[page]):
-                raise PermissionDenied(f"This needs a key with the role {' or '.join(ROLES[page])}.")
+                names = " or ".join(ROLES[page])
+                raise PermissionDenied(f"This needs a key with the role {names}.")
             calls = Calls(self.gateway, visitor.key, request)
             return await handler(Visit(request, visitor, form, calls))
 

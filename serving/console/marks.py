@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 OF_ANSWERS = ("output.", "reviews.")
-"""How the guards of answers are called; the offsets of other guards' findings are of other texts."""
+"""How guards of answers are called; the offsets of other guards' findings are of other texts."""
 
 
 class Piece(NamedTuple):

@@ -1,4 +1,4 @@
-"""The review queue: which answers wait for a person, one of them with what was found, a decision."""
+"""The review queue: what waits for a person, one task with what was found, the decision on it."""
 
 from typing import Any
 from urllib.parse import quote

@@ -1,9 +1,9 @@
 """Who is signed in: a cookie with a session's token, and the token that each form carries.
 
 The cookie never holds the key. A session ends with its key's revocation or expiry, since the key is
-looked up in memory on each request, and after some hours. Forms carry an HMAC of the session's token
-(OWASP's Cross-Site Request Forgery Prevention Cheat Sheet, HMAC-based tokens), which other sites
-cannot know; a browser that says that a form comes from elsewhere is believed.
+looked up in memory on each request, and after some hours. Forms carry an HMAC of the session's
+token (OWASP's Cross-Site Request Forgery Prevention Cheat Sheet, HMAC-based tokens), which other
+sites cannot know; a browser that says that a form comes from elsewhere is believed.
 """
 
 import hashlib

@@ -204,7 +204,7 @@ function startDesk(desk) {
   });
 
   document.addEventListener("keydown", (event) => {
-    const rank = Number(event.key) - 1;
+    const rank = Number(event.code.replace("Digit", "")) - 1;
     const one = offered?.candidates[rank];
     if (!event.altKey || !one || inserted) return;
     event.preventDefault();

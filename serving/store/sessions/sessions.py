@@ -1,7 +1,7 @@
 """Sessions of the console: begun by a key, found by a token, ended by hand or by time.
 
-The browser holds a token of 32 random bytes, the store its SHA-256, so every replica knows a session
-and no copy of the store opens one. Times are the database's.
+The browser holds a token of 32 random bytes, the store its SHA-256, so every replica knows a
+session and no copy of the store opens one. Times are the database's.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""A browser without a screen: cookies, forms and links of the console's pages, and what they hold."""
+"""A browser without a screen: cookies, forms and links of the console's pages, what they hold."""
 
 from html.parser import HTMLParser
 from typing import Any
@@ -33,7 +33,8 @@ class Read(HTMLParser):
 
     def field(self, name: str) -> str:
         """What the page's first field of this name holds."""
-        return next((one.get("value") or "" for one in self.all("input") if one.get("name") == name))
+        fields = [one for one in self.all("input") if one.get("name") == name]
+        return fields[0].get("value") or ""
 
     def links(self) -> set[str]:
         return {one["href"] or "" for one in self.all("a") if "href" in one}

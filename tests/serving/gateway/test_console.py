@@ -269,7 +269,8 @@ def test_the_colours_have_the_contrast_that_wcag_aa_asks() -> None:
     style = (pages.HERE / "static" / "console.css").read_text("utf-8")
     for block in re.findall(r":root \{([^}]*)\}", style):
         colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6})", block))
-        pairs = [(fore, back) for fore in ("text", "soft", "link", "alarm") for back in ("page", "panel")]
+        fores, backs = ("text", "soft", "link", "alarm"), ("page", "panel")
+        pairs = [(fore, back) for fore in fores for back in backs]
         for fore, back in [*pairs, ("on-main", "main"), ("text", "mark")]:
             assert contrast(colours[fore], colours[back]) >= 4.5, (fore, back)
         assert contrast(colours["line"], colours["page"]) >= 3

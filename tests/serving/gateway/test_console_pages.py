@@ -1,4 +1,4 @@
-"""The console's pages through the real gateway: review, adapters, operations, desk; and evil texts."""
+"""The console's pages through the real gateway: review, adapters, operations, desk; evil texts."""
 
 import asyncio
 from typing import Any
