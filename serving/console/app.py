@@ -75,8 +75,11 @@ def build(gateway: Gateway, db: Database, keys: KeyRing) -> App:
     async def console(scope: Scope, receive: Receive, send: Send) -> None:
         async def headed(message: Message) -> None:
             if message["type"] == "http.response.start":
+                theirs = list(message.get("headers", ()))
                 mine = [(name.encode(), value.encode()) for name, value in HEADERS.items()]
-                message = {**message, "headers": [*message.get("headers", ()), *mine]}
+                if b"cache-control" not in dict(theirs):
+                    mine.append((b"cache-control", b"no-cache"))  # a newer server's script is taken
+                message = {**message, "headers": [*theirs, *mine]}
             await send(message)
 
         await site(scope, receive, headed)
