@@ -13,6 +13,8 @@ from serving.errors import InvalidRequest
 from serving.store.reviews.records import Status
 
 PAGE = f"{endpoints.CONSOLE}/review"
+UNDECIDED = (Status.ESCALATED, Status.PENDING, Status.CLAIMED)
+"""In the order of the queue's page."""
 REASON = "console"
 """What the audit says of who reads a task here."""
 
@@ -23,17 +25,15 @@ def routes(frame: Frame) -> list[Route]:
     async def queue(visit: Visit) -> Response:
         asked = visit.request.query_params.get("status", "")
         status = asked if asked in [*Status] else ""
-        if status:
-            found = (await visit.api.get(endpoints.REVIEWS, status=status))["data"]
-        else:
-            waiting = (Status.ESCALATED, Status.PENDING, Status.CLAIMED)
-            found = [
-                one
-                for each in waiting
-                for one in (await visit.api.get(endpoints.REVIEWS, status=each))["data"]
-            ]
+        wanted = [status] if status else UNDECIDED
+        found = [await visit.api.get(endpoints.REVIEWS, status=one) for one in wanted]
         return frame.pages.show(
-            "review", visit.visitor, tasks=found, status=status, statuses=[*Status]
+            "review",
+            visit.visitor,
+            tasks=[task for page in found for task in page["data"]],
+            more=any(page["has_more"] for page in found),
+            status=status,
+            statuses=[*Status],
         )
 
     async def task(visit: Visit) -> Response:
