@@ -72,5 +72,5 @@ class Pages:
 def when(at: float | None) -> str:
     """Say a time, in seconds since the epoch, for people; UTC."""
     if at is None:
-        return "–"
+        return "-"
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")

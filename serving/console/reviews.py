@@ -32,7 +32,7 @@ def routes(frame: Frame) -> list[Route]:
             visit.visitor,
             tasks=[task for page in found for task in page["data"]],
             more=any(page["has_more"] for page in found),
-            status=status,
+            chosen=status,
             statuses=[*Status],
         )
 

@@ -15,7 +15,7 @@ ENOUGH = 8
 def hidden(page: httpx.Response) -> dict[str, str]:
     """The hidden fields of a page's first form."""
     found = re.findall(r'<input type="hidden" name="(\w+)" value="([^"]*)">', page.text)
-    return {name: value for name, value in reversed(found)}
+    return dict(reversed(found))
 
 
 def test_an_agent_signs_in_and_is_suggested_a_reply_by_every_replica(server: Server) -> None:

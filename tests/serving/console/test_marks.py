@@ -1,5 +1,7 @@
 """What was found is marked where it stands, and the pieces are the text again."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -29,7 +31,7 @@ def test_the_pieces_are_the_text_and_take_turns(text: str, spans: list[tuple[int
     pieces = marked(text, spans)
     assert "".join(one.text for one in pieces) == text
     kinds = [one.marked for one in pieces]
-    assert all(a is not b for a, b in zip(kinds, kinds[1:], strict=False))
+    assert all(a is not b for a, b in pairwise(kinds))
 
 
 def context(*guards: str, choices: int = 1) -> dict[str, object]:

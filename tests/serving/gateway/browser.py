@@ -2,6 +2,7 @@
 
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
 import httpx
 
@@ -37,7 +38,7 @@ class Read(HTMLParser):
         return fields[0].get("value") or ""
 
     def links(self) -> set[str]:
-        return {one["href"] or "" for one in self.all("a") if "href" in one}
+        return {unquote(one["href"] or "") for one in self.all("a") if "href" in one}
 
 
 class Browser:

@@ -15,6 +15,7 @@ from tests.serving.gateway.browser import EVIL, Browser, Read, signed_in
 from tests.serving.gateway.conftest import Site
 from tests.serving.gateway.guarding.test_checks import chat
 from tests.serving.gateway.guarding.test_review import SAID, hold
+from tests.waiting import until_async
 
 DESK = "/api/v1/suggestions"
 ASKED = {"lob": "care", "conversation": [{"role": "customer", "text": "Hello"}]}
@@ -373,8 +374,7 @@ async def test_a_browser_that_types_on_ends_its_last_request(site: Site) -> None
         "headers": [(b"cookie", cookie), (b"x-csrf-token", token.encode()), (b"host", b"sb")],
     }
     asking = asyncio.create_task(site.gateway(scope, receive, send))
-    while not site.asked:
-        await asyncio.sleep(0.01)
+    await until_async(lambda: len(site.asked) > 0, "the engine is asked")
     left.set()
     await asyncio.wait({asking}, timeout=60)
     assert site.left == ["care@2"]
