@@ -19,6 +19,7 @@ REVIEWS = "/v1/reviews"
 CONVERSATIONS = "/v1/conversations"
 SUBJECTS = "/v1/subjects"
 
+CONSOLE = "/console"
 HEALTH = "/health"
 READY = "/ready"
 METRICS = "/metrics"

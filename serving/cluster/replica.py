@@ -37,6 +37,7 @@ from serving.config import prompts
 from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
 from serving.config.settings import Settings
+from serving.console import app as console
 from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
@@ -269,6 +270,8 @@ async def start(
         tracing=tracing,
         saw=networks.saw,
     )
+    if settings.console.enabled:
+        gateway.console = console.build(gateway, db, keys)
     batching = Worker(kept, gateway, admission, name)
     batching.start()
     notices = ReviewNotices(db, settings.lobs, name)

@@ -59,6 +59,7 @@ _PRICES: dict[str, Price] = {
     "files.quota_bytes": "heavy",
     "files.keep_days": "heavy",
     "fine_tuning": "heavy",
+    "console": "heavy",
     "upstreams": "heavy",
     "replicas": "scale",
     "autoscaling": "scale",

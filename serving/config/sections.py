@@ -203,6 +203,15 @@ class Auth(Section):
     metrics_public: bool = Field(False, description="Serve /metrics without a key.")
 
 
+class Console(Section):
+    """The pages for people, at /console."""
+
+    enabled: bool = Field(True, description="Answer at /console; nobody gets in without a key.")
+    session_hours: float = Field(
+        8.0, gt=0, le=168, description="Hours after which one has to sign in again."
+    )
+
+
 class Rollouts(Section):
     """Bounds on a promotion."""
 

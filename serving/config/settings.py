@@ -21,6 +21,7 @@ from serving.config.placement import Autoscaling, Placement
 from serving.config.sections import (
     AdapterSettings,
     Auth,
+    Console,
     FileSettings,
     FineTuning,
     Http,
@@ -89,6 +90,7 @@ class Settings(Section):
         default_factory=FineTuning, description="Fine-tuning jobs that clients ask for."
     )
     auth: Auth = Field(default_factory=Auth, description="API keys.")
+    console: Console = Field(default_factory=Console, description="The pages for people.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
     alerts: Alerts = Field(default_factory=Alerts, description="What is told by a webhook.")

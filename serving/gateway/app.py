@@ -141,6 +141,7 @@ class Gateway:
         self._entrance = cors.opened(self._answer, settings.http.cors_origins)
         self._stopping = False
         self._cut = False
+        self.console: App | None = None  # it knows who asks by a session, and comes back by as_key
 
     @property
     def settings(self) -> Settings:
@@ -179,7 +180,13 @@ class Gateway:
         elif scope["type"] == "lifespan":
             await self._engine_app(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def as_key(self, key: ApiKey, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer what somebody asks who is known to hold a key, as any request with that key."""
+        await self._answer(scope, receive, send, key)
+
+    async def _answer(
+        self, scope: Scope, receive: Receive, send: Send, key: ApiKey | None = None
+    ) -> None:
         started = False
 
         async def watched(message: Message) -> None:
@@ -188,7 +195,7 @@ class Gateway:
             await send(message)
 
         try:
-            await self._dispatch(scope, receive, watched)
+            await self._route(scope, receive, watched, key)
         except SwitchboardError as exc:
             if not started:
                 await send_error(send, exc)
@@ -204,7 +211,7 @@ class Gateway:
                 raise
             await send_error(send, SwitchboardError("The server made a mistake; it is logged."))
 
-    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _route(self, scope: Scope, receive: Receive, send: Send, key: ApiKey | None) -> None:
         path = plain_path(scope["path"])
         scope = {**scope, "path": path, "raw_path": path.encode()}
         headers: Headers = dict(scope["headers"])
@@ -218,7 +225,11 @@ class Gateway:
         ):
             await self._pass(scope, receive, send, path, _ANYONE)
             return
-        key = await self._authenticate(headers)
+        own = f"{path}/".startswith(f"{endpoints.CONSOLE}/")
+        if own and key is None and self.console is not None:
+            await self.console(scope, receive, send)
+            return
+        key = key or await self._authenticate(headers)
         self._saw(key.id, scope)
         if path in request.PATHS:
             if scope["method"] != "POST":

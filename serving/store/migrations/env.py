@@ -9,6 +9,7 @@ from serving.store.libraries import tables as _libraries  # noqa: F401
 from serving.store.networks import tables as _networks  # noqa: F401
 from serving.store.privacy import tables as _privacy  # noqa: F401 - joins the metadata
 from serving.store.reviews import tables as _reviews  # noqa: F401
+from serving.store.sessions import tables as _sessions  # noqa: F401
 from serving.store.tables import Base
 
 context.configure(

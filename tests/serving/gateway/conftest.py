@@ -33,6 +33,7 @@ from serving.config.guards import LobGuards
 from serving.config.lobs import Lob, Shadow
 from serving.config.prompts import Prompt, Task, load
 from serving.config.settings import Settings
+from serving.console import app as console
 from serving.fallback.chain import Chains
 from serving.files.storage import FileStorage
 from serving.files.upload import FileLimits, Files
@@ -64,12 +65,14 @@ class Site:
     gateway: Gateway
     journal: Journal
     drainer: Drainer
+    key_ring: KeyRing
     asked: list[tuple[Scope, dict[str, Any]]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
     left: list[str] = field(default_factory=list)
     says: str | None = None
     sure: float | None = None
+    rolled: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     adapters: AdapterManager = field(init=False)
     admission: Admission = field(init=False)
     shadows: Shadows = field(init=False)
@@ -193,6 +196,7 @@ async def site(
         return None
 
     async def rolled(action: str, options: dict[str, Any]) -> RolloutResult:
+        made.rolled.append((action, options))
         lob = options.get("lob") or options["name"].partition("@")[0]
         return RolloutResult(action, lob, None, None, None, 1, 1, 0.0)
 
@@ -283,7 +287,8 @@ async def site(
         replica="r",
         tracing=tracing,
     )
-    made = Site(sqlite_db, gateway, journal, drainer)
+    gateway.console = console.build(gateway, sqlite_db, keys)
+    made = Site(sqlite_db, gateway, journal, drainer, keys)
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
     made.files, made.libraries = kept, libraries
