@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from serving.config.prompts import Task
-from serving.gateway.tasks import PATHS, TaskBody
+from serving.gateway.tasks import PATHS
+from serving.gateway.validation.task_body import TaskBody
 
 _REF = "#/components/schemas/{model}"
 _ERROR = {

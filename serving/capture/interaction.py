@@ -28,7 +28,7 @@ class Capture:
 
     `instead` is what is kept as the response where the client got something else.
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
-    `audience` is of the request as it was asked, and nothing that an engine gets.
+    `audience` and `asked` are of the request as it was asked, and nothing that an engine gets.
     `traceparent` is the request's trace, where it is traced; it ends with the journal.
     Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
     """
@@ -49,6 +49,7 @@ class Capture:
     prompt_name: str | None = None
     prompt_hash: str | None = None
     audience: str | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
     show: bool | None = None
     holdback: float | None = None
     created_at: float = field(default_factory=time.time)
@@ -75,6 +76,7 @@ class Capture:
                 "latency_ms": (now - self.clock) * 1e3,
                 "status": status,
             }
+            | ({"asked": self.asked} if self.asked else {})
             | ({} if self.traceparent is None else {"traceparent": self.traceparent})
         )
 
@@ -107,6 +109,7 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
     request = orjson.loads(raw["request"])
     if raw.get("audience"):
         request["audience"] = raw["audience"]
+    request |= raw.get("asked") or {}
     response = answer_of(raw["response"], stream=raw["stream"])
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}

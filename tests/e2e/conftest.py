@@ -40,6 +40,12 @@ RULE = {
 }
 REVIEWS = {"high_stakes": [{"name": "cancelling", "customer": ["cancel my whole contract"]}]}
 """Of the same line, too."""
+FIELDS = {
+    "bought": {"type": "bool", "description": "Whether they bought", "required": True},
+    "mood": {"type": "enum", "description": "How they felt", "values": ["calm", "angry"]},
+    "due": {"type": "date", "description": "The day of the delivery"},
+}
+"""Of its summaries: none is a text, so that any model comes to an end."""
 OWN = 10  # the place of the first file that needs neither server
 LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
 # The worker folded into the engine's process: one import of vLLM less at each start.
@@ -101,6 +107,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
             "guards": GUARDS,
             "reviews": REVIEWS,
             "rules": [RULE],
+            "summary_fields": FIELDS,
         }
         settings |= {
             "model": str(base_model),
