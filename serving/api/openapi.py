@@ -22,6 +22,7 @@ _ERROR = {
 _SUMMARIES: dict[Task, str] = {
     "suggestion": "Suggest the agent's next reply",
     "summary": "Summarize the conversation",
+    "insight": "Tell intent, sentiment and entities of the conversation",
 }
 
 

@@ -14,6 +14,7 @@ from serving.config.rules import Rules
 from serving.config.secrets import SecretName
 from serving.config.storage import LineStore
 from serving.config.structured.fields import TEXT, SummaryFields
+from serving.config.structured.insights import Insights
 
 UpstreamName = Annotated[str, StringConstraints(pattern=f"^{names.LOB.pattern}$")]
 
@@ -87,6 +88,9 @@ class Lob(Section):
         default_factory=dict,
         description="Fields of a structured summary: name to description, or to an object with "
         "`type`, `description`, `values`, `required` and `example`.",
+    )
+    insights: Insights = Field(
+        default_factory=Insights, description="What /v1/insights tells of its conversations."
     )
     suggestion_defaults: dict[str, Any] = Field(
         default_factory=dict,

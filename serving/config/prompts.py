@@ -22,12 +22,12 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from serving import untrusted_text
 from serving.errors import ConfigError
 
-Task = Literal["suggestion", "summary", "handover"]
+Task = Literal["suggestion", "summary", "handover", "insight"]
 DEFAULT = Path(__file__).with_name("default_prompts")
 """The package's own, written for instruct models."""
 TASKS: tuple[Task, ...] = ("suggestion", "summary")
 """Of these every folder has a prompt."""
-PACKAGED: tuple[Task, ...] = ("handover",)
+PACKAGED: tuple[Task, ...] = ("handover", "insight")
 """Of these a folder may have one; else it is the package's."""
 _BLOCKS = ("system", "user")
 _SENTINEL = "what-was-said-before"

@@ -1,6 +1,6 @@
-"""The two task endpoints: suggest the agent's next reply, summarize the conversation.
+"""The task endpoints: suggest the agent's next reply, summarize the conversation, classify it.
 
-Both are thin: they turn a conversation into a chat-completion request by the line of business's
+They are thin: they turn a conversation into a chat-completion request by the line of business's
 prompt, and the answer is the chat completion itself. These are pure functions; inference.py sends
 what they make on the same path as any chat completion.
 """
@@ -15,16 +15,20 @@ from serving import endpoints
 from serving.config.lobs import Lob
 from serving.config.prompts import Prompt, Task, Turn
 from serving.config.structured import fields as typed
+from serving.config.structured.insights import Insights, Want
 from serving.errors import InvalidRequest
 from serving.gateway.validation import allowed_fields, task_body
 
 PATHS: dict[str, Task] = {
     endpoints.SUGGESTIONS: "suggestion",
     endpoints.SUMMARIES: "summary",
+    endpoints.INSIGHTS: "insight",
 }
 SEVERAL_TEMPERATURE = 0.7
 """Where several candidates are asked for: at 0 all would be the same, and vLLM refuses."""
-MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512, "handover": 512}
+MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512, "handover": 512, "insight": 512}
+TOKENS_OF_SENTIMENT = 16
+"""More of them for each turn of the customer's."""
 _ALLOWED = allowed_fields.FIELDS[endpoints.CHAT_COMPLETIONS]
 _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
 
@@ -47,10 +51,17 @@ class TaskRequest:
     previous: str | None = None
     read: int = 0
     purpose: Literal["handover"] | None = None
+    want: tuple[Want, ...] | None = None
+
+    @property
+    def customers(self) -> list[int]:
+        """The indexes of the customer's turns."""
+        return [i for i, turn in enumerate(self.turns) if turn.role == "customer"]
 
     def asked(self) -> dict[str, Any]:
         """Return what was asked beside what the engine gets, without texts, to be stored."""
-        given = {"structured": self.structured or None, "for": self.purpose}
+        given: dict[str, Any] = {"structured": self.structured or None, "for": self.purpose}
+        given["want"] = self.want
         given["previous"] = None if self.previous is None else {"turns": self.read}
         return {name: value for name, value in given.items() if value is not None}
 
@@ -102,6 +113,7 @@ def parse(
         previous=None if before is None else _text(before.summary),
         read=0 if before is None else before.turns,
         purpose=sent.purpose,
+        want=None if sent.want is None else tuple(sent.want),
     )
 
 
@@ -138,6 +150,14 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
             "type": "json_schema",
             "json_schema": {"name": f"{request.lob}_summary", "schema": schema},
         }
+    elif task == "insight":
+        want = _wanted(request, lob.insights)
+        fields = lob.insights.meanings(want)
+        schema = lob.insights.schema(want, request.customers)
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": f"{request.lob}_insight", "schema": schema},
+        }
     messages = prompt.render(
         lob=request.lob,
         task=task,
@@ -158,7 +178,22 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     ours: dict[str, Any] = {"temperature": SEVERAL_TEMPERATURE if several else 0}
     if "max_completion_tokens" not in asked:
         ours["max_tokens"] = MAX_TOKENS[task]
+        if task == "insight":
+            ours["max_tokens"] += TOKENS_OF_SENTIMENT * len(request.customers)
     return {**ours, **asked, **body, "messages": messages}
+
+
+def _wanted(request: TaskRequest, insights: Insights) -> tuple[Want, ...]:
+    """What is asked; all that the line has, where nothing is named."""
+    if request.want is None:
+        return ("intent", "sentiment", "entities") if insights.entities else ("intent", "sentiment")
+    if "entities" in request.want and not insights.entities:
+        raise InvalidRequest(
+            f"{request.lob} has no kinds of entities: configure lobs.{request.lob}.insights."
+            "entities.",
+            param="want",
+        )
+    return request.want
 
 
 def _check_kind(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> None:
@@ -170,6 +205,8 @@ def _check_kind(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> N
         raise InvalidRequest("Only summaries can be structured.", param="structured")
     if request.previous is not None and not summary:
         raise InvalidRequest("Only summaries go on from a previous one.", param="previous")
+    if request.want is not None and task != "insight":
+        raise InvalidRequest("Only insights are wanted by name.", param="want")
     if request.purpose and not summary:
         raise InvalidRequest("Only summaries are for a hand-over.", param="for")
     if request.structured and request.purpose:
@@ -189,4 +226,4 @@ def _check_kind(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> N
 
 def defaults(task: Task, lob: Lob) -> dict[str, Any]:
     """A line's sampling defaults of a task."""
-    return lob.summary_defaults if task == "summary" else lob.suggestion_defaults
+    return {"summary": lob.summary_defaults, "suggestion": lob.suggestion_defaults}.get(task, {})

@@ -58,6 +58,11 @@ NARROW = ENGINE | {
 }
 """Long enough answers that a deadline cuts them, on the servers of one replica."""
 
+INSIGHTS = {
+    "intents": {"order": "Wants to buy", "cancel": "Wants out of a contract"},
+    "entities": {"product": "What is bought", "day": "When"},
+}
+
 WHO: dict[str, tuple[list[Role], list[str]]] = {
     "admin": ([Role.ADMIN], ["*"]),
     "service": ([Role.SERVICE], ["*"]),
@@ -108,6 +113,7 @@ def make_server(base_model: Path) -> Callable[..., Server]:
             "reviews": REVIEWS,
             "rules": [RULE],
             "summary_fields": FIELDS,
+            "insights": INSIGHTS,
         }
         settings |= {
             "model": str(base_model),

@@ -12,7 +12,7 @@ import orjson
 
 from serving.asgi import App, Message, Receive, Scope, Send
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway.structured import reading
+from serving.gateway.structured import insights, reading
 from serving.gateway.tasks import TaskRequest
 
 Read = Callable[[str, str | None], dict[str, Any]]
@@ -21,16 +21,22 @@ _LENGTH = b"content-length"
 
 
 def told(app: App, request: EngineRequest, task: TaskRequest | None) -> App:
-    """Return what answers as `app` does; a structured summary's choices have a field `structure`.
+    """Return what answers as `app` does, with what of its JSON can be relied on in each choice.
+
+    A structured summary's choices have the field `structure`, an insight's the field `insights`.
 
     Args:
         app: What answers.
         request: As the engine gets it.
         task: What was asked, where it was a task.
     """
-    if task is None or not task.structured:
+    insight = request.capture.task == "insight"
+    if task is None or not (task.structured or insight):
         return app
     schema = request.body["response_format"]["json_schema"]["schema"]
+    if insight:
+        its = partial(insights.read, schema=schema, turns=task.turns)
+        return adding(app, "insights", its, stream=request.capture.stream)
     read = partial(reading.summary, schema=schema, both=task.structured == "both")
     return adding(app, "structure", read, stream=request.capture.stream)
 

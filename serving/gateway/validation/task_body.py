@@ -6,6 +6,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serving.config.lobs import Lob
+from serving.config.structured.insights import Want
 from serving.errors import InvalidRequest
 
 TURNS_LIMIT = 10_000
@@ -19,6 +20,7 @@ _KINDS = {
     "structured": 'true, false or "both"',
     "previous": '{"summary": a text or an object, "turns": how many turns it is of}',
     "for": '"handover"',
+    "want": 'a list of at least one of "intent", "sentiment" and "entities"',
     "draft": "a string of at most 4000 characters",
     "audience": '"agent" or "customer"',
     "metadata": f"an object of at most {METADATA_LIMIT} texts",
@@ -68,6 +70,11 @@ class TaskBody(BaseModel):
     )
     purpose: Literal["handover"] | None = Field(
         None, alias="for", description="Summaries only: what the next agent must know."
+    )
+    want: list[Want] | None = Field(
+        None,
+        min_length=1,
+        description="Insights only: which of them; without it, all that the line has.",
     )
     audience: Literal["agent", "customer"] | None = Field(
         None, description="Who reads the answer first; what goes straight to a customer is held."

@@ -86,6 +86,9 @@ def test_what_a_look_up_gave_stands_in_the_prompt_as_knowledge() -> None:
         ({"previous": {"summary": "It broke.", "turns": 3}}, "previous.turns"),
         ({"for": "fun"}, "for"),
         ({"purpose": "handover"}, "purpose"),
+        ({"want": []}, "want"),
+        ({"want": "intent"}, "want"),
+        ({"want": ["mood"]}, "want"),
         ({"draft": 1}, "draft"),
         ({"draft": "x" * 4001}, "draft"),
         ({"temprature": 1}, "temprature"),
@@ -189,6 +192,10 @@ def test_a_hand_over_has_a_prompt_of_its_own() -> None:
     [
         ("suggestion", {"previous": {"summary": "x", "turns": 1}}, "previous"),
         ("suggestion", {"for": "handover"}, "for"),
+        ("suggestion", {"want": ["intent"]}, "want"),
+        ("insight", {"structured": True}, "structured"),
+        ("insight", {"for": "handover"}, "for"),
+        ("insight", {"want": ["entities"]}, "want"),
         ("summary", {"for": "handover", "structured": True}, "structured"),
     ],
 )
