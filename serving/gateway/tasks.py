@@ -15,7 +15,7 @@ from serving import endpoints
 from serving.config.lobs import Lob
 from serving.config.prompts import Prompt, Task, Turn
 from serving.config.structured import fields as typed
-from serving.config.structured.insights import Insights, Want
+from serving.config.structured.insights import SENTIMENTS_LIMIT, Insights, Want
 from serving.errors import InvalidRequest
 from serving.gateway.validation import allowed_fields, task_body
 
@@ -26,9 +26,9 @@ PATHS: dict[str, Task] = {
 }
 SEVERAL_TEMPERATURE = 0.7
 """Where several candidates are asked for: at 0 all would be the same, and vLLM refuses."""
-MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512, "handover": 512, "insight": 512}
-TOKENS_OF_SENTIMENT = 16
-"""More of them for each turn of the customer's."""
+MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512, "handover": 512, "insight": 64}
+MAX_TOKENS_OF_A_SENTIMENT = 20
+MAX_TOKENS_OF_ENTITIES = 400
 _ALLOWED = allowed_fields.FIELDS[endpoints.CHAT_COMPLETIONS]
 _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
 
@@ -142,6 +142,7 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     _check_kind(task, request, prompt, lob)
     fields: dict[str, str] = {}
     body: dict[str, Any] = {}
+    want: tuple[Want, ...] = ()
     if request.structured:
         both = request.structured == "both"
         fields = typed.meanings(lob.summary_fields, text=both)
@@ -153,7 +154,7 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     elif task == "insight":
         want = _wanted(request, lob.insights)
         fields = lob.insights.meanings(want)
-        schema = lob.insights.schema(want, request.customers)
+        schema = lob.insights.answer_schema(want, request.customers)
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": f"{request.lob}_insight", "schema": schema},
@@ -178,13 +179,21 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     ours: dict[str, Any] = {"temperature": SEVERAL_TEMPERATURE if several else 0}
     if "max_completion_tokens" not in asked:
         ours["max_tokens"] = MAX_TOKENS[task]
-        if task == "insight":
-            ours["max_tokens"] += TOKENS_OF_SENTIMENT * len(request.customers)
+        if "sentiment" in want:
+            ours["max_tokens"] += MAX_TOKENS_OF_A_SENTIMENT * len(request.customers)
+        if "entities" in want:
+            ours["max_tokens"] += MAX_TOKENS_OF_ENTITIES
     return {**ours, **asked, **body, "messages": messages}
 
 
 def _wanted(request: TaskRequest, insights: Insights) -> tuple[Want, ...]:
     """What is asked; all that the line has, where nothing is named."""
+    moods = request.want is None or "sentiment" in request.want
+    if moods and len(request.customers) > SENTIMENTS_LIMIT:
+        raise InvalidRequest(
+            f"Sentiments are told of at most {SENTIMENTS_LIMIT} turns of the customer's.",
+            param="conversation",
+        )
     if request.want is None:
         return ("intent", "sentiment", "entities") if insights.entities else ("intent", "sentiment")
     if "entities" in request.want and not insights.entities:

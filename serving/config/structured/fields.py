@@ -1,7 +1,7 @@
 """The typed fields of a structured summary, and the JSON schema that they come to.
 
-The schema is what the engine's constrained decoding gets, and what an answer is checked against. All
-of its properties are required, so that a model passes over none; what may be missing is null.
+The schema is what the engine's constrained decoding gets, and what an answer is checked against.
+All of its properties are required, so that a model passes over none; what may be missing is null.
 """
 
 from collections.abc import Mapping

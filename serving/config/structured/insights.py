@@ -12,6 +12,8 @@ Want = Literal["intent", "sentiment", "entities"]
 SENTIMENTS = ("negative", "neutral", "positive")
 ENTITIES_LIMIT = 50
 VALUE_LIMIT = 200
+SENTIMENTS_LIMIT = 500
+"""Turns of the customer's; each makes the grammar of the answer longer."""
 INTENT_LIMIT = 80
 """Characters of an intent in the model's own words."""
 _Named = dict[
@@ -34,7 +36,7 @@ class Insights(Section):
         description="Kinds of entities that /v1/insights finds, name to description.",
     )
 
-    def schema(self, wanted: Collection[Want], customers: Collection[int]) -> dict[str, Any]:
+    def answer_schema(self, wanted: Collection[Want], customers: Collection[int]) -> dict[str, Any]:
         """Return the JSON schema of an answer.
 
         Args:

@@ -1,7 +1,7 @@
 """Intent, sentiment and entities of a conversation: what a model's JSON says of it.
 
-An entity counts only where its words stand in a turn, letter by letter: so spans are right, and what
-a model makes up is dropped and counted.
+An entity counts only where its words stand in a turn, letter by letter: so spans are right, and
+what a model makes up is dropped and counted.
 """
 
 from collections.abc import Mapping, Sequence

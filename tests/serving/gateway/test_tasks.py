@@ -222,6 +222,21 @@ def test_structured_suggestion_is_refused() -> None:
         )
 
 
+def test_an_insight_s_room_grows_with_what_is_wanted_up_to_a_bound() -> None:
+    prompt = PROMPTS["care", "insight"]
+
+    def room(turns: int, *want: str) -> int:
+        talk = [{"role": "customer", "text": "Hi"}] * turns
+        asked = parse(conversation=talk, want=list(want))
+        return int(tasks.chat_body("insight", asked, prompt, LOBS["care"])["max_tokens"])
+
+    assert room(500, "intent") == room(1, "intent") == tasks.MAX_TOKENS["insight"]
+    assert room(9, "sentiment") > room(1, "sentiment") > room(1, "intent")
+    with pytest.raises(InvalidRequest) as refused:
+        room(501, "sentiment")
+    assert refused.value.param == "conversation"
+
+
 def test_tasks_answer_at_temperature_zero_unless_told_otherwise() -> None:
     prompt = PROMPTS["sales", "summary"]
     body = tasks.chat_body("summary", parse(lob="sales"), prompt, LOBS["sales"])

@@ -73,7 +73,7 @@ def test_the_prompt_is_told_each_form() -> None:
     assert list(told) == ["summary", *TYPED]
     assert told["bought"] == "Whether they bought (true or false)"
     assert told["mood"] == 'How they felt (one of ["calm","angry"]; null if it was not said)'
-    assert told["offers"].endswith('(a list of texts; null if it was not said; for example ["10 % off"])')
+    assert told["offers"].endswith('null if it was not said; for example ["10 % off"])')
     assert "YYYY-MM-DD" in told["due"]
     assert '"currency"' in told["refund"]
 

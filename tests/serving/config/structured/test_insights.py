@@ -12,8 +12,8 @@ LISTED = Insights(intents={"refund": "Wants money back"}, entities={"order": "It
 ALL = ("intent", "sentiment", "entities")
 
 
-def test_an_answer_has_an_intent_of_the_list_and_a_sentiment_for_each_turn_of_the_customer() -> None:
-    schema = LISTED.schema(ALL, [0, 2])
+def test_an_answer_has_an_intent_of_the_list_and_a_sentiment_for_each_turn() -> None:
+    schema = LISTED.answer_schema(ALL, [0, 2])
     good = {
         "intent": "refund",
         "sentiment": {"0": "negative", "2": "neutral"},
@@ -33,12 +33,12 @@ def test_an_answer_has_an_intent_of_the_list_and_a_sentiment_for_each_turn_of_th
 
 
 def test_only_what_is_wanted_is_asked() -> None:
-    assert list(LISTED.schema(["sentiment"], [0])["properties"]) == ["sentiment"]
+    assert list(LISTED.answer_schema(["sentiment"], [0])["properties"]) == ["sentiment"]
     assert list(LISTED.meanings(["entities", "intent"])) == ["intent", "entities"]
 
 
 def test_without_a_list_an_intent_is_a_few_words() -> None:
-    free = Insights().schema(["intent"], [])
+    free = Insights().answer_schema(["intent"], [])
     assert valid({"intent": "a late parcel"}, free)
     assert not valid({"intent": "x" * 81}, free)
     assert "few words" in Insights().meanings(["intent"])["intent"]

@@ -134,7 +134,7 @@ def test_a_turn_that_does_not_exist_is_no_place() -> None:
 
 
 def test_a_correction_of_another_form_is_refused() -> None:
-    schema = ITS.schema(["intent"], [])
+    schema = ITS.answer_schema(["intent"], [])
     request = {"response_format": {"json_schema": {"schema": schema}}}
     insights.check_correction(request, '{"intent": null}')
     with pytest.raises(InvalidRequest):

@@ -74,7 +74,7 @@ def test_what_has_ended_before_the_cut_is_told() -> None:
         ('{"issue": "x", "due": "soon", "refund": null}', {"issue": "x", "refund": None}),
         ('{"issue": "x", "due": null, "refund": null, "more": 1}', None),
         ('{"issue": "x", "due": null, "refund": {"amount": NaN, "currency": "EUR"}}', None),
-        ('{"issue": "x"}\n```', {}),
+        ('{"issue": "x"}\n```', {"issue": "x"}),
     ],
 )
 def test_what_does_not_fit_is_not_complete(text: str, fields: dict[str, Any] | None) -> None:
