@@ -1,12 +1,13 @@
 """Prompts: versioned Jinja files, one per line of business and task.
 
 A prompt is a file ``<lob>/<task>.jinja``, or ``default/<task>.jinja`` where a line of business has
-none of its own; later tasks have the package's own where the folder has neither. Its blocks ``system`` and ``user`` become the chat messages; an empty block is
-left out. The variables are `turns` (each with `.role` and `.text`, whose lines after the first begin
-with ``| ``), `lob`, `task`, the line's `description` and `guidelines` (text, may be empty), `fields`
-(name to description; empty for free text) and `previous` (the summary of what came before `turns`,
-its lines marked in the same way; empty without one). What was sent is known later by the prompt's
-name and the hash of its text, which every interaction stores.
+none of its own; later tasks have the package's own where the folder has neither. Its blocks
+``system`` and ``user`` become the chat messages; an empty block is left out. The variables are
+`turns` (each with `.role` and `.text`, whose lines after the first begin with ``| ``), `lob`,
+`task`, the line's `description` and `guidelines` (text, may be empty), `fields` (name to
+description; empty for free text) and `previous` (the summary of what came before `turns`, its lines
+marked in the same way; empty without one). What was sent is known later by the prompt's name and
+the hash of its text, which every interaction stores.
 """
 
 import hashlib
