@@ -1,4 +1,4 @@
-"""What a structured answer holds: nothing that was cut short or does not fit passes for complete."""
+"""What a structured answer holds: nothing cut short, and nothing that does not fit, is complete."""
 
 from typing import Any
 
