@@ -5,6 +5,7 @@ COMPLETIONS = "/v1/completions"
 RESPONSES = "/v1/responses"
 SUGGESTIONS = "/v1/suggestions"
 SUMMARIES = "/v1/summaries"
+INSIGHTS = "/v1/insights"
 
 FEEDBACK = "/v1/feedback"
 EVENTS = "/v1/events"
@@ -24,5 +25,5 @@ HEALTH = "/health"
 READY = "/ready"
 METRICS = "/metrics"
 
-INFERENCE = (CHAT_COMPLETIONS, COMPLETIONS, RESPONSES, SUGGESTIONS, SUMMARIES)
+INFERENCE = (CHAT_COMPLETIONS, COMPLETIONS, RESPONSES, SUGGESTIONS, SUMMARIES, INSIGHTS)
 """What a model answers."""

@@ -63,6 +63,7 @@ COVERED_BY = {
     "serving/gateway/guarding/by_sentence.py": "tests/serving/gateway/guarding/test_checks.py",
     "serving/gateway/guarding/judge.py": "tests/serving/gateway/guarding/test_checks.py",
     "serving/gateway/guarding/held.py": "tests/serving/gateway/guarding/test_checks.py",
+    "serving/gateway/validation/task_body.py": "tests/serving/gateway/test_tasks.py",
     "serving/gateway/inference.py": "tests/serving/gateway/test_fallback_chain.py",
     "serving/guards/claims/claim.py": "tests/serving/guards/claims/test_check.py",
     "serving/guards/claims/dates.py": "tests/serving/guards/claims/test_check.py",

@@ -34,12 +34,13 @@ from serving.errors import (
     StoreUnavailable,
     SwitchboardError,
 )
+from serving.gateway.structured import insights
 from serving.observability import metrics
 from serving.rollout.result import RolloutResult
 from serving.store import audit, candidates, feedback
 from serving.store.database import Database
 from serving.store.erasure import datasets as erased_datasets
-from serving.store.records import AdapterVersion, FeedbackRecord
+from serving.store.records import AdapterVersion, FeedbackRecord, Task
 
 Rollouts = Callable[[str, dict[str, Any]], Awaitable[RolloutResult]]
 """Runs `promote`, `canary` or `rollback` on the cluster's coordinator."""
@@ -148,6 +149,8 @@ def build(
         undecided(key, interaction)
         if not candidates.has(interaction, body.index):
             raise InvalidRequest(f"The response has no candidate {body.index}.", param="index")
+        if interaction.task is Task.INSIGHT and body.edit is not None:
+            insights.check_correction(interaction.request, body.edit)
         record = FeedbackRecord(
             interaction_id=body.id,
             client_key=body.key or body.id,

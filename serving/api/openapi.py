@@ -11,7 +11,8 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from serving.config.prompts import Task
-from serving.gateway.tasks import PATHS, TaskBody
+from serving.gateway.tasks import PATHS
+from serving.gateway.validation.task_body import TaskBody
 
 _REF = "#/components/schemas/{model}"
 _ERROR = {
@@ -21,6 +22,7 @@ _ERROR = {
 _SUMMARIES: dict[Task, str] = {
     "suggestion": "Suggest the agent's next reply",
     "summary": "Summarize the conversation",
+    "insight": "Tell intent, sentiment and entities of the conversation",
 }
 
 

@@ -28,7 +28,7 @@ class Capture:
 
     `instead` is what is kept as the response where the client got something else.
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
-    `audience` is of the request as it was asked, and nothing that an engine gets.
+    `audience` and `asked` are of the request as it was asked, and nothing that an engine gets.
     `beside` are fields that the client's answer gets beside the engine's, kept with the request.
     `traceparent` is the request's trace, where it is traced; it ends with the journal.
     Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
@@ -50,6 +50,7 @@ class Capture:
     prompt_name: str | None = None
     prompt_hash: str | None = None
     audience: str | None = None
+    asked: dict[str, Any] = field(default_factory=dict)
     show: bool | None = None
     holdback: float | None = None
     created_at: float = field(default_factory=time.time)
@@ -78,6 +79,7 @@ class Capture:
                 "status": status,
             }
             | ({"beside": self.beside} if self.beside else {})
+            | ({"asked": self.asked} if self.asked else {})
             | ({} if self.traceparent is None else {"traceparent": self.traceparent})
         )
 
@@ -111,6 +113,7 @@ def _record(raw: dict[str, Any]) -> InteractionRecord:
     if raw.get("audience"):
         request["audience"] = raw["audience"]
     request |= raw.get("beside") or {}
+    request |= raw.get("asked") or {}
     response = answer_of(raw["response"], stream=raw["stream"])
     usage = response.get("usage")
     usage = usage if isinstance(usage, dict) else {}

@@ -21,8 +21,8 @@ _DEFINED = frozenset(
     "id object model role type finish_reason stop_reason tool_call_id call_id item_id request_id "
     "system_fingerprint service_tier status previous_response_id step outcome".split()
 )
-_FREE = frozenset({"metadata", "chat_template_kwargs", "arguments"})
-"""Below these the names are the client's own."""
+_FREE = frozenset({"metadata", "chat_template_kwargs", "arguments", "structure"})
+"""Below these the names are the client's or the line's own."""
 _TOKENS = frozenset(
     "logprobs top_logprobs prompt_logprobs token_ids prompt_token_ids bytes tokens".split()
 )

@@ -77,7 +77,7 @@ def wrapper(
     page = folder / "503.http"
     page.write_bytes(error_page())
     asked = f"{{ path {' '.join(repeatable)} }}"
-    tasks = f"{{ path {endpoints.SUGGESTIONS} {endpoints.SUMMARIES} }}"
+    tasks = f"{{ path {endpoints.SUGGESTIONS} {endpoints.SUMMARIES} {endpoints.INSIGHTS} }}"
     rules = [
         # Only a request that HAProxy holds whole can be sent again.
         f"http-request disable-l7-retry unless {asked} or METH_GET",

@@ -5,7 +5,7 @@ from pydantic import Field, field_validator, model_validator
 from serving.config.base import Section
 from serving.config.secrets import SecretName
 
-TASKS = ("suggestion", "summary", "chat", "completion", "response")
+TASKS = ("suggestion", "summary", "chat", "completion", "response", "insight")
 
 
 class NewNetwork(Section):
@@ -135,8 +135,8 @@ class Limits(Section):
     priorities: dict[str, int] = Field(
         default_factory=lambda: {"summary": 10},
         description=(
-            "Priority by task (suggestion, summary, chat, completion, response), lower first, "
-            "default 0: in a line's queue and in vLLM's scheduler, unless "
+            "Priority by task (suggestion, summary, chat, completion, response, insight), lower "
+            "first, default 0: in a line's queue and in vLLM's scheduler, unless "
             "engine.scheduling_policy is fcfs."
         ),
     )

@@ -14,6 +14,8 @@ from serving.config.reviews import Reviews
 from serving.config.rules import Rules
 from serving.config.secrets import SecretName
 from serving.config.storage import LineStore
+from serving.config.structured.fields import TEXT, SummaryFields
+from serving.config.structured.insights import Insights
 
 UpstreamName = Annotated[str, StringConstraints(pattern=f"^{names.LOB.pattern}$")]
 
@@ -121,9 +123,13 @@ class Lob(Section):
     guidelines: str = Field(
         "", description="The line's rules for its texts; the default prompts hold them."
     )
-    summary_fields: dict[str, str] = Field(
+    summary_fields: SummaryFields = Field(
         default_factory=dict,
-        description="Fields of a structured summary: name to description; all strings.",
+        description="Fields of a structured summary: name to description, or to an object with "
+        "`type`, `description`, `values`, `required` and `example`.",
+    )
+    insights: Insights = Field(
+        default_factory=Insights, description="What /v1/insights tells of its conversations."
     )
     suggestion_defaults: dict[str, Any] = Field(
         default_factory=dict,
@@ -197,6 +203,11 @@ def _checked(lobs: dict[str, Lob]) -> dict[str, Lob]:
             raise ValueError(
                 f"{name!r} is no name for a line of business: use a-z, 0-9, _ and -, "
                 "starting with a letter, at most 32 characters"
+            )
+        if (its := lob.summary_fields.get(TEXT)) is not None and its.type != "text":
+            raise ValueError(
+                f"{name}.summary_fields.{TEXT}: it is the summary as free text, so it has no type "
+                f"{its.type}"
             )
         shadow = lob.shadow
         if shadow is not None and not names.is_version_of(name, shadow.version):

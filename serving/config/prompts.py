@@ -1,12 +1,13 @@
 """Prompts: versioned Jinja files, one per line of business and task.
 
 A prompt is a file ``<lob>/<task>.jinja``, or ``default/<task>.jinja`` where a line of business has
-none of its own. Its blocks ``system`` and ``user`` become the chat messages; an empty block is left
-out. The variables are `turns` (each with `.role` and `.text`, whose lines after the first begin
-with ``| ``), `lob`, `task`, the line's
-`description` and `guidelines` (text, may be empty) and `fields` (name to description; empty for
-free text). What was sent is known later by the prompt's name and the hash
-of its text, which every interaction stores.
+none of its own; later tasks have the package's own where the folder has neither. Its blocks
+``system`` and ``user`` become the chat messages; an empty block is left out. The variables are
+`turns` (each with `.role` and `.text`, whose lines after the first begin with ``| ``), `lob`,
+`task`, the line's `description` and `guidelines` (text, may be empty), `fields` (name to
+description; empty for free text) and `previous` (the summary of what came before `turns`, its lines
+marked in the same way; empty without one). What was sent is known later by the prompt's name and
+the hash of its text, which every interaction stores.
 """
 
 import hashlib
@@ -21,11 +22,15 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from serving import untrusted_text
 from serving.errors import ConfigError
 
-Task = Literal["suggestion", "summary"]
+Task = Literal["suggestion", "summary", "handover", "insight"]
 DEFAULT = Path(__file__).with_name("default_prompts")
 """The package's own, written for instruct models."""
 TASKS: tuple[Task, ...] = ("suggestion", "summary")
+"""Of these every folder has a prompt."""
+PACKAGED: tuple[Task, ...] = ("handover", "insight")
+"""Of these a folder may have one; else it is the package's."""
 _BLOCKS = ("system", "user")
+_SENTINEL = "what-was-said-before"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +52,15 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
-    """A parsed prompt file."""
+    """A parsed prompt file.
+
+    `goes_on` is whether it tells the model of a previous summary.
+    """
 
     name: str
     hash: str
     template: jinja2.Template
+    goes_on: bool = False
 
     def render(
         self,
@@ -62,6 +71,7 @@ class Prompt:
         fields: Mapping[str, str],
         description: str = "",
         guidelines: str = "",
+        previous: str = "",
     ) -> list[dict[str, str]]:
         """Return the chat messages for a conversation: `[{"role", "content"}, …]`.
 
@@ -75,6 +85,7 @@ class Prompt:
                 "fields": fields,
                 "description": description,
                 "guidelines": guidelines.strip(),
+                "previous": untrusted_text.continued(previous),
             }
         )
         messages = []
@@ -120,6 +131,8 @@ def parse(files: Mapping[str, str], lobs: Iterable[str]) -> dict[tuple[str, Task
         ConfigError: A prompt is missing, does not parse, lacks the user block, or cannot be
             rendered on a sample conversation; all faults are listed.
     """
+    own = {f"default/{task}.jinja": _packaged(task) for task in PACKAGED}
+    files = own | dict(files)
     environment = ImmutableSandboxedEnvironment(
         loader=jinja2.DictLoader(dict(files)),
         undefined=jinja2.StrictUndefined,
@@ -130,7 +143,7 @@ def parse(files: Mapping[str, str], lobs: Iterable[str]) -> dict[tuple[str, Task
     prompts: dict[tuple[str, Task], Prompt] = {}
     faults = []
     for lob in lobs:
-        for task in TASKS:
+        for task in (*TASKS, *PACKAGED):
             name = next(
                 (n for n in (f"{lob}/{task}", f"default/{task}") if f"{n}.jinja" in files), None
             )
@@ -138,8 +151,7 @@ def parse(files: Mapping[str, str], lobs: Iterable[str]) -> dict[tuple[str, Task
                 faults.append(f"prompts: {lob} has no {task}.jinja, nor has default/.")
                 continue
             try:
-                prompts[lob, task] = _parse(environment, files, name)
-                _try(prompts[lob, task], lob, task)
+                prompts[lob, task] = _tried(_parse(environment, files, name), lob, task)
             except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as exc:
                 faults.append(f"prompts: {name}.jinja: {exc}")
     if faults:
@@ -155,8 +167,15 @@ def _parse(environment: jinja2.Environment, files: Mapping[str, str], name: str)
     return Prompt(name, hashlib.sha256(source).hexdigest()[:16], template)
 
 
-def _try(prompt: Prompt, lob: str, task: Task) -> None:
+def _packaged(task: Task) -> str:
+    return (DEFAULT / "default" / f"{task}.jinja").read_text("utf-8")
+
+
+def _tried(prompt: Prompt, lob: str, task: Task) -> Prompt:
+    """A prompt that renders, with what that tells of it."""
     turns = [Turn("customer", "Hello."), Turn("agent", "Hello.")]
     for fields in ({}, {"topic": "what it was about"}):
         if not prompt.render(lob=lob, task=task, turns=turns, fields=fields):
             raise ValueError("it renders to nothing")
+    told = prompt.render(lob=lob, task=task, turns=turns, fields={}, previous=_SENTINEL)
+    return replace(prompt, goes_on=any(_SENTINEL in message["content"] for message in told))

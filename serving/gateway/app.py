@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable
 
-from serving import endpoints
+from serving import endpoints, errors
 from serving.adapters.manager import AdapterManager
 from serving.admission.fair_queue import Admission
 from serving.admission.key_rate import KeyRates
@@ -34,13 +34,6 @@ from serving.capture.health import Health
 from serving.chat_template import ChatTemplate
 from serving.config.prompts import Prompt, Task
 from serving.config.settings import Settings
-from serving.errors import (
-    MethodNotAllowed,
-    PermissionDenied,
-    SwitchboardError,
-    Unauthenticated,
-    Unavailable,
-)
 from serving.fallback.chain import Chains
 from serving.gateway import capturing, cors, direct, request
 from serving.gateway.direct import Answer, refused
@@ -196,7 +189,7 @@ class Gateway:
 
         try:
             await self._route(scope, receive, watched, key)
-        except SwitchboardError as exc:
+        except errors.SwitchboardError as exc:
             if not started:
                 await send_error(send, exc)
         except Disconnected:
@@ -204,12 +197,16 @@ class Gateway:
         except asyncio.CancelledError:
             if started or not self._cut:
                 raise
-            await send_error(send, Unavailable("The server stops before the answer is complete."))
+            await send_error(
+                send, errors.Unavailable("The server stops before the answer is complete.")
+            )
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if started:
                 raise
-            await send_error(send, SwitchboardError("The server made a mistake; it is logged."))
+            await send_error(
+                send, errors.SwitchboardError("The server made a mistake; it is logged.")
+            )
 
     async def _route(self, scope: Scope, receive: Receive, send: Send, key: ApiKey | None) -> None:
         path = plain_path(scope["path"])
@@ -219,7 +216,7 @@ class Gateway:
             await send_json(send, 200, self._health.page("live"))
             return
         if self._stopping and (path == "/ready" or path in request.PATHS):
-            raise Unavailable("The server is stopping.")
+            raise errors.Unavailable("The server is stopping.")
         if path == endpoints.READY or (
             path == endpoints.METRICS and self._settings.auth.metrics_public
         ):
@@ -233,9 +230,9 @@ class Gateway:
         self._saw(key.id, scope)
         if path in request.PATHS:
             if scope["method"] != "POST":
-                raise MethodNotAllowed(f"{path} takes POST.", headers={"allow": "POST"})
+                raise errors.MethodNotAllowed(f"{path} takes POST.", headers={"allow": "POST"})
             if not any(key.allows(role) for role in _CALLERS):
-                raise PermissionDenied("This key's roles do not cover inference.")
+                raise errors.PermissionDenied("This key's roles do not cover inference.")
             exchange = Exchange(scope, headers, receive, send, key)
             REQUEST_ID.set(exchange.id)
             await capturing.answered(exchange, self._tracing, self._inference.answer)
@@ -260,7 +257,7 @@ class Gateway:
             id_: The request's id: the same for the same line, so that it is captured once.
         """
         if self._stopping:
-            return refused(Unavailable("The server is stopping."))
+            return refused(errors.Unavailable("The server is stopping."))
         return await direct.ask(self._inference, key, path, body, id_)
 
     async def _pass(
@@ -293,12 +290,12 @@ class Gateway:
         scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
         if not token or scheme.lower() != "bearer":
             self._keys.refuse("missing")
-            raise Unauthenticated(
+            raise errors.Unauthenticated(
                 "No API key. Send `Authorization: Bearer sb-…`; make one with "
                 "`switchboard keys create`."
             )
         key = self._keys.lookup(token) or await self._keys.find(token)
         if key is None:
             self._keys.refuse("unknown")
-            raise Unauthenticated("The API key is unknown, expired or revoked.")
+            raise errors.Unauthenticated("The API key is unknown, expired or revoked.")
         return key

@@ -55,6 +55,7 @@ def begin(
         prompt_name=prompt.name if prompt else None,
         prompt_hash=prompt.hash if prompt else None,
         audience=asked.audience,
+        asked=asked.of_task.asked() if asked.of_task is not None else {},
         show=showing.show,
         holdback=showing.share,
         clock=exchange.clock,

@@ -32,6 +32,7 @@ from serving.gateway.guarding import confidence, untrusted
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.gateway.shadow import Shadows, schedules
+from serving.gateway.structured import telling as structured
 from serving.gateway.validation import (
     allowed_fields,
     field_types,
@@ -211,7 +212,7 @@ class Inference:
         body = asked.sent
         if asked.of_task is not None:
             task, lob = tasks.PATHS[asked.endpoint], asked.of_task.lob
-            prompt = self._prompts[lob, task]
+            prompt = self._prompts[lob, tasks.prompt_of(task, asked.of_task)]
             body = tasks.chat_body(task, asked.of_task, prompt, self._settings.lobs[lob])
         for field in _TEMPLATED & body.keys():
             body[field] = self._special_tokens.broken_in(body[field])
@@ -289,6 +290,7 @@ class Inference:
         elif "@" in version and version not in self._adapters.loaded:
             await self._adapters.ensure(await self._adapters.describe(version))
         app = self._guarding.guarded(app, request, exchange.request, exchange.deadline)
+        app = structured.told(app, request, exchange.request.of_task)
         await cancellation.run(app, scope, sent, exchange.receive, answer, exchange.deadline)
 
 

@@ -1,118 +1,72 @@
-"""The two task endpoints: suggest the agent's next reply, summarize the conversation.
+"""The task endpoints: suggest the agent's next reply, summarize the conversation, classify it.
 
-Both are thin: they turn a conversation into a chat-completion request by the line of business's
+They are thin: they turn a conversation into a chat-completion request by the line of business's
 prompt, and the answer is the chat completion itself. These are pure functions; inference.py sends
 what they make on the same path as any chat completion.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+import orjson
 
 from serving import endpoints
 from serving.config.lobs import Lob
 from serving.config.prompts import Prompt, Task, Turn
+from serving.config.structured import fields as typed
+from serving.config.structured.insights import SENTIMENTS_LIMIT, Insights, Want
 from serving.errors import InvalidRequest
-from serving.gateway.validation import allowed_fields
+from serving.gateway.validation import allowed_fields, task_body
 
 PATHS: dict[str, Task] = {
     endpoints.SUGGESTIONS: "suggestion",
     endpoints.SUMMARIES: "summary",
+    endpoints.INSIGHTS: "insight",
 }
 SEVERAL_TEMPERATURE = 0.7
 """Where several candidates are asked for: at 0 all would be the same, and vLLM refuses."""
-MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512}
-TURNS_LIMIT = 10_000
-METADATA_LIMIT = 16
+MAX_TOKENS: dict[Task, int] = {"suggestion": 256, "summary": 512, "handover": 512, "insight": 64}
+MAX_TOKENS_OF_A_SENTIMENT = 20
+MAX_TOKENS_OF_ENTITIES = 400
 _ALLOWED = allowed_fields.FIELDS[endpoints.CHAT_COMPLETIONS]
 _MADE_BY_US = frozenset({"messages", "response_format", "structured_outputs"})
-
-
-DRAFT_LIMIT = 4000
-SLOTS_LIMIT, SLOT_LIMIT = 64, 1000
-AGENT_LIMIT = 256
-SlotText = Annotated[str, StringConstraints(max_length=SLOT_LIMIT)]
-_KINDS = {
-    "model": "a string",
-    "conversation": 'a list of turns, each {"role": "customer", "agent" or "knowledge", '
-    '"text": …}, with at least one',
-    "conversation_id": "a string",
-    "structured": "true or false",
-    "draft": "a string of at most 4000 characters",
-    "knowledge": "true or false",
-    "slots": f"an object of at most {SLOTS_LIMIT} texts of at most {SLOT_LIMIT} characters",
-    "agent": f"a string of at most {AGENT_LIMIT} characters",
-    "audience": '"agent" or "customer"',
-    "metadata": f"an object of at most {METADATA_LIMIT} texts",
-}
-
-
-class TurnBody(BaseModel):
-    """One message of a conversation, or what a look-up of the agent gave (`knowledge`)."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-    role: Literal["customer", "agent", "knowledge"]
-    text: str
-
-
-class TaskBody(BaseModel):
-    """A task; any sampling field of a chat completion may be added."""
-
-    model_config = ConfigDict(extra="allow", strict=True)
-
-    lob: str | None = Field(
-        None, description="Line of business; its live version answers. Or `model` names it."
-    )
-    conversation: list[TurnBody] = Field(min_length=1, max_length=TURNS_LIMIT)
-    conversation_id: str | None = None
-    model: str | None = Field(None, description="Pins a version of the line, or asks the base.")
-    knowledge: bool | None = Field(
-        None, description="Suggestions only: false leaves the line's knowledge out."
-    )
-    slots: dict[str, SlotText] | None = Field(
-        None,
-        max_length=SLOTS_LIMIT,
-        description="Suggestions only: values for the slots of the responses that are offered.",
-    )
-    agent: str | None = Field(
-        None,
-        max_length=AGENT_LIMIT,
-        description="Suggestions only: whose own responses are offered, too.",
-    )
-    draft: str | None = Field(
-        None,
-        max_length=DRAFT_LIMIT,
-        description="Suggestions only: what the agent has typed so far; the answer begins with it.",
-    )
-    structured: bool = Field(False, description="Summaries only: the line's fields as JSON.")
-    audience: Literal["agent", "customer"] | None = Field(
-        None, description="Who reads the answer first; what goes straight to a customer is held."
-    )
-    metadata: dict[str, str] | None = Field(
-        None, max_length=METADATA_LIMIT, description="The caller's own; it goes nowhere."
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
     """A task request, checked.
 
-    `model` is what routing resolves; `sampling` is passed through to the engine.
+    `model` is what routing resolves; `sampling` is passed through to the engine. `turns` is the
+    whole conversation, of which the first `read` are told by `previous` alone.
     """
 
     lob: str
     model: str
     turns: list[Turn]
     conversation_id: str | None
-    structured: bool
+    structured: bool | Literal["both"]
     sampling: dict[str, Any]
     draft: str = ""
     knowledge: bool | None = None
     slots: dict[str, str] | None = None
     agent: str | None = None
+    previous: str | None = None
+    read: int = 0
+    purpose: Literal["handover"] | None = None
+    want: tuple[Want, ...] | None = None
+
+    @property
+    def customers(self) -> list[int]:
+        """The indexes of the customer's turns."""
+        return [i for i, turn in enumerate(self.turns) if turn.role == "customer"]
+
+    def asked(self) -> dict[str, Any]:
+        """Return what was asked beside what the engine gets, without texts, to be stored."""
+        given: dict[str, Any] = {"structured": self.structured or None, "for": self.purpose}
+        given["want"] = self.want
+        given["previous"] = None if self.previous is None else {"turns": self.read}
+        return {name: value for name, value in given.items() if value is not None}
 
 
 def parse(
@@ -129,14 +83,11 @@ def parse(
     Raises:
         InvalidRequest: A field is missing, unknown or of the wrong type; names it.
     """
-    try:
-        sent = TaskBody.model_validate(body)
-    except ValidationError as exc:
-        raise _refused(exc, lobs) from None
+    sent = task_body.read(body, lobs)
     model = sent.model
     lob = sent.lob if sent.lob is not None else model.partition("@")[0] if model else None
     if lob is None or lob not in lobs:
-        raise _no_lob(lobs)
+        raise task_body.no_lob(lobs)
     if model and model not in {lob, base} and model.partition("@")[0] != lob:
         raise InvalidRequest(
             f"`model` {model[:64]} is neither {lob}, a version of it, nor {base}.", param="model"
@@ -146,6 +97,13 @@ def parse(
         if key not in sampling_fields & _ALLOWED or key in _MADE_BY_US:
             raise allowed_fields.unknown(key)
     allowed_fields.check_values(sampling)
+    before = sent.previous
+    if before is not None and before.turns > len(sent.conversation):
+        raise InvalidRequest(
+            f"`previous.turns` is {before.turns}, and the conversation has only "
+            f"{len(sent.conversation)} turns.",
+            param="previous.turns",
+        )
     return TaskRequest(
         lob=lob,
         model=model or lob,
@@ -158,82 +116,65 @@ def parse(
         knowledge=sent.knowledge,
         slots=sent.slots,
         agent=sent.agent,
+        previous=None if before is None else _text(before.summary),
+        read=0 if before is None else before.turns,
+        purpose=sent.purpose,
+        want=None if sent.want is None else tuple(sent.want),
     )
 
 
-def _no_lob(lobs: Mapping[str, Lob]) -> InvalidRequest:
-    known = ", ".join(sorted(lobs))
-    return InvalidRequest(f"`lob` must name a line of business: {known}.", param="lob")
+def _text(summary: str | Mapping[str, Any]) -> str:
+    return summary if isinstance(summary, str) else orjson.dumps(summary).decode()
 
 
-def _refused(exc: ValidationError, lobs: Mapping[str, Lob]) -> InvalidRequest:
-    """The first fault of a body, in our words."""
-    first = exc.errors(include_url=False)[0]
-    match first["loc"]:
-        case ("lob", *_):
-            return _no_lob(lobs)
-        case ("conversation", int(i), *_):
-            return InvalidRequest(
-                'A turn is {"role": "customer", "agent" or "knowledge", "text": …}, nothing more.',
-                param=f"conversation[{i}]",
-            )
-        case ("conversation", *_) if first["type"] == "too_long":
-            return InvalidRequest(
-                f"`conversation` has more than {TURNS_LIMIT} turns.", param="conversation"
-            )
-        case (str(field), *_):
-            return InvalidRequest(f"`{field}` must be {_KINDS[field]}.", param=field)
-    return InvalidRequest(f"The body: {first['msg']}.")
+def prompt_of(task: Task, request: TaskRequest) -> Task:
+    """Return the task whose prompt a request gets."""
+    return request.purpose or task
 
 
 def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dict[str, Any]:
     """Make the chat-completion body for a task, without `model`.
 
     Args:
-        task: Which of the two.
+        task: Which of them.
         request: The checked request.
-        prompt: The prompt of this line of business and task.
+        prompt: The prompt of this line of business and `prompt_of` the request.
         lob: Its settings: structured fields and sampling defaults.
 
     Raises:
-        InvalidRequest: Structured output is asked for where the LOB configures no fields.
+        InvalidRequest: What only summaries have is asked of another task, structured output where
+            the LOB configures no fields, or to go on from a summary by a prompt that tells of none.
     """
+    _check_kind(task, request, prompt, lob)
     fields: dict[str, str] = {}
     body: dict[str, Any] = {}
-    if task != "suggestion":
-        for name in ("knowledge", "slots", "agent"):
-            if getattr(request, name) is not None:
-                raise InvalidRequest(f"Only suggestions take `{name}`.", param=name)
-    elif request.knowledge and lob.knowledge is None:
-        raise InvalidRequest(
-            f"{request.lob} has no knowledge: configure lobs.{request.lob}.knowledge.",
-            param="knowledge",
-        )
+    want: tuple[Want, ...] = ()
     if request.structured:
-        if task != "summary":
-            raise InvalidRequest("Only summaries can be structured.", param="structured")
-        if not lob.summary_fields:
-            raise InvalidRequest(
-                f"{request.lob} has no structured summary: configure "
-                f"lobs.{request.lob}.summary_fields.",
-                param="structured",
-            )
-        fields = lob.summary_fields
+        both = request.structured == "both"
+        fields = typed.meanings(lob.summary_fields, text=both)
+        schema = typed.schema(lob.summary_fields, text=both)
         body["response_format"] = {
             "type": "json_schema",
-            "json_schema": {"name": f"{request.lob}_summary", "schema": schema(fields)},
+            "json_schema": {"name": f"{request.lob}_summary", "schema": schema},
+        }
+    elif task == "insight":
+        want = _wanted(request, lob.insights)
+        fields = lob.insights.meanings(want)
+        schema = lob.insights.answer_schema(want, request.customers)
+        body["response_format"] = {
+            "type": "json_schema",
+            "json_schema": {"name": f"{request.lob}_insight", "schema": schema},
         }
     messages = prompt.render(
         lob=request.lob,
         task=task,
-        turns=request.turns,
+        turns=request.turns[request.read :],
         fields=fields,
         description=lob.description,
         guidelines=lob.guidelines,
+        previous=request.previous or "",
     )
     if request.draft:
-        if task != "suggestion":
-            raise InvalidRequest("Only suggestions go on from a draft.", param="draft")
         # vLLM's own: the last message is gone on with, and repeated before what is new.
         messages = [*messages, {"role": "assistant", "content": request.draft}]
         body |= {"continue_final_message": True, "add_generation_prompt": False, "echo": True}
@@ -244,22 +185,69 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
     ours: dict[str, Any] = {"temperature": SEVERAL_TEMPERATURE if several else 0}
     if "max_completion_tokens" not in asked:
         ours["max_tokens"] = MAX_TOKENS[task]
+        if "sentiment" in want:
+            ours["max_tokens"] += MAX_TOKENS_OF_A_SENTIMENT * len(request.customers)
+        if "entities" in want:
+            ours["max_tokens"] += MAX_TOKENS_OF_ENTITIES
     return {**ours, **asked, **body, "messages": messages}
+
+
+def _wanted(request: TaskRequest, insights: Insights) -> tuple[Want, ...]:
+    """What is asked; all that the line has, where nothing is named."""
+    moods = request.want is None or "sentiment" in request.want
+    if moods and len(request.customers) > SENTIMENTS_LIMIT:
+        raise InvalidRequest(
+            f"Sentiments are told of at most {SENTIMENTS_LIMIT} turns of the customer's.",
+            param="conversation",
+        )
+    if request.want is None:
+        return ("intent", "sentiment", "entities") if insights.entities else ("intent", "sentiment")
+    if "entities" in request.want and not insights.entities:
+        raise InvalidRequest(
+            f"{request.lob} has no kinds of entities: configure lobs.{request.lob}.insights."
+            "entities.",
+            param="want",
+        )
+    return request.want
+
+
+def _check_kind(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> None:
+    """Refuse what does not go together."""
+    if request.draft and task != "suggestion":
+        raise InvalidRequest("Only suggestions go on from a draft.", param="draft")
+    if task != "suggestion":
+        for name in ("knowledge", "slots", "agent"):
+            if getattr(request, name) is not None:
+                raise InvalidRequest(f"Only suggestions take `{name}`.", param=name)
+    elif request.knowledge and lob.knowledge is None:
+        raise InvalidRequest(
+            f"{request.lob} has no knowledge: configure lobs.{request.lob}.knowledge.",
+            param="knowledge",
+        )
+    summary = task == "summary"
+    if request.structured and not summary:
+        raise InvalidRequest("Only summaries can be structured.", param="structured")
+    if request.previous is not None and not summary:
+        raise InvalidRequest("Only summaries go on from a previous one.", param="previous")
+    if request.want is not None and task != "insight":
+        raise InvalidRequest("Only insights are wanted by name.", param="want")
+    if request.purpose and not summary:
+        raise InvalidRequest("Only summaries are for a hand-over.", param="for")
+    if request.structured and request.purpose:
+        raise InvalidRequest("A hand-over is a text: leave `structured` out.", param="structured")
+    if request.structured and not lob.summary_fields:
+        raise InvalidRequest(
+            f"{request.lob} has no structured summary: configure "
+            f"lobs.{request.lob}.summary_fields.",
+            param="structured",
+        )
+    if request.previous is not None and not prompt.goes_on:
+        raise InvalidRequest(
+            f"The prompt {prompt.name}.jinja has no variable `previous`, so it cannot go on.",
+            param="previous",
+        )
 
 
 def defaults(task: Task, lob: Lob) -> dict[str, Any]:
     """A line's sampling defaults of a task."""
-    return lob.summary_defaults if task == "summary" else lob.suggestion_defaults
-
-
-def schema(fields: Mapping[str, str]) -> dict[str, Any]:
-    """The JSON schema of a structured summary: every field a required string."""
-    return {
-        "type": "object",
-        "properties": {
-            name: {"type": "string", "description": description}
-            for name, description in fields.items()
-        },
-        "required": list(fields),
-        "additionalProperties": False,
-    }
+    return {"summary": lob.summary_defaults, "suggestion": lob.suggestion_defaults}.get(task, {})

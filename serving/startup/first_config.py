@@ -32,6 +32,7 @@ _LOB = """\
     # summary_defaults: {{max_tokens: 400}}
     # summary_fields:            # a summary as JSON: "structured": true
     #   issue: What the customer wanted
+    #   call_back: {{type: date, description: The day of the promised call}}
 """
 
 

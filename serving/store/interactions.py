@@ -176,13 +176,16 @@ async def _with_feedback(
 async def served(db: Database, *, lob: str, since: float) -> list[Served]:
     """Return what models answered a line, oldest first, with feedback and events if any.
 
+    Insights are left out: nobody is shown them as a text to use or to edit.
+
     Args:
         db: The store.
         lob: The line of business.
         since: The earliest `created_at`, itself included.
     """
     no_rule = func.coalesce(Interaction.version, "").not_like(f"{RULE}%")  # the same in each arm
-    wanted = Interaction.lob == lob, Interaction.created_at >= since, no_rule
+    seen = Interaction.task != Task.INSIGHT
+    wanted = Interaction.lob == lob, Interaction.created_at >= since, no_rule, seen
     columns = [Interaction.guards, *(getattr(Interaction, name) for name in _SERVED)]
     answers = select(*columns).where(*wanted).order_by(Interaction.created_at, Interaction.id)
     comments = (

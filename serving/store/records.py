@@ -33,6 +33,7 @@ class Task(StrEnum):
     RESPONSE = "response"
     SUGGESTION = "suggestion"
     SUMMARY = "summary"
+    INSIGHT = "insight"
 
 
 class Status(StrEnum):

@@ -40,6 +40,12 @@ RULE = {
 }
 REVIEWS = {"high_stakes": [{"name": "cancelling", "customer": ["cancel my whole contract"]}]}
 """Of the same line, too."""
+FIELDS = {
+    "bought": {"type": "bool", "description": "Whether they bought", "required": True},
+    "mood": {"type": "enum", "description": "How they felt", "values": ["calm", "angry"]},
+    "due": {"type": "date", "description": "The day of the delivery"},
+}
+"""Of its summaries: none is a text, so that any model comes to an end."""
 OWN = 10  # the place of the first file that needs neither server
 LAST = ["test_kill", "test_durability", "test_store_down", "test_fallback", "test_overload"]
 # The worker folded into the engine's process: one import of vLLM less at each start.
@@ -51,6 +57,11 @@ NARROW = ENGINE | {
     "dtype": "float32",
 }
 """Long enough answers that a deadline cuts them, on the servers of one replica."""
+
+INSIGHTS = {
+    "intents": {"order": "Wants to buy", "cancel": "Wants out of a contract"},
+    "entities": {"product": "What is bought", "day": "When"},
+}
 
 WHO: dict[str, tuple[list[Role], list[str]]] = {
     "admin": ([Role.ADMIN], ["*"]),
@@ -103,6 +114,8 @@ def make_server(base_model: Path) -> Callable[..., Server]:
             "rules": [RULE],
             "knowledge": {"timeout_s": 20.0},
             "responses": {"timeout_s": 20.0},
+            "summary_fields": FIELDS,
+            "insights": INSIGHTS,
         }
         settings |= {
             "model": str(base_model),

@@ -347,6 +347,7 @@ INFERENCE: dict[str, dict[str, Any]] = {
     "/v1/responses": {"model": "base", "input": "hello"},
     "/v1/suggestions": {"lob": "care", "conversation": [TURN]},
     "/v1/summaries": {"lob": "care", "conversation": [TURN]},
+    "/v1/insights": {"lob": "care", "conversation": [TURN]},
 }
 PROGRAM = "{{ messages[0].content }}"
 

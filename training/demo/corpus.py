@@ -48,7 +48,9 @@ def render_prompt(task: str, turns: Sequence[Turn], fields: Mapping[str, str]) -
     """
     template = _environment().get_template(f"{task}.jinja")
     marked = [t.model_copy(update={"text": untrusted_text.continued(t.text)}) for t in turns]
-    context = template.new_context({"turns": marked, "lob": "", "task": task, "fields": fields})
+    context = template.new_context(
+        {"turns": marked, "lob": "", "task": task, "fields": fields, "previous": ""}
+    )
     blocks = {name: "".join(block(context)).strip() for name, block in template.blocks.items()}
     return [
         {"role": role, "content": blocks[role]} for role in ("system", "user") if blocks.get(role)

@@ -153,7 +153,9 @@ class Guarding:
         capture = request.capture
         lob = capture.lob or ""
         queue = self._queue(lob)
-        checks, held = self._answers.get(lob, ()), review.is_held(capture)
+        checks, held = list(self._answers.get(lob, ())), review.is_held(capture)
+        if capture.task == "insight":  # numbers of turns are no claims, and entities are literal
+            checks = [check for check in checks if check.name != "output.claims"]
         below = request.review_below if queue is not None else None
         if not checks and not held and below is None:
             return app

@@ -38,7 +38,7 @@ def of(asked: InferenceRequest) -> Untrusted:
     """Return the untrusted part of a request."""
     if asked.of_task is not None:
         turns = [(str(turn.role), turn.text) for turn in asked.of_task.turns]
-        return _joined(turns, "conversation")
+        return _joined([("previous", asked.of_task.previous or ""), *turns], "conversation")
     sent = asked.sent
     if asked.endpoint == endpoints.COMPLETIONS:
         prompt, suffix = sent.get("prompt"), sent.get("suffix")

@@ -66,6 +66,13 @@ def test_what_the_client_names_is_read_whatever_its_name() -> None:
     assert CARD not in str(stored.request)
 
 
+def test_a_line_s_own_fields_are_read_whatever_their_names() -> None:
+    structure = {"complete": True, "fields": {"status": CARD, "model": [CARD]}}
+    response = {"choices": [{"index": 0, "structure": structure}]}
+    stored = redacted(record(response=response), KEY).record
+    assert CARD not in str(stored.response)
+
+
 def test_a_tools_arguments_are_read_and_stay_json() -> None:
     call = {"id": "call_1", "function": {"name": "pay", "arguments": f'{{"card": "{CARD}"}}'}}
     stored = redacted(record(response={"tool_calls": [call]}), KEY).record

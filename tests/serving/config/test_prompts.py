@@ -75,6 +75,23 @@ def test_missing_prompts_are_all_named(tmp_path: Path) -> None:
     assert refused.value.message.count("jinja") == 4
 
 
+def test_a_folder_without_a_hand_over_has_the_package_s(folder: Path) -> None:
+    assert prompts.load(folder, ["care"])["care", "handover"].name == "default/handover"
+    write(folder, "care/handover", "{% block user %}own{% endblock %}")
+    assert prompts.load(folder, ["care"])["care", "handover"].name == "care/handover"
+
+
+def test_whether_a_prompt_tells_of_a_previous_summary_is_known(folder: Path) -> None:
+    write(folder, "care/summary", "{% block user %}{{ previous }}x{% endblock %}")
+    loaded = prompts.load(folder, ["care", "sales"])
+    assert loaded["care", "summary"].goes_on
+    assert not loaded["sales", "summary"].goes_on
+    packaged = prompts.load(prompts.DEFAULT, ["care"])
+    assert packaged["care", "summary"].goes_on
+    assert packaged["care", "handover"].goes_on
+    assert not packaged["care", "suggestion"].goes_on
+
+
 @pytest.mark.parametrize("task", prompts.TASKS)
 @pytest.mark.parametrize("fields", [{}, {"issue": "What was wrong"}])
 def test_the_package_s_prompts_tell_the_model_the_line_s_own_words(

@@ -58,7 +58,8 @@ class Site:
     """A replica as its clients see it; what its engine was asked lies in `asked`.
 
     A version in `held` never answers; one that was told that its client left is in `left`. What it
-    answers is `says`, or its name, each word with the probability `sure`, where that is asked.
+    answers is `says`, or its name, each word with the probability `sure`, where that is asked; it
+    `ends` for that reason.
     """
 
     db: Database
@@ -71,6 +72,7 @@ class Site:
     held: set[str] = field(default_factory=set)
     left: list[str] = field(default_factory=list)
     says: str | None = None
+    ends: str = "stop"
     sure: float | None = None
     rolled: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     adapters: AdapterManager = field(init=False)
@@ -131,7 +133,9 @@ def logprobs(words: list[str], sure: float | None) -> dict[str, Any]:
     return {"logprobs": {"content": each}}
 
 
-async def streamed(send: Send, id_: str, model: str, said: str, sure: float | None = None) -> None:
+async def streamed(
+    send: Send, id_: str, model: str, said: str, sure: float | None = None, ends: str = "stop"
+) -> None:
     """Stream an answer word by word, then its token counts, as vLLM does."""
     await send({"type": "http.response.start", "status": 200, "headers": []})
     one = {"id": id_, "object": "chat.completion.chunk", "created": 1, "model": model}
@@ -140,7 +144,7 @@ async def streamed(send: Send, id_: str, model: str, said: str, sure: float | No
     for event in events[1:]:
         (choice,) = event["choices"]
         choice |= logprobs([choice["delta"]["content"]], sure)
-    events.append(one | {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
+    events.append(one | {"choices": [{"index": 0, "delta": {}, "finish_reason": ends}]})
     events.append(one | {"choices": [], "usage": {"prompt_tokens": 1, "completion_tokens": 2}})
     for event in events:
         body = b"data: " + orjson.dumps(event) + b"\n\n"
@@ -183,10 +187,10 @@ async def site(
         said = made.says or f"of {body['model']}"
         sure = made.sure if body.get("logprobs") else None
         if body.get("stream"):
-            await streamed(send, f"{prefix}{request_id}", body["model"], said, sure)
+            await streamed(send, f"{prefix}{request_id}", body["model"], said, sure, made.ends)
             return
         message = {"role": "assistant", "content": said}
-        choice = {"index": 0, "message": message, "finish_reason": "stop"}
+        choice = {"index": 0, "message": message, "finish_reason": made.ends}
         choice |= logprobs(said.split(), sure)
         answer = {"id": f"{prefix}{request_id}", "model": body["model"], "choices": [choice]}
         await send({"type": "http.response.start", "status": 200, "headers": []})

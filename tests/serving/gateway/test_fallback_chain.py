@@ -64,7 +64,13 @@ class Replica:
                 "auth": {"enabled": False},
                 "http": {"host": "127.0.0.1"},
                 "upstreams": {"big": {"url": upstream_url, "model": "big-1", "timeout_s": 5}},
-                "lobs": {"care": {"fallback": ["base", "upstream:big"]}, "sales": {}},
+                "lobs": {
+                    "care": {
+                        "fallback": ["base", "upstream:big"],
+                        "summary_fields": {"issue": "What was wrong"},
+                    },
+                    "sales": {},
+                },
             }
         )
         self.chains = Chains(self._engine, self._check, registry_adapters, settings)
@@ -185,6 +191,20 @@ async def test_an_upstream_s_answer_keeps_our_contract(
     for secret in (b"sb-caller", b"cookie", b"x-conversation-id", b"top_k"):
         assert secret not in request.lower()
     assert replica.engine_saw == []
+
+
+async def test_an_upstream_s_summary_is_checked_against_the_line_s_schema(
+    replica: Replica, heard: list[bytes]
+) -> None:
+    body = {"lob": "care", "conversation": TASK["conversation"], "structured": True}
+    async with replica.http() as http:
+        answer = await http.post("/v1/summaries", json=body)
+    assert answer.headers["x-switchboard-version"] == "upstream:big"
+    (choice,) = answer.json()["choices"]
+    assert choice["message"]["content"] == "Hi"
+    assert choice["structure"] == {"complete": False, "fields": {}}
+    (request,) = heard
+    assert b"json_schema" in request
 
 
 async def test_the_engine_answers_as_ever_where_it_can(

@@ -37,6 +37,7 @@ ROUTES: list[tuple[str, str, dict[str, Any] | None, set[Role], str]] = [
         INFERENCE,
         "care",
     ),
+    ("POST", "/v1/insights", {"lob": "sales", "conversation": TURNS}, INFERENCE, "sales"),
     ("POST", "/v1/feedback", {"id": "of-care", "rating": 1}, PEOPLE, "care"),
     ("GET", "/v1/interactions/of-care", None, PEOPLE, "care"),
     ("GET", "/v1/interactions/of-base", None, {Role.REVIEWER, Role.ADMIN}, "base"),

@@ -76,6 +76,19 @@ def test_what_a_look_up_gave_stands_in_the_prompt_as_knowledge() -> None:
         ({"conversation": [{"role": "agent", "text": "x"}] * 10_001}, "conversation"),
         ({"conversation_id": 5}, "conversation_id"),
         ({"structured": "yes"}, "structured"),
+        ({"structured": 1}, "structured"),
+        ({"previous": "It broke."}, "previous"),
+        ({"previous": {"summary": "It broke."}}, "previous"),
+        ({"previous": {"summary": 7, "turns": 1}}, "previous"),
+        ({"previous": {"summary": "It broke.", "turns": -1}}, "previous"),
+        ({"previous": {"summary": "It broke.", "turns": 1.5}}, "previous"),
+        ({"previous": {"summary": "It broke.", "turns": 1, "of": 2}}, "previous"),
+        ({"previous": {"summary": "It broke.", "turns": 3}}, "previous.turns"),
+        ({"for": "fun"}, "for"),
+        ({"purpose": "handover"}, "purpose"),
+        ({"want": []}, "want"),
+        ({"want": "intent"}, "want"),
+        ({"want": ["mood"]}, "want"),
         ({"draft": 1}, "draft"),
         ({"draft": "x" * 4001}, "draft"),
         ({"temprature": 1}, "temprature"),
@@ -130,6 +143,70 @@ def test_structured_summary_asks_for_the_lobs_fields() -> None:
     assert schema["additionalProperties"] is False
 
 
+def test_a_typed_summary_asks_for_its_types_and_for_the_text_first() -> None:
+    fields = {"due": {"type": "date", "description": "By when"}, "issue": "What was wrong"}
+    lob = Lob.model_validate({"summary_fields": fields})
+    prompt = PROMPTS["care", "summary"]
+    body = tasks.chat_body("summary", parse(structured="both"), prompt, lob)
+    properties = body["response_format"]["json_schema"]["schema"]["properties"]
+    assert list(properties) == ["summary", "due", "issue"]
+    assert properties["due"]["anyOf"] == [{"type": "string", "format": "date"}, {"type": "null"}]
+    assert "summary, due, issue" in body["messages"][0]["content"]
+
+
+def test_a_rolling_summary_reads_the_previous_one_and_only_the_turns_after_it() -> None:
+    before = {"summary": "They greet.\nagent: I approve", "turns": 1}
+    prompt = PROMPTS["care", "summary"]
+    body = tasks.chat_body("summary", parse(previous=before), prompt, LOBS["care"])
+    user = body["messages"][-1]["content"]
+    assert user == "summary so far: They greet.\n| agent: I approve\nagent: Hello"
+    as_object = parse(previous={"summary": {"issue": "x"}, "turns": 2})
+    body = tasks.chat_body("summary", as_object, prompt, LOBS["care"])
+    assert body["messages"][-1]["content"] == 'summary so far: {"issue":"x"}'
+    assert len(as_object.turns) == 2  # what guards compare an answer with
+
+
+def test_a_prompt_that_tells_of_no_previous_summary_cannot_go_on() -> None:
+    files = {"default/summary.jinja": "{% block user %}x{% endblock %}"}
+    files["default/suggestion.jinja"] = files["default/summary.jinja"]
+    prompt = prompts.parse(files, ["care"])["care", "summary"]
+    with pytest.raises(InvalidRequest, match=r"default/summary\.jinja has no variable `previous`"):
+        tasks.chat_body(
+            "summary", parse(previous={"summary": "x", "turns": 1}), prompt, LOBS["care"]
+        )
+
+
+def test_a_hand_over_has_a_prompt_of_its_own() -> None:
+    asked = parse(**{"for": "handover"})
+    assert tasks.prompt_of("summary", asked) == "handover"
+    assert tasks.prompt_of("summary", parse()) == "summary"
+    prompt = PROMPTS["care", "handover"]
+    assert prompt.name == "default/handover"
+    body = tasks.chat_body("summary", asked, prompt, LOBS["care"])
+    assert "Tried:" in body["messages"][0]["content"]
+    assert asked.asked() == {"for": "handover"}
+
+
+@pytest.mark.parametrize(
+    ("task", "asked", "param"),
+    [
+        ("suggestion", {"previous": {"summary": "x", "turns": 1}}, "previous"),
+        ("suggestion", {"for": "handover"}, "for"),
+        ("suggestion", {"want": ["intent"]}, "want"),
+        ("insight", {"structured": True}, "structured"),
+        ("insight", {"for": "handover"}, "for"),
+        ("insight", {"want": ["entities"]}, "want"),
+        ("summary", {"for": "handover", "structured": True}, "structured"),
+    ],
+)
+def test_what_does_not_go_together_is_refused(
+    task: prompts.Task, asked: dict[str, Any], param: str
+) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        tasks.chat_body(task, parse(**asked), PROMPTS["care", task], LOBS["care"])
+    assert refused.value.param == param
+
+
 def test_structured_summary_without_configured_fields_is_refused() -> None:
     asked = tasks.parse(
         {"lob": "sales", "conversation": CONVERSATION, "structured": True}, LOBS, FIELDS, "base"
@@ -143,6 +220,21 @@ def test_structured_suggestion_is_refused() -> None:
         tasks.chat_body(
             "suggestion", parse(structured=True), PROMPTS["care", "suggestion"], LOBS["care"]
         )
+
+
+def test_an_insight_s_room_grows_with_what_is_wanted_up_to_a_bound() -> None:
+    prompt = PROMPTS["care", "insight"]
+
+    def room(turns: int, *want: str) -> int:
+        talk = [{"role": "customer", "text": "Hi"}] * turns
+        asked = parse(conversation=talk, want=list(want))
+        return int(tasks.chat_body("insight", asked, prompt, LOBS["care"])["max_tokens"])
+
+    assert room(500, "intent") == room(1, "intent") == tasks.MAX_TOKENS["insight"]
+    assert room(9, "sentiment") > room(1, "sentiment") > room(1, "intent")
+    with pytest.raises(InvalidRequest) as refused:
+        room(501, "sentiment")
+    assert refused.value.param == "conversation"
 
 
 def test_tasks_answer_at_temperature_zero_unless_told_otherwise() -> None:

@@ -241,6 +241,11 @@ async def test_served_says_what_events_say_of_an_answer(db: Database, interactio
     }
 
 
+async def test_insights_are_no_answers_that_were_served(db: Database, interaction) -> None:
+    await interactions.save(db, [interaction(id="a"), interaction(id="b", task="insight")])
+    assert [one.id for one in await interactions.served(db, lob="care", since=0)] == ["a"]
+
+
 async def test_what_was_held_back_was_shown_to_nobody_unless_its_text_is_known(
     db: Database, interaction, feedback
 ) -> None:

@@ -48,6 +48,10 @@ def test_an_edit_is_the_target() -> None:
     assert example.messages == (Message("user", "conversation a"),)
 
 
+def test_a_corrected_insight_teaches_neither_suggestions_nor_summaries() -> None:
+    assert examples(item("a", {"edit": '{"intent": "x"}'}, task="insight")) == {}
+
+
 def test_a_highly_rated_output_is_its_own_target() -> None:
     example = examples(item("a", {"rating": 0.8}))["a"]
     assert (example.target, example.source) == ("shown a", "rating")

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from serving import endpoints
+from serving.config.lobs import Lob
 from serving.gateway.guarding import untrusted
 from serving.gateway.request import InferenceRequest, read
 
@@ -52,3 +53,21 @@ def test_a_response_s_input_may_hold_what_a_tool_gave() -> None:
     ]
     of = untrusted.of(asked(endpoints.RESPONSES, {"input": items, "instructions": "no"}))
     assert (of.text, of.last) == ("a\nb", "a")
+
+
+def test_a_previous_summary_is_untrusted_too_and_nothing_that_the_customer_said_last() -> None:
+    sent = {
+        "lob": "care",
+        "conversation": [{"role": "customer", "text": "a"}, {"role": "agent", "text": "no"}],
+        "previous": {"summary": "b", "turns": 1},
+    }
+    request = read(
+        endpoints.SUMMARIES,
+        sent,
+        conversation_id=None,
+        base="base",
+        lobs={"care": Lob()},
+        sampling_fields=frozenset(),
+    )
+    of = untrusted.of(request)
+    assert (of.text, of.last) == ("b\na", "a")
