@@ -197,9 +197,8 @@ class Gateway:
         except asyncio.CancelledError:
             if started or not self._cut:
                 raise
-            await send_error(
-                send, errors.Unavailable("The server stops before the answer is complete.")
-            )
+            cut = errors.Unavailable("The server stops before the answer is complete.")
+            await send_error(send, cut)
         except Exception:
             logger.exception("%s %s failed", scope["method"], scope["path"])
             if started:
