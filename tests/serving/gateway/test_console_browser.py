@@ -1,0 +1,205 @@
+"""The console in a real browser, Chromium: the desk's script, the keyboard, what the policy stops.
+
+Skipped where there is no Chromium (Debian's package `chromium`).
+"""
+
+import asyncio
+import os
+import shutil
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import uvicorn
+from axe_playwright_python.async_playwright import Axe
+from playwright.async_api import async_playwright
+
+from serving import auth
+from serving.store import events, feedback
+from tests.serving.gateway.browser import EVIL
+from tests.serving.gateway.conftest import Site
+from tests.serving.gateway.test_console_pages import held
+from tests.waiting import until_async
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+@pytest.fixture
+async def address(site: Site) -> AsyncIterator[str]:
+    """The replica, listening on a port."""
+    config = uvicorn.Config(site.gateway, port=0, lifespan="off", log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await until_async(lambda: server.started, "the server listens")
+    (port,) = {one.getsockname()[1] for each in server.servers for one in each.sockets}
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def page(address: str) -> AsyncIterator[Any]:
+    """A page of a browser; nothing may go wrong in it, nor a script ask anything."""
+    wrong: list[str] = []
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        made = await browser.new_page(base_url=address)
+        made.set_default_timeout(120_000)
+        made.on("pageerror", lambda error: wrong.append(str(error)))
+        made.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        made.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+        yield made
+        await browser.close()
+    assert wrong == []
+
+
+async def enter(site: Site, page: Any, role: str, name: str = EVIL) -> None:
+    key, _ = await auth.create(site.db, name=name, roles=[role], lobs=["care"])
+    await page.goto("/console")
+    await page.fill("#key", key)
+    await page.press("#key", "Enter")
+    await page.wait_for_selector("nav")
+
+
+async def test_an_agent_works_at_the_desk_and_every_event_is_stored(site: Site, page: Any) -> None:
+    site.says = f"We send {EVIL} a new one."
+    await enter(site, page, "agent")
+    await page.click("#sample")
+    await page.wait_for_selector("#suggestions li")
+    assert await page.inner_text("#suggestions .text") == site.says
+    await page.fill("#customer", EVIL)
+    await page.press("#customer", "Control+Enter")
+    await page.wait_for_selector("#turns li:nth-child(4)")
+    await page.wait_for_selector("#suggestions li")
+    await page.press("#reply", "Alt+1")
+    assert await page.input_value("#reply") == site.says
+    await page.press("#reply", "End")
+    await page.keyboard.type(" Soon.")
+    await page.press("#reply", "Control+Enter")
+    await page.wait_for_selector("#turns li:nth-child(5)")
+    assert await page.locator("main img").count() == 0
+
+    async def learned() -> list[str | None]:
+        given = []
+        for one in await site.stored():
+            given += [known.edit for known in await feedback.for_interaction(site.db, one.id)]
+        return [edit for edit in given if edit is not None]
+
+    found = await learned()
+    while not found:
+        await asyncio.sleep(0.05)
+        found = await learned()
+    assert found == [f"{site.says} Soon."]
+    (last, *_) = sorted(await site.stored(), key=lambda one: one.created_at, reverse=True)
+    kinds = {event.kind.value for event in await events.for_interaction(site.db, last.id)}
+    assert kinds >= {"displayed", "inserted", "edited", "sent"}
+
+
+async def test_what_is_typed_is_the_draft_of_the_next_suggestion(site: Site, page: Any) -> None:
+    await enter(site, page, "agent")
+    await page.click("#sample")
+    await page.wait_for_selector("#suggestions li")
+    asked = len(site.asked)
+    await page.fill("#reply", "We will look")
+    await until_async(lambda: len(site.asked) > asked, "a suggestion is asked for")
+    assert site.asked[-1][1]["messages"][-1]["content"].endswith("We will look")
+
+
+async def test_a_summary_is_made_and_saved(site: Site, page: Any) -> None:
+    await enter(site, page, "agent")
+    await page.click("#sample")
+    await page.click("#summarize")
+    await page.wait_for_selector("#summary-text")
+    await page.fill("#summary-text", "A broken kettle.")
+    await page.press("#summary-text", "Control+Enter")
+    await page.get_by_text("The summary is saved.").wait_for()
+    (kept,) = [one for one in await site.stored() if one.task == "summary"]
+    assert [one.edit for one in await feedback.for_interaction(site.db, kept.id)] == [
+        "A broken kettle."
+    ]
+
+
+async def test_a_review_is_decided_by_the_keyboard_alone(site: Site, page: Any) -> None:
+    await held(site, said=f"Ask Acme {EVIL}", asked=EVIL)
+    await enter(site, page, "reviewer")
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("mark")
+    assert await page.inner_text("mark") == "Acme"
+    await page.keyboard.press("c")
+    await page.wait_for_selector("#text")
+    await page.keyboard.press("e")
+    await page.keyboard.press("Control+a")
+    await page.keyboard.type("We look.")
+    await page.keyboard.press("Control+Enter")
+    await page.wait_for_url("**/console/review")
+    await page.goto("/console/review?status=edited")
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("We look.").wait_for()
+    assert await page.locator("main img").count() == 0
+
+
+async def test_single_keys_can_be_switched_off(site: Site, page: Any) -> None:
+    await held(site)
+    await enter(site, page, "reviewer")
+    await page.click("#shortcuts")
+    await page.evaluate("document.activeElement.blur()")
+    await page.keyboard.press("j")
+    assert await page.evaluate("document.activeElement.tagName") == "BODY"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+async def test_no_page_has_a_serious_fault_of_accessibility(
+    site: Site, page: Any, scheme: str
+) -> None:
+    """By axe-core's rules, which look at contrast, too; they find what a machine can find."""
+    await held(site, said="Ask Acme", asked="Hello")
+    await page.emulate_media(color_scheme=scheme)
+    found = {"sign-in": await faults(page, "/console/sign-in")}
+    await enter(site, page, "admin")
+    for name in ("desk", "review", "adapters", "operations"):
+        found[name] = await faults(page, f"/console/{name}")
+    await page.goto("/console/review")
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("mark")
+    found["task"] = await faults(page, page.url)
+    assert {name: one for name, one in found.items() if one} == {}
+
+
+async def faults(page: Any, path: str) -> list[str]:
+    """Return what axe calls serious or critical on a page."""
+    await page.goto(path)
+    await page.wait_for_selector("main")
+    report = (await Axe().run(page)).response
+    assert report["passes"], "no rule was tried"
+    bad = [one for one in report["violations"] if one["impact"] in ("serious", "critical")]
+    return [f"{one['id']}: {one['nodes'][0]['target']}" for one in bad]
+
+
+async def test_no_page_is_heavy(site: Site, page: Any) -> None:
+    """With DOCS_SCREENSHOTS=docs/images each is photographed, for docs/console.md."""
+    await held(site, said="You could ask Acme for one.", asked="My kettle arrived broken.")
+    folder = os.environ.get("DOCS_SCREENSHOTS")
+    loaded: list[Any] = []
+    page.on("response", lambda one: loaded.append(one))
+    await enter(site, page, "admin", "Ana")
+    pages = {name: f"/console/{name}" for name in ("desk", "adapters", "operations", "review")}
+    for name, path in pages.items():
+        loaded.clear()
+        await page.goto(path)
+        await page.wait_for_selector("main")
+        if name == "desk":
+            await page.click("#sample")
+            await page.wait_for_selector("#suggestions li")
+        sizes = [len(await one.body()) for one in loaded if one.status == 200]
+        assert 1000 < sum(sizes) < 300_000
+        if folder:
+            await page.screenshot(path=f"{folder}/console-{name}.png")
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await page.wait_for_selector("mark")
+    if folder:
+        await page.screenshot(path=f"{folder}/console-task.png")
