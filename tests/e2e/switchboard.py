@@ -35,9 +35,6 @@ def _run(arguments: tuple[str, ...], environment: dict[str, str]) -> Done:
         _ONE_AT_A_TIME,
         mock.patch.dict(os.environ, environment),
         mock.patch.object(sys, "argv", ["switchboard", *arguments]),
-        # The entry point adds other packages' commands to the application at each call.
-        mock.patch.object(cli.app, "registered_commands", list(cli.app.registered_commands)),
-        mock.patch.object(cli.app, "registered_groups", list(cli.app.registered_groups)),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
     ):
