@@ -4,14 +4,16 @@ import asyncio
 from typing import Any
 
 import pytest
+from alembic import command
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import delete, text, update
+from sqlalchemy import Connection, delete, update
 
 from serving.store import audit
 from serving.store.audit import GENESIS, Head
 from serving.store.database import Database
 from serving.store.erasure.tables import AuditHead
+from serving.store.migrations.upgrade import config
 from serving.store.records import AuditEntry
 from serving.store.tables import AuditRow
 
@@ -114,6 +116,13 @@ def test_any_chain_holds_and_no_entry_can_be_taken_out_moved_or_changed(
         assert audit.first_broken(order)[1] is not None
 
 
+def _downgrade(connection: Connection) -> None:
+    """Bring the tables to what they were before the chain."""
+    before = config()
+    before.attributes["connection"] = connection
+    command.downgrade(before, "0010")
+
+
 async def test_entries_from_before_the_chain_are_chained(empty_url: str) -> None:
     db = Database(empty_url)
     await db.open()
@@ -121,14 +130,7 @@ async def test_entries_from_before_the_chain_are_chained(empty_url: str) -> None
         await audit.write(db, "key_1", "act", f"t{number}", {"n": number, "x": 0.1})
     async with db.session() as connection:
         await connection.execute(delete(AuditRow).where(AuditRow.id == 2))
-        for table in (
-            *("audit_head", "erasure_items", "erasures", "tombstones", "erasure_hash_key"),
-            *("journals", "batch_results", "batches", "files"),
-            *("key_networks", "libraries", "library_versions", "library_entries"),
-        ):
-            await connection.execute(text(f"DROP TABLE {table}"))
-        await connection.execute(text("ALTER TABLE audit DROP COLUMN hash"))
-        await connection.execute(text("UPDATE alembic_version SET version_num = '0010'"))
+        await connection.run_sync(_downgrade)
     await db.open()
     await audit.write(db, None, "act", "new", {})
     end, broken = await audit.verify(db)
