@@ -68,7 +68,8 @@ def test_haproxy_is_started_as_ray_asks_with_our_rule_and_page(
         "    http-request wait-for-body time 10s if METH_POST { path /v1/a /v1/b }\n"
         "    http-request set-var(txn.conversation) req.hdr(x-conversation-id)\n"
         "    http-request set-var(txn.conversation) req.body,json_query('$.conversation_id') "
-        "if { path /v1/suggestions /v1/summaries /v1/insights } !{ var(txn.conversation) -m found }\n"
+        "if { path /v1/suggestions /v1/summaries /v1/insights } "
+        "!{ var(txn.conversation) -m found }\n"
         "    http-request del-header x-switchboard-peer\n",
     )
     assert (tmp_path / "500.http").read_bytes() == haproxy.error_page()
