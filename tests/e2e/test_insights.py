@@ -21,7 +21,7 @@ def insights(server: Server, **fields: Any) -> tuple[ChatCompletion, dict[str, A
 
 
 def test_intent_and_sentiment_are_of_their_lists_for_each_turn(server: Server) -> None:
-    answer, told = insights(server, want=["intent", "sentiment"])
+    answer, told = insights(server, want=["intent", "sentiment"], max_tokens=800)
     assert answer.choices[0].finish_reason == "stop"
     assert told["complete"] is True
     assert told["intent"] in {"order", "cancel", None}

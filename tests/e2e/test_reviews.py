@@ -103,8 +103,6 @@ def test_what_the_model_was_not_sure_of_is_held_by_its_own_token_probabilities(
                 (found,) = context["verdicts"]
                 assert found["guard"] == "reviews.low_confidence"
                 assert 1 - found["score"] == pytest.approx(confidence, abs=0.02)
-                assert "logprob" not in json.dumps(context["response"]).replace(
-                    '"logprobs": null', ""
-                )
+                assert '"logprob":' not in json.dumps(context["response"])
     finally:
         server.apply()

@@ -28,6 +28,7 @@ from serving.config.settings import Settings
 from serving.encryption import keyring
 from serving.encryption.sealing import Sealer
 from serving.erasure import run as erasure
+from serving.files.storage import FileStorage
 from serving.store import cycles, datasets, events, feedback, leases, routes, shadows
 from serving.store.database import Database
 from serving.store.events import EventRecord, Kind
@@ -113,6 +114,7 @@ async def fill(settings: Settings, db: Database) -> str:
         key_id=None,
         journal_dir=settings.journal.dir,
         keyring=ring,
+        storage=FileStorage(settings.files.uri),
     )
     for name, seal in (("plain", None), ("sealed", Sealer(ring, "journal").seal)):
         waiting = Journal(settings.journal.dir, name, seal=seal)

@@ -18,6 +18,7 @@ from serving.adapters.registry import Registry
 from serving.config.settings import Settings
 from serving.erasure import run as erasing
 from serving.errors import AdapterRefused, Conflict, NotFound
+from serving.files.storage import FileStorage
 from serving.store import audit, datasets, feedback, interactions
 from serving.store.database import Database
 from serving.store.records import State
@@ -316,7 +317,13 @@ async def erase_first(db: Database, folder: Path) -> None:
     assert found is not None
     what = erasing.target("conversation", found.conversation_id or "", "care", None)
     done, _ = await erasing.erase(
-        db, what, reason="asked", key_id=None, journal_dir=folder, keyring=None
+        db,
+        what,
+        reason="asked",
+        key_id=None,
+        journal_dir=folder,
+        keyring=None,
+        storage=FileStorage(str(folder.with_name("uploads"))),
     )
     assert done.counts["datasets"] == 1
 
