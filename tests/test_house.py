@@ -1,5 +1,6 @@
 """The house keeps its shape: small packages, small modules, and a test beside each."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -185,6 +186,13 @@ def modules() -> list[Path]:
     ]
     assert len(found) > 150
     return found
+
+
+def test_a_store_is_opened_by_its_address_which_says_where_its_keys_lie() -> None:
+    """`store.url` alone opens no encrypted one, and no test of the module would tell."""
+    by_url = re.compile(r"Database\([^)]*\bstore\.url\b")
+    found = [str(p) for p in modules() if by_url.search((ROOT / p).read_text(encoding="utf-8"))]
+    assert found == []
 
 
 def test_no_module_is_longer_than_one_reads_at_once() -> None:

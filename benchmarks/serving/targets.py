@@ -154,7 +154,7 @@ def publish(file: Path, adapters: Sequence[tuple[str, Path]], *, live: bool) -> 
     base_hash = artifacts.model_hash(Path(config.model))
 
     async def register() -> list[str]:
-        db = Database(config.store.url)
+        db = Database(config.store_address)
         await db.open()
         names = []
         try:

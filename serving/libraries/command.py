@@ -178,7 +178,7 @@ def _with_store(settings: Settings, work: Callable[[Any], Awaitable[Any]]) -> An
     from serving.store.database import Database
 
     async def run() -> Any:
-        db = Database(settings.store.url)
+        db = Database(settings.store_address)
         await db.open()
         try:
             return await work(db)

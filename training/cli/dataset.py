@@ -1,20 +1,26 @@
 """`switchboard dataset`: build, show, list, export and import what adapters are trained on."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from serving.terminal import Json, console, print_json
-from training.cli.options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Lob, Out, RecipePath
+from training.cli.options import (
+    DEFAULT_CONFIG,
+    DEFAULT_OUT,
+    Config,
+    Lob,
+    Out,
+    RecipePath,
+    with_store,
+)
 
 if TYPE_CHECKING:
     from serving.config.settings import Settings
     from serving.store.database import Database
     from training.data.dataset import Dataset
 
-T = TypeVar("T")
 app = typer.Typer(
     no_args_is_help=True, help="Datasets: build, show, list, export, import your own."
 )
@@ -55,7 +61,7 @@ def build(
             raise DatasetError(f"{from_manifest}: is not a manifest of {lob}")
         return await repository.rebuild(db, manifest, root, from_manifest.parent)
 
-    _describe(_with_store(config, work))
+    _describe(with_store(config, work))
 
 
 @app.command("import")
@@ -113,7 +119,7 @@ def import_(
         await repository.note(db, lob, built)
         return built
 
-    _describe(_with_store(config, work))
+    _describe(with_store(config, work))
 
 
 @app.command()
@@ -121,7 +127,7 @@ def show(id_: Id, json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
     """Show what a dataset holds and what each filter kept; its files are checked."""
     from training.data import repository
 
-    built = _with_store(config, lambda db, _: repository.find(db, id_))
+    built = with_store(config, lambda db, _: repository.find(db, id_))
     if json_:
         print_json({"id": built.id, "folder": built.folder, "manifest": built.manifest})
         return
@@ -141,7 +147,7 @@ def list_(
 
     from serving.store import datasets as dataset_rows
 
-    found = _with_store(config, lambda db, _: dataset_rows.list_all(db, lob))
+    found = with_store(config, lambda db, _: dataset_rows.list_all(db, lob))
     if json_:
         print_json(found)
         return
@@ -190,7 +196,7 @@ def export(
         await audit.write(db, None, "export_dataset", built.id, detail)
         return built
 
-    built = _with_store(config, found)
+    built = with_store(config, found)
     count = dataset_export.write(built, form, split, to)
     typer.echo(f"{to}: {count} rows, {form}, {split} of dataset {built.id[:16]}")
 
@@ -216,21 +222,3 @@ def _describe(built: "Dataset") -> None:
         typer.echo(f"Redacted: {', '.join(replaced) or 'nothing'}")
         frozen = manifest["splits"]["golden"]
         typer.echo(f"Golden set: {f'frozen, {frozen[:16]}' if frozen else 'not frozen yet'}")
-
-
-def _with_store(config: Path, action: "Callable[[Database, Settings], Awaitable[T]]") -> T:
-    import asyncio
-
-    from serving.config import settings as server_settings
-    from serving.store.database import Database
-
-    async def run() -> T:
-        settings = server_settings.load(config)
-        db = Database(settings.store_address)
-        await db.open()
-        try:
-            return await action(db, settings)
-        finally:
-            await db.close()
-
-    return asyncio.run(run())

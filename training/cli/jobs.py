@@ -1,24 +1,22 @@
 """`switchboard jobs`: work on fine-tuning jobs; list, show, follow and cancel them."""
 
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from training.cli.options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Out
+from serving.terminal import Json, console, print_json
+from training.cli.options import DEFAULT_CONFIG, DEFAULT_OUT, Config, Out, with_store
 
 if TYPE_CHECKING:
     from serving.config.settings import Settings
     from serving.store.database import Database
 
-T = TypeVar("T")
 app = typer.Typer(
     no_args_is_help=True,
     help="Fine-tuning jobs that clients asked for: work on them, list, show, logs, cancel.",
 )
 Id = Annotated[str, typer.Argument(metavar="ID", help="The job's id, such as ftjob-….")]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON, as the API has it.")]
 
 
 @app.command()
@@ -70,7 +68,7 @@ def work(
 
     show_steps()
     with contextlib.suppress(asyncio.CancelledError):
-        _with_store(config, run)
+        with_store(config, run)
 
 
 @app.command("list")
@@ -81,7 +79,6 @@ def list_(
     config: Config = DEFAULT_CONFIG,
 ) -> None:
     """List jobs, newest first."""
-    from rich.console import Console
     from rich.table import Table
 
     from serving.store.jobs import jobs
@@ -89,9 +86,9 @@ def list_(
     async def found(db: "Database", _: "Settings") -> Any:
         return (await jobs.page(db, None if lob is None else [lob], limit=limit))[0]
 
-    every = _with_store(config, found)
+    every = with_store(config, found)
     if json_:
-        _print([job.model_dump(mode="json") for job in every])
+        print_json(every)
         return
     table = Table("id", "LOB", "method", "status", "created", "version", "error")
     for job in every:
@@ -100,9 +97,7 @@ def list_(
             *(job.id, job.lob, kind, job.status.value, _when(job.created_at)),
             *(job.fine_tuned_model or "", error),
         )
-    import sys
-
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    console().print(table)
 
 
 @app.command()
@@ -115,9 +110,9 @@ def show(id_: Id, json_: Json = False, config: Config = DEFAULT_CONFIG) -> None:
         held = (await leases.holders(db)).get(jobs.lease(id_))
         return await jobs.get(db, id_), held, (await progress.events(db, id_, limit=1))[0]
 
-    job, held, last = _with_store(config, found)
+    job, held, last = with_store(config, found)
     if json_:
-        _print(job.model_dump(mode="json") | {"runner": held.owner if held else None})
+        print_json(job.model_dump(mode="json") | {"runner": held.owner if held else None})
         return
     numbers = ", ".join(f"{k} {v}" for k, v in job.method["hyperparameters"].items())
     typer.echo(f"{job.id}: {job.status}, {job.method['type']} of {job.model} for {job.lob}")
@@ -149,9 +144,9 @@ def logs(
         await jobs.get(db, id_)
         return (await progress.events(db, id_, limit=limit))[0][::-1]
 
-    every = _with_store(config, found)
+    every = with_store(config, found)
     if json_:
-        _print([event.model_dump(mode="json") for event in every])
+        print_json(every)
         return
     for event in every:
         level = "" if event.level == "info" else f"{event.level}: "
@@ -168,38 +163,14 @@ def cancel(id_: Id, json_: Json = False, config: Config = DEFAULT_CONFIG) -> Non
     async def done(db: "Database", _: "Settings") -> Any:
         return await jobs.ask(db, id_, Step.CANCEL, None, {"by": audit.operator()})
 
-    job = _with_store(config, done)
+    job = with_store(config, done)
     if json_:
-        _print(job.model_dump(mode="json"))
+        print_json(job)
         return
     typer.echo(f"{id_} is {job.status}")
-
-
-def _print(content: Any) -> None:
-    import json
-
-    typer.echo(json.dumps(content, indent=1))
 
 
 def _when(at: float) -> str:
     import time
 
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
-
-
-def _with_store(config: Path, action: "Callable[[Database, Settings], Awaitable[T]]") -> T:
-    import asyncio
-
-    from serving.config import settings as server_settings
-    from serving.store.database import Database
-
-    async def run() -> T:
-        settings = server_settings.load(config)
-        db = Database(settings.store.url)
-        await db.open()
-        try:
-            return await action(db, settings)
-        finally:
-            await db.close()
-
-    return asyncio.run(run())

@@ -3,10 +3,17 @@
 Light, as the command modules are: nothing but typer is imported.
 """
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
+
+if TYPE_CHECKING:
+    from serving.config.settings import Settings
+    from serving.store.database import Database
+
+T = TypeVar("T")
 
 DEFAULT_CONFIG = Path("configs/demo.yaml")
 DEFAULT_OUT = Path("runs")
@@ -44,3 +51,22 @@ RunningOrPrivateUrl = Annotated[
 ]
 """Of a command that can do without."""
 Out = Annotated[Path, typer.Option("--out", help="Folder for datasets, runs and reports.")]
+
+
+def with_store(config: Path, action: "Callable[[Database, Settings], Awaitable[T]]") -> T:
+    """Do something with the store of a configuration, open meanwhile."""
+    import asyncio
+
+    from serving.config import settings as server_settings
+    from serving.store.database import Database
+
+    async def run() -> T:
+        settings = server_settings.load(config)
+        db = Database(settings.store_address)
+        await db.open()
+        try:
+            return await action(db, settings)
+        finally:
+            await db.close()
+
+    return asyncio.run(run())
