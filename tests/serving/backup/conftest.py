@@ -40,7 +40,7 @@ class Place:
         """Open the store, do something, close it."""
 
         async def run() -> Result:
-            db = Database(self.settings.store.url)
+            db = Database(self.settings.store_address)
             await db.open()
             try:
                 return await act(db)

@@ -14,12 +14,14 @@ from serving.backup import manifest, read, restore, take
 from serving.capture import Drainer, Journal
 from serving.capture.storing import Storing
 from serving.cli import app
+from serving.config import settings as settings_module
+from serving.encryption import keyring
 from serving.errors import Conflict
 from serving.files.storage import FileStorage
 from serving.store import adapter_versions, audit, interactions, routes
 from serving.store.database import Database
 from serving.store.files import files
-from tests.serving.backup.conftest import LINE, Place, payload
+from tests.serving.backup.conftest import LINE, Place, payload, place
 from tests.waiting import PATIENCE_S
 
 
@@ -131,6 +133,27 @@ def test_what_is_gone_is_named_and_the_rest_is_saved(
     assert "missing: care@1" in result.output
     assert "its bytes are gone" in result.output
     assert len(read(tmp_path / "b").missing) == 2
+
+
+def encrypted(folder: Path, keys: Path) -> Place:
+    """A place whose store is under a key."""
+    made = place(folder, f"sqlite:///{folder / 'store.sqlite'}")
+    text = made.config.read_text().replace("store.sqlite'}", "store.sqlite', encrypt: true}")
+    made.config.write_text(f"{text}storage: {{keys: {{file: {keys}}}}}\n")
+    return Place(made.config, settings_module.load(made.config))
+
+
+def test_an_encrypted_store_is_backed_up_under_its_key(tmp_path: Path) -> None:
+    keys = tmp_path / "keys"
+    keys.write_text(keyring.new_line("a") + "\n")
+    old, new = (encrypted(tmp_path / name, keys) for name in ("old", "new"))
+    old.with_store(lambda db: audit.write(db, None, "act", "a-secret-word", {}))
+    asyncio.run(take(old.settings, tmp_path / "b"))
+    assert b"a-secret-word" not in (tmp_path / "b" / "store.sqlite").read_bytes()
+    asyncio.run(restore(new.settings, tmp_path / "b"))
+    assert b"a-secret-word" not in (tmp_path / "new" / "store.sqlite").read_bytes()
+    acts = [one.action for one in new.with_store(audit.tail)]
+    assert acts == ["restore", "backup", "act"]
 
 
 def test_a_folder_that_is_there_is_not_touched(filled: tuple[Place, Place], tmp_path: Path) -> None:
