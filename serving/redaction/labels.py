@@ -85,6 +85,7 @@ _LABELS = {
     for kind, (words, _) in _KINDS.items()
 }
 _ALONE = r"(?!\w|[.,:/-]\d|[%€$£])"
+_LABEL = {kind: re.compile(label, re.IGNORECASE) for kind, label in _LABELS.items()}
 _LABELLED = {
     kind: re.compile(rf"{_LABELS[kind]}{_GAP}(?P<value>{value}){_ALONE}", re.IGNORECASE)
     for kind, (_, value) in _KINDS.items()
@@ -93,11 +94,12 @@ _ANSWERS = {
     kind: re.compile(rf"(?<![\w.,:/$€£-])(?<!\d )(?:{value}){_ALONE}(?! \d)", re.IGNORECASE)
     for kind, (_, value) in _KINDS.items()
 }
-_BIRTH = (
+_BIRTH = re.compile(
     r"(?<!\w)(?:d\.?o\.?b\b\.?|date of birth|birth ?da(?:te|y)|b-?day|born|geboren"
     r"|geburtsdatum|geb\.|n[ée]e? le|date de naissance|fecha de nacimiento"
-    r"|data di nascita|geboortedatum)"
-).replace(" ", _SPACES)
+    r"|data di nascita|geboortedatum)".replace(" ", _SPACES),
+    re.IGNORECASE,
+)
 _ASKS = re.compile(
     r"\?|\b(?:please|pls|provide|confirm|enter|tell|give|need|what|bitte)\b", re.IGNORECASE
 )
@@ -108,6 +110,8 @@ _PASSWORD = re.compile(
     r"(?:[\"'“„`](?P<quoted>[^\"'“”„`\n]{3,40})[\"'”“`]|(?P<value>[^\s\"'“”„`]{4,64}+))",
     re.IGNORECASE,
 )
+_IN_PASSWORD = ("pass", "pwd", "pw", "kennwort", "contrase")
+"""One of these stands in each word for a password: quicker to look for than the words."""
 _PROSE = frozenset(
     "accepted again already also always been being blocked broken case changed compromised correct "
     "different easy empty encrypted expired fine forgotten good gone hacked hard hidden important "
@@ -120,15 +124,17 @@ _PROSE = frozenset(
 
 def by_label(text: str) -> Iterator[Span]:
     """Yield what a word before it names; spans may overlap."""
+    folded = text.casefold()
     for line in lines_with_digits(text):
         yield from _in_line(text, line)
-    for m in _SORT_CODE.finditer(text):
+        yield from _births(text, line)
+    for m in _SORT_CODE.finditer(text) if "sort" in folded else ():
         yield Span(*m.span("value"), Kind.ACCOUNT, labelled=True)
-    for m in _HASHED.finditer(text):
+    for m in _HASHED.finditer(text) if "#" in text else ():
         if _is_identifier(m["value"], marked=False) or (m["value"].isdigit() and len(m[0]) > 4):
             yield Span(*m.span("value"), Kind.ORDER)
-    yield from _passwords(text)
-    yield from _births(text)
+    if any(sign in folded for sign in _IN_PASSWORD):
+        yield from _passwords(text)
     yield from _answers(text)
 
 
@@ -194,12 +200,10 @@ def _odd(value: str) -> bool:
     return signs or value.isdigit() or (inner != inner.lower() and inner != inner.upper())
 
 
-def _births(text: str) -> Iterator[Span]:
+def _births(text: str, line: Line) -> Iterator[Span]:
     """Yield the dates that follow a word of birth on its line."""
-    for m in re.finditer(_BIRTH, text, re.IGNORECASE):
-        line = text.find("\n", m.end(), m.end() + 60)
-        end = line if line >= 0 else m.end() + 60
-        date = birth_dates.DATE.search(text, m.end(), end)
+    for m in _BIRTH.finditer(text, *line):
+        date = birth_dates.DATE.search(text, m.end(), min(line[1], m.end() + 60))
         if not date or date.start() - m.end() > 30 or digits(text[m.end() : date.start()]):
             continue
         if birth_dates.key_of(date[0]):
@@ -208,19 +212,18 @@ def _births(text: str) -> Iterator[Span]:
 
 def _answers(text: str) -> Iterator[Span]:
     """Yield the values on a line that the line before it asks for."""
-    begin, asked = 0, ""
+    begin, before = 0, ""
     for line in text.split("\n"):
-        if asked and has_digit(line):
+        if before and has_digit(line) and _ASKS.search(asked := before[-200:]):
             for kind, answers in _ANSWERS.items():
-                if re.search(_LABELS[kind], asked, re.IGNORECASE):
+                if _LABEL[kind].search(asked):
                     m = answers.search(line)
                     if m and _long_enough(kind, m[0]):
                         yield Span(begin + m.start(), begin + m.end(), kind, labelled=True)
-            if re.search(_BIRTH, asked, re.IGNORECASE):
+            if _BIRTH.search(asked):
                 m = birth_dates.DATE.search(line)
                 if m and birth_dates.key_of(m[0]):
                     start, end = begin + m.start(), begin + m.end()
                     yield Span(start, end, Kind.BIRTHDATE, labelled=True)
-        if line:
-            asked = line[-200:] if _ASKS.search(line[-200:]) else ""
+        before = line or before
         begin += len(line) + 1

@@ -11,7 +11,8 @@ import pytest
 from tests.e2e.server import Server, with_registry
 
 pytestmark = pytest.mark.e2e
-CONVERSATIONS = 60
+# A quarter of them count for each arm: half are held back, half of the rest are the canary.
+CONVERSATIONS = 160
 WINDOW_S = 12
 RECIPE = f"""
 canary:

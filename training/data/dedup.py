@@ -14,6 +14,7 @@ linear in the examples and in the proposed pairs, whose number only texts made f
 drive up.
 """
 
+import hashlib
 import re
 from array import array
 from collections.abc import Sequence
@@ -35,6 +36,9 @@ WORDS = 3
 _WORD = re.compile(r"\w+|[^\w\s]")
 _TEXTS_KEPT = 4096
 """Examples of proposed pairs whose 3-grams stay in memory: some tens of MB."""
+
+_WORDS_KEPT = 1 << 16
+"""Words whose hashes stay in memory: some MB."""
 
 Shingles = tuple[frozenset[str], frozenset[str]]
 
@@ -95,15 +99,39 @@ def sketch(example: Example) -> bytes:
     import numpy as np
 
     minhash, factors = _hashing()
-    pair = _pair(example)
-    tokens = [*(f"p{text}" for text in pair[0]), *(f"t{text}" for text in pair[1])]
+    prompt, target = _grams(_prompt(example), 0), _grams(example.target, 1)
     minhash.clear()  # a new one would parse its permutations each time
-    minhash.update_batch([token.encode("utf-8", "replace") for token in tokens])
+    minhash.update_batch([gram >> 32 for grams in (prompt, target) for gram in grams])
     values = minhash.hashvalues.astype(np.uint64).reshape(BANDS, ROWS)
     made = np.empty((), _sketch_type())
     made["bands"] = ((values + 1) * factors).sum(axis=1, dtype=np.uint64)
-    made["sizes"] = len(pair[0]), len(pair[1])
+    made["sizes"] = len(prompt), len(target)
     return made.tobytes()
+
+
+def _grams(text: str, salt: int) -> set[int]:
+    """Return the 3-grams of a text as hashes of 64 bits; of a shorter text, one.
+
+    Words are hashed, and three words' hashes make one by multiply-shift (Dietzfelbinger and others,
+    1997): the 3-grams themselves, of which there are as many as words, are never written.
+    """
+    import numpy as np
+
+    hashes = [_word_hash(word) for word in _words(text)]
+    words = np.array(hashes + [0] * (WORDS - len(hashes)), np.uint64)
+    count = len(words) - WORDS + 1
+    factors = _hashing()[1][salt * (WORDS + 1) :]
+    made = np.full(count, factors[WORDS])
+    for n in range(WORDS):
+        made += words[n : n + count] * factors[n]
+    return {*made.tolist()}
+
+
+@lru_cache(_WORDS_KEPT)
+def _word_hash(word: str) -> int:
+    """Return 64 bits of BLAKE2b, never 0, which stands for no word."""
+    digest = hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest()
+    return int.from_bytes(digest, "little") | 1
 
 
 @cache
@@ -119,7 +147,7 @@ def _hashing() -> "tuple[MinHash, NDArray[np.uint64]]":
     import numpy as np
     from datasketch import MinHash
 
-    minhash = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32")
+    minhash = MinHash(num_perm=BANDS * ROWS, seed=1, scheme="affine32", hashfunc=int)
     # Odd factors: a band's hash differs where one of its values does, but for chance of 2^-64.
     factors = np.random.default_rng(1).integers(1 << 62, size=ROWS, dtype=np.uint64) * 2 + 1
     return minhash, factors
@@ -175,9 +203,14 @@ def _prompt(example: Example) -> str:
 
 def _shingles(text: str) -> frozenset[str]:
     """Return a text's word 3-grams, case aside; of a shorter text, the text itself."""
-    words = _WORD.findall(text.casefold())
+    words = _words(text)
     count = max(1, len(words) - WORDS + 1)
     return frozenset(" ".join(words[start : start + WORDS]) for start in range(count))
+
+
+def _words(text: str) -> list[str]:
+    """Return a text's words and signs, case aside."""
+    return _WORD.findall(text.casefold())
 
 
 def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
