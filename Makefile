@@ -19,7 +19,7 @@ READY := $(VENV)/.ready-$(EXTRA)
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
-        bench-knowledge
+        bench-knowledge bench-paired
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -107,6 +107,10 @@ real-model: .cache/switchboard/real-model/config.json
 bench-serving: $(READY)
 	@$(MAKE) --no-print-directory bench-setup || echo "LiteLLM is not installed: it is skipped."
 	$(BIN)/python benchmarks/serving/run.py $(ARGS)
+
+# Switchboard beside bare vLLM, both up, request by request, with the machine's noise (20 minutes).
+bench-paired: $(READY)
+	$(BIN)/python benchmarks/serving/paired.py $(ARGS)
 
 # Switchboard with 1 to 1,000 registered adapters, 8 or 64 of them active (15 minutes).
 bench-growth: $(READY)
