@@ -13,6 +13,8 @@ from client import Client
 from target import ROOT, Target
 from workloads import ADAPTERS, WARMUPS, WORKLOADS, arguments
 
+sys.path.append(str(ROOT))  # the tests' tiny checkpoints are in no wheel
+
 MODEL = ROOT / ".cache" / "switchboard" / "demo-base"
 
 

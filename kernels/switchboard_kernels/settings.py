@@ -24,7 +24,7 @@ class Settings:
         explicit: Whether ``SWITCHBOARD_KERNELS`` was set at all. On CUDA the kernels are used only
             when it was, as long as they have not been run on a GPU.
         native: ``SWITCHBOARD_KERNELS_NATIVE``. ``auto`` (default) builds and uses the C++
-            extension where a compiler and AVX-512 BF16 are present and falls back to torch;
+            extension where it is built or can be, and the CPU has AVX2, and falls back to torch;
             ``on`` fails when it cannot be built; ``off`` uses torch.
     """
 

@@ -1,4 +1,4 @@
-// Grouped LoRA on AVX-512: y[row] += round(scale * x[row] A^T) B^T, each row through its adapter.
+// Grouped LoRA on AVX-512 or AVX2: y[row] += round(scale * x[row] A^T) B^T, each row through its adapter.
 //
 // One call a layer, two passes (shrink, expand), no copies of weights or rows. Plain C interface:
 // no torch headers, so it builds in seconds and outlives torch's ABI. bf16 uses VDPBF16PS where
@@ -7,13 +7,18 @@
 // OpenMP is compiled in but not linked: the loader resolves it to the runtime torch already uses,
 // so there is one pool of threads and not two that spin against each other.
 
-#include <immintrin.h>
 #include <omp.h>
 
 #include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <vector>
+
+#ifdef __AVX512BW__
+#include "simd_avx512.h"
+#else
+#include "simd_avx2.h"
+#endif
 
 extern "C" {
 
@@ -38,156 +43,34 @@ namespace {
 
 constexpr int64_t kShrinkRows = 32;   // rows of one shrink task
 constexpr int64_t kExpandRows = 128;  // rows of one expand task: their y lines stay in L2
-constexpr int64_t kExpandCols = 32;   // one 64-byte line of bf16
+constexpr int64_t kExpandCols = 2 * kLanes;
 // Below this many multiply-adds (about 30 us) one thread does it all: a second one brings a few
 // microseconds on an idle machine and costs a scheduler's slice, 8 ms and more, on a busy one.
 constexpr double kSerialBelow = 1.2e6;
 
-// One 32-bit word holds one float or a pair of bf16; both passes run over words.
-struct F32 {
-  using Elem = float;
-  static constexpr int kPerWord = 1;
-  static __m512 mac(__m512 acc, __m512i a, __m512i b) {
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(a), _mm512_castsi512_ps(b), acc);
-  }
-  static __m512 load(const Elem* p, __mmask16 m) { return _mm512_maskz_loadu_ps(m, p); }
-  static void store(Elem* p, __mmask16 m, __m512 v) { _mm512_mask_storeu_ps(p, m, v); }
-};
-
-struct BF16 {
-  using Elem = uint16_t;
-  static constexpr int kPerWord = 2;
-  static __m512 mac(__m512 acc, __m512i a, __m512i b) {
-#ifdef __AVX512BF16__
-    return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
-#else
-    const __m512i high = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
-    acc = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(a, 16)),
-                          _mm512_castsi512_ps(_mm512_slli_epi32(b, 16)), acc);
-    return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(a, high)),
-                           _mm512_castsi512_ps(_mm512_and_si512(b, high)), acc);
-#endif
-  }
-  static __m512 load(const Elem* p, __mmask16 m) {
-    const __m256i half = _mm256_maskz_loadu_epi16(m, p);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-  }
-  static void store(Elem* p, __mmask16 m, __m512 v) {
-#ifdef __AVX512BF16__
-    _mm256_mask_storeu_epi16(p, m, (__m256i)_mm512_cvtneps_pbh(v));
-#else
-    // Round to nearest even; a NaN stays one.
-    const __m512i bits = _mm512_castps_si512(v);
-    const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
-    __m512i r = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
-    r = _mm512_srli_epi32(r, 16);
-    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
-    r = _mm512_mask_mov_epi32(r, nan, _mm512_set1_epi32(0x7fc0));
-    _mm256_mask_storeu_epi16(p, m, _mm512_cvtepi32_epi16(r));
-#endif
-  }
-};
-
-__mmask16 first(int64_t n) { return n >= 16 ? 0xffff : static_cast<__mmask16>((1u << n) - 1); }
-
-// Sums of 16 vectors as the lanes of one.
-__m512 sums(const __m512* v) {
-  __m512 s[8], t[4];
-  for (int i = 0; i < 8; ++i)
-    s[i] = _mm512_add_ps(_mm512_unpacklo_ps(v[2 * i], v[2 * i + 1]),
-                         _mm512_unpackhi_ps(v[2 * i], v[2 * i + 1]));
-  for (int i = 0; i < 4; ++i) {
-    const __m512d a = _mm512_castps_pd(s[2 * i]), b = _mm512_castps_pd(s[2 * i + 1]);
-    t[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
-                         _mm512_castpd_ps(_mm512_unpackhi_pd(a, b)));
-  }
-  const __m512 u = _mm512_add_ps(_mm512_shuffle_f32x4(t[0], t[1], 0x88),
-                                 _mm512_shuffle_f32x4(t[0], t[1], 0xdd));
-  const __m512 w = _mm512_add_ps(_mm512_shuffle_f32x4(t[2], t[3], 0x88),
-                                 _mm512_shuffle_f32x4(t[2], t[3], 0xdd));
-  return _mm512_add_ps(_mm512_shuffle_f32x4(u, w, 0x88), _mm512_shuffle_f32x4(u, w, 0xdd));
-}
-
-// Words of 16 rows (stride in words) by up to 16 columns, transposed: out[c] has column c.
-void transpose(const int32_t* p, int64_t stride, int64_t rows, int64_t cols, __m512i* out) {
-  __m512i r[16], t[16];
-  const __mmask16 m = first(cols);
-  for (int i = 0; i < 16; ++i)
-    r[i] = i < rows ? _mm512_maskz_loadu_epi32(m, p + i * stride) : _mm512_setzero_si512();
-  for (int i = 0; i < 16; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 16; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    t[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    t[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-    t[i + 8] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0x88);
-    t[i + 12] = _mm512_shuffle_i32x4(r[i + 8], r[i + 12], 0xdd);
-  }
-  for (int i = 0; i < 4; ++i) {
-    out[i] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0x88);
-    out[i + 8] = _mm512_shuffle_i32x4(t[i], t[i + 8], 0xdd);
-    out[i + 4] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0x88);
-    out[i + 12] = _mm512_shuffle_i32x4(t[i + 4], t[i + 12], 0xdd);
-  }
-}
-
-// The same for up to 8 columns, which is what rank 16 in bf16 has: 24 shuffles instead of 64.
-void transpose8(const int32_t* p, int64_t stride, int64_t rows, int64_t cols, __m512i* out) {
-  __m512i r[8], t[8];
-  const __mmask8 m = static_cast<__mmask8>(first(cols));
-  const auto row = [&](int64_t i) {
-    return i < rows ? _mm256_maskz_loadu_epi32(m, p + i * stride) : _mm256_setzero_si256();
-  };
-  for (int i = 0; i < 8; ++i) {
-    const int at = i < 4 ? i : i + 4;  // rows 0-3 with 4-7, rows 8-11 with 12-15
-    r[i] = _mm512_inserti64x4(_mm512_castsi256_si512(row(at)), row(at + 4), 1);
-  }
-  for (int i = 0; i < 8; i += 2) {
-    t[i] = _mm512_unpacklo_epi32(r[i], r[i + 1]);
-    t[i + 1] = _mm512_unpackhi_epi32(r[i], r[i + 1]);
-  }
-  for (int i = 0; i < 8; i += 4) {
-    r[i] = _mm512_unpacklo_epi64(t[i], t[i + 2]);
-    r[i + 1] = _mm512_unpackhi_epi64(t[i], t[i + 2]);
-    r[i + 2] = _mm512_unpacklo_epi64(t[i + 1], t[i + 3]);
-    r[i + 3] = _mm512_unpackhi_epi64(t[i + 1], t[i + 3]);
-  }
-  for (int i = 0; i < 4; ++i) {
-    out[i] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0x88);
-    out[i + 4] = _mm512_shuffle_i32x4(r[i], r[i + 4], 0xdd);
-  }
-}
-
-// MR rows of x times 16 / MR rows of A, into h (rows of `h_stride` elements).
+// MR rows of x times kLanes / MR rows of A, into h (rows of `h_stride` elements).
 template <class T, int MR>
 void shrink_tile(const typename T::Elem* const* x, const typename T::Elem* a, int64_t n,
                  int64_t n_valid, int64_t m_valid, int64_t hidden, float scale,
                  typename T::Elem* h, int64_t h_stride) {
-  constexpr int NR = 16 / MR;
-  __m512 acc[16];
-  for (int i = 0; i < 16; ++i) acc[i] = _mm512_setzero_ps();
+  constexpr int NR = kLanes / MR;
+  Vec acc[kLanes];
+  for (int i = 0; i < kLanes; ++i) acc[i] = zero();
   const typename T::Elem* w[NR];
   for (int j = 0; j < NR; ++j) w[j] = a + (n + std::min<int64_t>(j, n_valid - 1)) * hidden;
   const int64_t words = hidden / T::kPerWord;
-  for (int64_t k = 0; k < words; k += 16) {
-    const __mmask16 m = first(words - k);
-    __m512i av[NR];
+  for (int64_t k = 0; k < words; k += kLanes) {
+    const Mask m = first(words - k);
+    Words av[NR];
     for (int j = 0; j < NR; ++j)
-      av[j] = _mm512_maskz_loadu_epi32(m, reinterpret_cast<const int32_t*>(w[j]) + k);
+      av[j] = load_words(m, reinterpret_cast<const int32_t*>(w[j]) + k);
     for (int i = 0; i < MR; ++i) {
-      const __m512i xv = _mm512_maskz_loadu_epi32(m, reinterpret_cast<const int32_t*>(x[i]) + k);
+      const Words xv = load_words(m, reinterpret_cast<const int32_t*>(x[i]) + k);
       for (int j = 0; j < NR; ++j) acc[i * NR + j] = T::mac(acc[i * NR + j], xv, av[j]);
     }
   }
-  typename T::Elem out[16];
-  T::store(out, 0xffff, _mm512_mul_ps(sums(acc), _mm512_set1_ps(scale)));
+  typename T::Elem out[kLanes];
+  T::store(out, first(kLanes), scaled(sums(acc), scale));
   for (int i = 0; i < m_valid; ++i)
     std::memcpy(h + i * h_stride + n, out + i * NR, n_valid * sizeof(out[0]));
 }
@@ -201,34 +84,33 @@ void shrink_rows(const typename T::Elem* x, int64_t x_stride, const int64_t* row
     const typename T::Elem* px[MR];
     for (int j = 0; j < MR; ++j)
       px[j] = x + rows[i + std::min<int64_t>(j, m_valid - 1)] * x_stride;
-    for (int64_t n = 0; n < used; n += 16 / MR)
-      shrink_tile<T, MR>(px, a, n, std::min<int64_t>(16 / MR, used - n), m_valid, hidden, scale,
+    for (int64_t n = 0; n < used; n += kLanes / MR)
+      shrink_tile<T, MR>(px, a, n, std::min<int64_t>(kLanes / MR, used - n), m_valid, hidden, scale,
                          h + i * h_stride, h_stride);
   }
 }
 
-// MR rows by 32 columns of y += h B^T, B transposed in `bt` as [word][2 vectors].
+// MR rows by 2 kLanes columns of y += h B^T, B transposed in `bt` as [word][2 vectors].
 template <class T, int MR>
-void expand_tile(typename T::Elem* const* y, __mmask16 m0, __mmask16 m1, const __m512i* bt,
+void expand_tile(typename T::Elem* const* y, Mask m0, Mask m1, const Words* bt,
                  int64_t words, const typename T::Elem* h, int64_t h_stride, bool add) {
-  __m512 acc[MR][2];
-  for (int i = 0; i < MR; ++i) acc[i][0] = acc[i][1] = _mm512_setzero_ps();
+  Vec acc[MR][2];
+  for (int i = 0; i < MR; ++i) acc[i][0] = acc[i][1] = zero();
   for (int64_t k = 0; k < words; ++k) {
-    const __m512i b0 = bt[2 * k], b1 = bt[2 * k + 1];
+    const Words b0 = bt[2 * k], b1 = bt[2 * k + 1];
     for (int i = 0; i < MR; ++i) {
-      const __m512i hv =
-          _mm512_set1_epi32(reinterpret_cast<const int32_t*>(h + i * h_stride)[k]);
+      const Words hv = repeat(reinterpret_cast<const int32_t*>(h + i * h_stride)[k]);
       acc[i][0] = T::mac(acc[i][0], hv, b0);
       acc[i][1] = T::mac(acc[i][1], hv, b1);
     }
   }
   for (int i = 0; i < MR; ++i) {
     if (add) {
-      acc[i][0] = _mm512_add_ps(acc[i][0], T::load(y[i], m0));
-      acc[i][1] = _mm512_add_ps(acc[i][1], T::load(y[i] + 16, m1));
+      acc[i][0] = ::add(acc[i][0], T::load(y[i], m0));
+      acc[i][1] = ::add(acc[i][1], T::load(y[i] + kLanes, m1));
     }
     T::store(y[i], m0, acc[i][0]);
-    T::store(y[i] + 16, m1, acc[i][1]);
+    T::store(y[i] + kLanes, m1, acc[i][1]);
   }
 }
 
@@ -236,23 +118,19 @@ template <class T>
 void expand_block(typename T::Elem* y, int64_t y_stride, const int64_t* rows, int64_t count,
                   const typename T::Elem* b, int64_t col, int64_t cols, int64_t rank,
                   int64_t used, const typename T::Elem* h, int64_t h_stride, bool add,
-                  __m512i* bt) {
+                  Words* bt) {
   const int64_t stride = rank / T::kPerWord, words = used / T::kPerWord;
   const int32_t* base = reinterpret_cast<const int32_t*>(b + col * rank);
   for (int half = 0; half < 2; ++half) {
-    for (int64_t k = 0; k < words; k += 16) {
-      __m512i part[16];
-      const int32_t* from = base + half * 16 * stride + k;
-      const int64_t rows_left = cols - half * 16;
-      if (words - k > 8)
-        transpose(from, stride, rows_left, words - k, part);
-      else
-        transpose8(from, stride, rows_left, words - k, part);
-      for (int64_t c = 0; c < std::min<int64_t>(16, words - k); ++c)
+    for (int64_t k = 0; k < words; k += kLanes) {
+      Words part[kLanes];
+      const int32_t* from = base + half * kLanes * stride + k;
+      transpose(from, stride, cols - half * kLanes, words - k, part);
+      for (int64_t c = 0; c < std::min<int64_t>(kLanes, words - k); ++c)
         bt[2 * (k + c) + half] = part[c];
     }
   }
-  const __mmask16 m0 = first(cols), m1 = cols > 16 ? first(cols - 16) : 0;
+  const Mask m0 = first(cols), m1 = first(std::max<int64_t>(0, cols - kLanes));
   for (int64_t i = 0; i < count;) {
     typename T::Elem* py[6];
     const int64_t step = std::min<int64_t>(6, count - i);
@@ -271,7 +149,7 @@ void expand_block(typename T::Elem* y, int64_t y_stride, const int64_t* rows, in
 }
 
 struct Line {
-  __m512i words;  // wrapped, since a vector of a vector type loses its alignment attribute
+  Words words;  // wrapped, since a vector of a vector type loses its alignment attribute
 };
 
 struct Task {
@@ -316,8 +194,8 @@ void run(const SkLayer& layer, const SkGroups& groups, const void* x_, int64_t x
 #pragma omp parallel if (work >= kSerialBelow)
   {
     std::vector<Line> bt_store;
-    __m512i bt_small[128];  // rank up to 128 in bf16, 64 in float32, needs no heap
-    __m512i* bt = bt_small;
+    Words bt_small[128];  // rank up to 128 in bf16, 64 in float32, needs no heap
+    Words* bt = bt_small;
     const int64_t need = 2 * (rank / T::kPerWord);
     if (need > 128) {
       bt_store.resize(need);
@@ -380,12 +258,7 @@ void sk_ranks(const void* b_, int64_t slots, int64_t width, int64_t rank, int64_
 // 1 when this CPU can run the code compiled here.
 int64_t sk_supported() {
   __builtin_cpu_init();
-  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-         __builtin_cpu_supports("avx512vl")
-#ifdef __AVX512BF16__
-         && __builtin_cpu_supports("avx512bf16")
-#endif
-      ;
+  return supported();
 }
 
 void sk_grouped_lora(const SkLayer* layer, const SkGroups* groups, const void* x, int64_t x_stride,

@@ -1,8 +1,9 @@
-"""Builds, loads and calls ``native.cpp``; without a compiler or AVX-512 the torch op is used.
+"""Builds, loads and calls ``native.cpp``; without AVX2 or a build of it the torch op is used.
 
-The library has a plain C interface and no link to torch, so one build takes about two seconds. It
-is kept under ``$XDG_CACHE_HOME/switchboard_kernels``, which is this user's only, by the hash of its
-source, compiler and CPU.
+A wheel carries it compiled for each instruction set (`variants`). Elsewhere it is compiled when it
+is first used: it has a plain C interface and no link to torch, so that takes about two seconds. The
+library is kept under ``$XDG_CACHE_HOME/switchboard_kernels``, which is this user's only, by the
+hash of its source, compiler and CPU.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from pathlib import Path
 
 import torch
 
+from switchboard_kernels.cpu_grouped_lora import variants
 from switchboard_kernels.cpu_grouped_lora.groups import TokenGroups, check_rows
 from switchboard_kernels.cpu_grouped_lora.weights import LayerWeights
 from switchboard_kernels.errors import BuildError
@@ -29,9 +31,7 @@ from switchboard_kernels.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-_SOURCE = Path(__file__).with_name("native.cpp")
-# OpenMP is compiled in and left unresolved at link time: see `_share_openmp`.
-_COMPILE = ("-O3", "-march=native", "-fopenmp", "-fPIC", "-std=c++17", "-w", "-c")
+_COMPILE = (*variants.COMPILE, "-march=native")
 _TYPES = (torch.bfloat16, torch.float32)
 
 
@@ -171,7 +171,8 @@ def load() -> ctypes.CDLL | None:
     """Build the library if needed and load it, once per process.
 
     Returns:
-        The library, or None where there is no compiler or no AVX-512, or it is switched off.
+        The library, or None where there is neither a build nor a compiler, where the CPU has no
+        AVX2, or where it is switched off.
 
     Raises:
         BuildError: ``SWITCHBOARD_KERNELS_NATIVE=on`` and it cannot be built or run here.
@@ -194,20 +195,24 @@ def load() -> ctypes.CDLL | None:
 
 
 def _build() -> Path:
-    if platform.machine() != "x86_64" or "avx512bw" not in _cpu_flags():
-        raise BuildError("this CPU has no AVX-512")
+    variant = variants.best(_cpu_flags().split()) if platform.machine() == "x86_64" else None
+    if variant is None:
+        raise BuildError("this CPU has neither AVX-512 nor AVX2 with FMA")
+    if variant.prebuilt.is_file():
+        return variant.prebuilt
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("clang++")
     if not compiler:
         raise BuildError("no C++ compiler: install g++ or set CXX")
     version = subprocess.run([compiler, "--version"], capture_output=True, check=False).stdout
-    recipe = [_SOURCE.read_bytes(), version, " ".join(_COMPILE).encode(), _cpu_flags().encode()]
+    sources = [file.read_bytes() for file in (variants.SOURCE, *variants.HEADERS)]
+    recipe = [*sources, version, " ".join(_COMPILE).encode(), _cpu_flags().encode()]
     name = hashlib.sha256(b"\0".join(recipe)).hexdigest()[:20]
     target = _cache_folder() / f"grouped_lora_{name}.so"
     if _ours(target):
         return target
     with tempfile.TemporaryDirectory(dir=target.parent) as scratch:
         made = Path(scratch) / "made.o"
-        _run([compiler, *_COMPILE, str(_SOURCE), "-o", str(made)])
+        _run([compiler, *_COMPILE, str(variants.SOURCE), "-o", str(made)])
         _run([compiler, "-shared", str(made), "-o", str(made.with_suffix(".so"))])
         # Atomic: several workers may build at once, and the last one wins with equal bytes.
         made.with_suffix(".so").replace(target)
