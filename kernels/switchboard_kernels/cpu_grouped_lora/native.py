@@ -171,8 +171,7 @@ def load() -> ctypes.CDLL | None:
     """Build the library if needed and load it, once per process.
 
     Returns:
-        The library, or None where there is neither a build nor a compiler, where the CPU has no
-        AVX2, or where it is switched off.
+        The library, or None: switched off, no AVX2, or neither a build nor a compiler.
 
     Raises:
         BuildError: ``SWITCHBOARD_KERNELS_NATIVE=on`` and it cannot be built or run here.
