@@ -2,7 +2,7 @@
 
 Serve runs one proxy a node, all on the same port, and Ray Serve gives each node's replicas the same
 range of ports; with one address for both nodes the second proxy could not bind, or would share the
-first's port with it. The second node has a `/tmp`, a journal and a cache of adapters of its own too,
+first's port with it. The second node has a `/tmp`, a journal and a cache of adapters of its own,
 by a mount namespace, as another machine would: they survive the node, as a disk does. Needs root
 (CAP_NET_ADMIN, CAP_SYS_ADMIN) and iproute2.
 """

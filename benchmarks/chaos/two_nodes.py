@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import itertools
 import json
 import os
 import signal
@@ -217,9 +218,7 @@ def seen(calls: list[Call], phase: Phase) -> dict[str, Any]:
         "failed": sum(faults.values()),
         "faults": dict(faults),
         "last_failure_s": round(last - phase.began, 2),
-        "longest_gap_between_answers_s": round(
-            max(b - a for a, b in zip(times, times[1:], strict=False)), 2
-        ),
+        "longest_gap_between_answers_s": round(max(b - a for a, b in itertools.pairwise(times)), 2),
     }
 
 
