@@ -29,6 +29,7 @@ from serving.store.database import Database
 logger = logging.getLogger(__name__)
 RAY_STARTS = 5
 SCREEN_LINES = 15
+HEAD = "node:__internal_head__"  # a resource that only Ray's head has
 LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadOnly}
 
 
@@ -104,11 +105,18 @@ def start(revision: Revision) -> None:
 def coordinate(revision: Revision) -> None:
     """Start the coordinator, or give the one that runs the configuration; the store is open.
 
+    It runs on the head: without that machine there is no cluster, and one that is cut off from the
+    head has no coordinator that could promote on its own.
+
     Raises:
         ConfigError: The coordinator cannot start.
     """
     coordinator = CoordinatorActor.options(  # type: ignore[attr-defined]
-        name=COORDINATOR, namespace=APP, get_if_exists=True, lifetime="detached"
+        name=COORDINATOR,
+        namespace=APP,
+        get_if_exists=True,
+        lifetime="detached",
+        resources={HEAD: 0.001},
     ).remote(revision.settings)
     try:
         ray.get(coordinator.config.remote("begin", {"revision": revision}))

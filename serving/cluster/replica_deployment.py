@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
@@ -17,6 +18,7 @@ from ray import serve
 from serving import private_files
 from serving.cluster import options as serve_options
 from serving.cluster import ray_internals
+from serving.cluster.lease import RENEW_S, Lease, Leased
 from serving.config.revision import Revision
 from serving.errors import SwitchboardError, Unavailable
 from serving.rollout.membership import Command
@@ -48,7 +50,9 @@ class Replica:
         calls = (self._rollout, self._config, self._pages)
         self._parts = await start(revision, self._name, *calls)
         await self._enter()
+        self._lease = Lease()
         self._tasks = [
+            asyncio.create_task(self._hold_lease()),
             asyncio.create_task(self._follow()),
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._cut_when_stopped()),
@@ -56,7 +60,7 @@ class Replica:
         ]
 
     def __serve_build_asgi_app__(self) -> Any:
-        return self._parts.gateway
+        return Leased(self._parts.gateway, self._lease)
 
     async def __del__(self) -> None:
         for task in self._tasks:
@@ -84,6 +88,18 @@ class Replica:
                     return  # they answer until Serve replaces this replica
                 logger.critical("%s ends, to be replaced: %s", self._name, exc)
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    async def _hold_lease(self) -> None:
+        """Ask the head whether this replica lives; end it where it was given up, as Serve has."""
+        while True:
+            asked = time.monotonic()
+            with suppress(ray.exceptions.RayError, ConnectionError):
+                lives = await asyncio.to_thread(ray_internals.lives, self._name)
+                lost_after_s = self._parts.gateway.settings.rollouts.lost_after_s
+                if not self._lease.heard(asked, lives, lost_after_s):
+                    logger.critical("%s was given up by its cluster; it ends", self._name)
+                    os.kill(os.getpid(), signal.SIGKILL)
+            await asyncio.sleep(RENEW_S)
 
     async def _rollout(self, action: str, options: dict[str, Any]) -> RolloutResult:
         done: RolloutResult = await _unwrapped(self._coordinator.rollout.remote(action, options))
