@@ -37,7 +37,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from cluster import RESULTS, ROOT, Cluster, result, running, until
+from cluster import RESULTS, ROOT, Cluster, commit, result, running, until
 from load import Call, Load
 from nodes import Nodes
 
@@ -48,6 +48,7 @@ TOOLS = ROOT / ".cache" / "bench" / "nodes"
 BUCKET = "switchboard"
 BACK_S = 300.0
 STEADY_S = 4.0
+PAUSE_S = 0.2  # two cores start replicas beside what clients ask
 PROMOTE_S = 150.0
 CLIENT_S = 20.0
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET of setns(2)
@@ -109,8 +110,9 @@ class Phase:
 class Drill:
     """The phases, one after the other, on a running cluster."""
 
-    def __init__(self, cluster: Cluster, nodes: Nodes) -> None:
+    def __init__(self, cluster: Cluster, remote: Remote, nodes: Nodes) -> None:
         self.cluster = cluster
+        self.remote = remote
         self.nodes = nodes
         self.phases: list[Phase] = []
         self._turn = 0
@@ -130,6 +132,7 @@ class Drill:
         with self._phase("back") as phase:
             nodes.start_second()
             self._until_on_both(phase)
+            self._until_both_answer_there(phase)
         with self._phase("cut") as phase:
             nodes.link("down")
             self._promote(phase)
@@ -138,6 +141,7 @@ class Drill:
             nodes.link("up")
             phase.notes["second_node_ended_itself"] = self._restart_if_ended()
             self._until_on_both(phase)
+            self._until_both_answer_there(phase)
             time.sleep(STEADY_S)
 
     @contextmanager
@@ -174,6 +178,12 @@ class Drill:
                 raise RuntimeError(f"not on both nodes after {BACK_S:g} s")
             time.sleep(3)
             self._restart_if_ended()
+
+    def _until_both_answer_there(self, phase: Phase) -> None:
+        """Wait until the second node's proxy passes requests to both replicas."""
+        there = Cluster(self.remote, self.cluster.postgres, self.cluster.versions)
+        there.wait_for_replicas(2)
+        phase.notes["second_proxy_reaches_both_s"] = round(time.monotonic() - phase.began, 1)
 
     def _restart_if_ended(self) -> bool:
         """Start the second node's Ray again if it has ended, as a supervisor would."""
@@ -315,6 +325,7 @@ def main() -> None:
     parser.add_argument("--cut-s", type=float, default=30.0, help="how long the cable is out")
     options = parser.parse_args()
     os.environ["SWITCHBOARD_API_KEY"] = ""
+    began = commit()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # networks and nodes are taken down
     tempfile.tempdir = "/var/tmp"  # the store's socket lies there: the second node has its own /tmp
     with Nodes() as nodes, object_store(nodes.first_ip):
@@ -338,16 +349,16 @@ def main() -> None:
             remote = Remote(
                 server.config, server.port, server.process, server.keys, host=nodes.second_ip
             )
-            drill = Drill(cluster, nodes)
-            here = Load(server, options.clients)
-            there = Inside(remote, options.clients, namespace=nodes.name)
+            drill = Drill(cluster, remote, nodes)
+            here = Load(server, options.clients, pause_s=PAUSE_S)
+            there = Inside(remote, options.clients, pause_s=PAUSE_S, namespace=nodes.name)
             with here, there:
                 drill.run(options.promotions, options.cut_s)
             found = figures(drill, here, there)
     RESULTS.mkdir(parents=True, exist_ok=True)
     file = RESULTS / "two-nodes.json"
     runs = json.loads(file.read_text())["runs"] if file.exists() else []
-    runs.append(result(clients=options.clients, cut_s=options.cut_s, **found))
+    runs.append(result(clients=options.clients, cut_s=options.cut_s, **found) | {"commit": began})
     file.write_text(json.dumps({"runs": runs}, indent=1) + "\n")
     print(json.dumps(found, indent=1))
 
