@@ -126,11 +126,12 @@ def _device(device: str, dtype: str) -> tuple[str, str]:
     """The recipe's choice with `auto` decided as training decides it."""
     import torch
 
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if dtype == "auto":
-        dtype = "bfloat16" if device == "cuda" else "float32"
-    return device, dtype
+    from training.trainers import cpu
+
+    cuda = torch.cuda.is_available() if device == "auto" else device == "cuda"
+    half = cuda if dtype == "auto" else dtype == "bfloat16"
+    half = half and cpu.computes_in_bfloat16(cuda=cuda)
+    return "cuda" if cuda else "cpu", "bfloat16" if half else "float32"
 
 
 def _flops(device: str, dtype: str) -> float:

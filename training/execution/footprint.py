@@ -183,6 +183,6 @@ def words(stage: str, method: OptimizationConfig, dtype: str, taken: Footprint) 
     parts = {"weights": taken.weights, "adapter": taken.adapter, "activations": taken.activations}
     listed = ", ".join(f"{name} {size / GIB:.2f}" for name, size in parts.items())
     return (
-        f"{stage} takes up to {taken.total / GIB:.2f} GiB beside what PyTorch itself takes ({listed}; "
+        f"{stage} takes about {taken.total / GIB:.2f} GiB beside PyTorch's own ({listed}; "
         f"batches of {method.batch_size} with up to {method.max_length} tokens each, {dtype})."
     )

@@ -94,5 +94,5 @@ def test_the_plan_says_what_training_takes_where_the_model_is_here(
     assert stage["weights_bytes"] == 4 * takes["parameters"]
     assert stage["least_s"] > 0
     people = CliRunner().invoke(app, asked[:3])
-    assert "sft takes up to" in people.output
+    assert "sft takes about" in people.output
     assert "1000 examples of 300 tokens take" in people.output
