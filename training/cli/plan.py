@@ -76,7 +76,7 @@ def plan(
     for stage in takes["stages"]:
         typer.echo(stage["words"])
         typer.echo(
-            f"{examples} examples of {tokens} tokens take {stage['least_s'] / 60:.1f} minutes or more "
+            f"{examples} examples of {tokens} tokens take {stage['least_s'] / 60:.1f} min or more "
             f"({takes['flops_per_s'] / 1e9:.0f} GFLOP/s measured here; it never reaches all of it)."
         )
     typer.echo(f"Serving keeps {takes['kv_numbers_per_token']} numbers a token in its KV cache.")
