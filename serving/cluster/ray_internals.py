@@ -43,6 +43,12 @@ def lives(replica: str) -> bool:
     return replica in living
 
 
+def beside_the_head() -> bool:
+    """Whether this process runs on the head's own machine."""
+    head = ray.get_runtime_context().gcs_address.rpartition(":")[0].strip("[]")
+    return bool(head == ray.util.get_node_ip_address())
+
+
 def _living() -> list[str]:
     return [actor["Name"] for actor in state.actors(actor_state_name="ALIVE").values()]
 

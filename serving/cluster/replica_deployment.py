@@ -50,17 +50,19 @@ class Replica:
         calls = (self._rollout, self._config, self._pages)
         self._parts = await start(revision, self._name, *calls)
         await self._enter()
-        self._lease = Lease()
+        self._lease = None if ray_internals.beside_the_head() else Lease()
         self._tasks = [
-            asyncio.create_task(self._hold_lease()),
             asyncio.create_task(self._follow()),
             asyncio.create_task(self._watch()),
             asyncio.create_task(self._cut_when_stopped()),
             asyncio.create_task(self._parts.metrics_page.publish()),
         ]
+        if self._lease is not None:
+            self._tasks.append(asyncio.create_task(self._hold_lease(self._lease)))
 
     def __serve_build_asgi_app__(self) -> Any:
-        return Leased(self._parts.gateway, self._lease)
+        gateway = self._parts.gateway
+        return gateway if self._lease is None else Leased(gateway, self._lease)
 
     async def __del__(self) -> None:
         for task in self._tasks:
@@ -89,14 +91,20 @@ class Replica:
                 logger.critical("%s ends, to be replaced: %s", self._name, exc)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    async def _hold_lease(self) -> None:
-        """Ask the head whether this replica lives; end it where it was given up, as Serve has."""
+    async def _hold_lease(self, lease: Lease) -> None:
+        """Ask the head whether this replica lives; end it where it was given up, as Serve has.
+
+        On the head's own machine there is no link that could be cut.
+        """
         while True:
             asked = time.monotonic()
-            with suppress(ray.exceptions.RayError, ConnectionError):
+            try:
                 lives = await asyncio.to_thread(ray_internals.lives, self._name)
+            except Exception as exc:  # Ray's, of a head that does not answer, are many
+                logger.warning("Ray's head does not answer: %s", type(exc).__name__)
+            else:
                 lost_after_s = self._parts.gateway.settings.rollouts.lost_after_s
-                if not self._lease.heard(asked, lives, lost_after_s):
+                if not lease.heard(asked, lives, lost_after_s):
                     logger.critical("%s was given up by its cluster; it ends", self._name)
                     os.kill(os.getpid(), signal.SIGKILL)
             await asyncio.sleep(RENEW_S)

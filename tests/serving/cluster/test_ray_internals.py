@@ -29,6 +29,7 @@ CODE = """
     ray.get([up.here.remote(), other.here.remote()])
     seen = [ray_internals.live_replicas(APP)]
     assert ray_internals.lives(f"{ray_internals.REPLICA_PREFIX}{APP}#replica#up")
+    assert ray_internals.beside_the_head()
     assert deployment.HEAD in ray.cluster_resources()
     named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
     ray.kill(up)
