@@ -2,10 +2,10 @@
 
 The coordinator runs where Ray's head does. It returns from a promotion once every replica has
 acknowledged, is dead, or was silent for `rollouts.lost_after_s`. A silent one is killed, but a kill
-does not reach a machine whose link is out. So a replica holds a lease: each time that the head says
-that it lives, counted from when it asked, it may answer for as long again as the coordinator would
-wait. This is the lease of Gray and Cheriton (Leases, SOSP 1989): clocks need not agree, only run at
-the same speed.
+does not reach a machine whose link is out. So a replica holds a lease: each time that the
+coordinator answers its poll, counted from when it asked, it may answer for as long again as the
+coordinator would wait. This is the lease of Gray and Cheriton (Leases, SOSP 1989): clocks need not
+agree, only run at the same speed.
 """
 
 import time
@@ -14,7 +14,8 @@ from collections.abc import Callable
 from serving import asgi, endpoints, errors
 from serving.asgi import App, Receive, Scope, Send
 
-RENEW_S = 1.0
+RENEW_S = 2.0
+"""Longest that a poll waits for commands: a lease is renewed no later."""
 DEAD_S = 10.0
 """Ray takes a node for dead after no less than five missed checks, 3 s apart, and the coordinator
 believes it: a lease ends before."""
@@ -34,26 +35,28 @@ class Lease:
         self._lived = False
         self._limit_s = DEAD_S
 
-    def heard(self, asked: float, lives: bool, lost_after_s: float) -> bool:
-        """Take note of what the head said.
+    def renew(self, asked: float, lost_after_s: float) -> None:
+        """Take note of an answer.
 
         Args:
-            asked: When it was asked, by the clock.
-            lives: Whether it counts this replica as alive; it does not yet while that starts.
+            asked: When what it answers was asked, by the clock.
             lost_after_s: How long the coordinator waits for a silent replica.
-
-        Returns:
-            Whether this replica has a place in the cluster, or may still get one.
         """
+        self._heard = max(self._heard, asked)
         self._limit_s = min(lost_after_s, DEAD_S)
-        if lives:
-            self._lived = True
-            self._heard = max(self._heard, asked)
+
+    def has_place(self, lives: bool) -> bool:
+        """Whether this replica has a place in the cluster, or may still get one.
+
+        Args:
+            lives: Whether Ray's head counts it as alive, which it does not while that starts.
+        """
+        self._lived = self._lived or lives
         return lives or not self._lived
 
     @property
     def held(self) -> bool:
-        """Whether the head answered a question that is young enough."""
+        """Whether a question that is young enough was answered."""
         return self._clock() - self._heard < self._limit_s
 
 

@@ -57,8 +57,6 @@ class Replica:
             asyncio.create_task(self._cut_when_stopped()),
             asyncio.create_task(self._parts.metrics_page.publish()),
         ]
-        if self._lease is not None:
-            self._tasks.append(asyncio.create_task(self._hold_lease(self._lease)))
 
     def __serve_build_asgi_app__(self) -> Any:
         gateway = self._parts.gateway
@@ -91,23 +89,31 @@ class Replica:
                 logger.critical("%s ends, to be replaced: %s", self._name, exc)
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    async def _hold_lease(self, lease: Lease) -> None:
-        """Ask the head whether this replica lives; end it where it was given up, as Serve has.
+    async def _keep_place(self, asked: float, *, unheard: bool) -> None:
+        """End this replica if its cluster has given it up, as Serve has.
 
-        On the head's own machine there is no link that could be cut.
+        Args:
+            asked: When the coordinator was asked.
+            unheard: Whether it could not be asked. Where it is down, nobody promotes, and a new one
+                waits for every replica that Ray counts as alive: that is as good as its answer.
         """
-        while True:
-            asked = time.monotonic()
-            try:
-                lives = await asyncio.to_thread(ray_internals.lives, self._name)
-            except Exception as exc:  # Ray's, of a head that does not answer, are many
-                logger.warning("Ray's head does not answer: %s", type(exc).__name__)
-            else:
-                lost_after_s = self._parts.gateway.settings.rollouts.lost_after_s
-                if not lease.heard(asked, lives, lost_after_s):
-                    logger.critical("%s was given up by its cluster; it ends", self._name)
-                    os.kill(os.getpid(), signal.SIGKILL)
-            await asyncio.sleep(RENEW_S)
+        if self._lease is None:
+            return
+        try:
+            lives = await asyncio.to_thread(ray_internals.lives, self._name)
+            down = unheard and not await asyncio.to_thread(ray_internals.lives, COORDINATOR)
+        except Exception as exc:  # Ray's, of a head that does not answer, are many
+            logger.warning("Ray's head does not answer: %s", type(exc).__name__)
+            return
+        if not self._lease.has_place(lives):
+            logger.critical("%s was given up by its cluster; it ends", self._name)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if down:
+            self._renew(asked)
+
+    def _renew(self, asked: float) -> None:
+        if self._lease is not None:
+            self._lease.renew(asked, self._parts.gateway.settings.rollouts.lost_after_s)
 
     async def _rollout(self, action: str, options: dict[str, Any]) -> RolloutResult:
         done: RolloutResult = await _unwrapped(self._coordinator.rollout.remote(action, options))
@@ -149,18 +155,22 @@ class Replica:
         worker = asyncio.create_task(self._work(queue))
         try:
             while True:
+                asked = time.monotonic()
                 try:
-                    commands = await self._call("poll", self._name)
+                    commands = await self._call("poll", self._name, RENEW_S)
                     if commands is None:
+                        await self._keep_place(asked, unheard=False)
                         await self._enter()
                         continue
                 except ray.exceptions.RayError:
+                    await self._keep_place(asked, unheard=True)
                     await asyncio.sleep(RETRY_S)
                     continue
                 except SwitchboardError:
                     logger.exception("%s cannot enter; it tries again", self._name)
                     await asyncio.sleep(RETRY_S)
                     continue
+                self._renew(asked)
                 for command in commands:
                     queue.put_nowait(command)
         finally:

@@ -30,7 +30,7 @@ def clock() -> Clock:
 def test_a_lease_lasts_from_the_question_and_not_from_the_answer(clock: Clock) -> None:
     lease = Lease(clock)
     clock.now = 103.0  # the answer to what was asked at 100
-    assert lease.heard(100.0, True, LOST_AFTER_S)
+    lease.renew(100.0, LOST_AFTER_S)
     clock.now = 103.9
     assert lease.held
     clock.now = 104.0
@@ -39,34 +39,32 @@ def test_a_lease_lasts_from_the_question_and_not_from_the_answer(clock: Clock) -
 
 def test_an_old_answer_that_comes_late_shortens_nothing(clock: Clock) -> None:
     lease = Lease(clock)
-    lease.heard(102.0, True, LOST_AFTER_S)
-    lease.heard(100.0, True, LOST_AFTER_S)
+    lease.renew(102.0, LOST_AFTER_S)
+    lease.renew(100.0, LOST_AFTER_S)
     clock.now = 105.0
     assert lease.held
 
 
-def test_a_lease_that_was_lost_is_held_again_when_the_head_answers(clock: Clock) -> None:
+def test_a_lease_that_was_lost_is_held_again_when_there_is_an_answer(clock: Clock) -> None:
     lease = Lease(clock)
     clock.now = 200.0
     assert not lease.held
-    lease.heard(200.0, True, LOST_AFTER_S)
+    lease.renew(200.0, LOST_AFTER_S)
     assert lease.held
 
 
 def test_a_lease_ends_before_ray_can_take_the_machine_for_dead(clock: Clock) -> None:
     lease = Lease(clock)
-    lease.heard(100.0, True, 600.0)
+    lease.renew(100.0, 600.0)
     clock.now = 100.0 + DEAD_S
     assert not lease.held
 
 
-def test_one_that_the_head_counts_as_dead_holds_nothing_and_has_no_place(clock: Clock) -> None:
+def test_one_that_the_head_counts_as_dead_has_no_place_unless_it_starts(clock: Clock) -> None:
     lease = Lease(clock)
-    assert lease.heard(100.0, False, LOST_AFTER_S)  # it starts
-    assert lease.heard(101.0, True, LOST_AFTER_S)
-    assert not lease.heard(104.0, False, LOST_AFTER_S)
-    clock.now = 105.0
-    assert not lease.held
+    assert lease.has_place(False)  # it starts
+    assert lease.has_place(True)
+    assert not lease.has_place(False)
 
 
 @pytest.mark.parametrize(
