@@ -46,8 +46,10 @@ def merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
     both = dict(base)
     for key, value in over.items():
         below = both.get(key)
-        deeper = isinstance(value, dict) and isinstance(below, dict)
-        both[key] = merged(below, value) if deeper else value
+        if isinstance(value, dict) and isinstance(below, dict):
+            both[key] = merged(below, value)
+        else:
+            both[key] = value
     return both
 
 

@@ -15,7 +15,7 @@ from serving import asgi, endpoints, errors
 from serving.asgi import App, Receive, Scope, Send
 
 RENEW_S = 2.0
-"""Longest that a poll waits for commands: a lease is renewed no later."""
+"""Longest that a poll waits for commands."""
 DEAD_S = 10.0
 """Ray takes a node for dead after no less than five missed checks, 3 s apart, and the coordinator
 believes it: a lease ends before."""
@@ -44,6 +44,11 @@ class Lease:
         """
         self._heard = max(self._heard, asked)
         self._limit_s = min(lost_after_s, DEAD_S)
+
+    @property
+    def poll_s(self) -> float:
+        """How long a poll may wait for commands, so that its answer renews the lease in time."""
+        return min(RENEW_S, self._limit_s / 4)
 
     def has_place(self, lives: bool) -> bool:
         """Whether this replica has a place in the cluster, or may still get one.

@@ -18,10 +18,10 @@ from ray import serve
 from serving import private_files
 from serving.cluster import options as serve_options
 from serving.cluster import ray_internals
-from serving.cluster.lease import RENEW_S, Lease, Leased
+from serving.cluster.lease import Lease, Leased
 from serving.config.revision import Revision
 from serving.errors import SwitchboardError, Unavailable
-from serving.rollout.membership import Command
+from serving.rollout.membership import POLL_S, Command
 from serving.rollout.result import RolloutResult
 from serving.store.records import Route
 
@@ -157,7 +157,8 @@ class Replica:
             while True:
                 asked = time.monotonic()
                 try:
-                    commands = await self._call("poll", self._name, RENEW_S)
+                    wait_s = POLL_S if self._lease is None else self._lease.poll_s
+                    commands = await self._call("poll", self._name, wait_s)
                     if commands is None:
                         await self._keep_place(asked, unheard=False)
                         await self._enter()

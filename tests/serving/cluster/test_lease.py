@@ -60,6 +60,14 @@ def test_a_lease_ends_before_ray_can_take_the_machine_for_dead(clock: Clock) -> 
     assert not lease.held
 
 
+@pytest.mark.parametrize("lost_after_s", [2.0, 10.0, 600.0])
+def test_a_poll_waits_no_longer_than_half_of_a_lease(lost_after_s: float, clock: Clock) -> None:
+    lease = Lease(clock)
+    lease.renew(100.0, lost_after_s)
+    clock.now = 100.0 + 2 * lease.poll_s  # the age of one poll's answer when the next one comes
+    assert lease.held
+
+
 def test_one_that_the_head_counts_as_dead_has_no_place_unless_it_starts(clock: Clock) -> None:
     lease = Lease(clock)
     assert lease.has_place(False)  # it starts
