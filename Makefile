@@ -15,9 +15,9 @@ LOCK  := docker/lock-$(EXTRA).txt
 TWO   := -n 2 --dist loadscope --no-loadscope-reorder
 READY := $(VENV)/.ready-$(EXTRA)
 
-.PHONY: docs setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
+.PHONY: docs chart setup demo test test-fast drills lint lock-gpu format bench-setup bench-serving bench-growth \
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
-        bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos plots \
+        bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos drill-nodes plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
         bench-knowledge bench-paired
 
@@ -69,6 +69,15 @@ lock-gpu: $(READY)
 	    --python-version 3.11 --python-platform x86_64-manylinux_2_28 --generate-hashes \
 	    --no-header --no-annotate --output-file docker/lock-gpu.txt > /dev/null
 	sed -i '1i # The GPU environment without tools of development; `make lock-gpu` writes this.' docker/lock-gpu.txt
+
+# The Helm chart, rendered by Helm's own library and held against Kubernetes' schemas.
+chart: .cache/bench/chart/.ready
+	$(BIN)/python -m pytest -q tests/test_chart.py
+
+.cache/bench/chart/.ready: docker/helm/requirements.txt | $(READY)
+	rm -rf $(@D)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --require-hashes --target $(@D) -r $<
+	touch $@
 
 # The documentation as a site, every link checked: .cache/site.
 docs: $(READY)
@@ -196,6 +205,17 @@ bench-real-cycles: $(READY)
 chaos: $(READY)
 	$(BIN)/python benchmarks/chaos/kill.py
 	$(BIN)/python benchmarks/chaos/soak.py
+
+# A cluster of two nodes (a network namespace, root only): one lost and back, the link cut (10 minutes).
+drill-nodes: .cache/bench/nodes/.ready
+	$(BIN)/python benchmarks/chaos/two_nodes.py $(ARGS)
+
+# An S3 to test with, and what reaches it beside the locked packages.
+.cache/bench/nodes/.ready: benchmarks/chaos/s3-server.txt benchmarks/chaos/s3-client.txt | $(READY)
+	rm -rf $(@D) && mkdir -p $(@D) && python3 -m venv $(@D)/moto
+	$(BIN)/uv pip install --quiet --python $(@D)/moto/bin/python --only-binary :all: -r benchmarks/chaos/s3-server.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D)/s3fs -r benchmarks/chaos/s3-client.txt
+	touch $@
 
 # Redraw the benchmarks' plots from their tables.
 plots: $(READY)

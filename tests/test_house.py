@@ -29,6 +29,7 @@ COVERED_BY = {
     "serving/api/review_feed.py": "tests/serving/gateway/test_reviews.py",
     "serving/api/reviews.py": "tests/serving/gateway/test_reviews.py",
     "serving/api/openapi.py": "tests/e2e/test_bad_input.py",
+    "serving/cluster/application.py": "tests/test_chart.py",
     "serving/cluster/coordinator_actor.py": "tests/e2e/test_kill.py",
     "serving/cluster/deployment.py": "tests/e2e/test_hot_swap.py",
     "serving/cluster/replica.py": "tests/e2e/test_openai_api.py",

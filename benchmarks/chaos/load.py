@@ -41,11 +41,13 @@ class Load:
         server: Whom they ask.
         clients: How many there are.
         feedback: Whether each answer is followed by feedback.
+        pause_s: How long a client waits before it asks again.
     """
 
     server: Server
     clients: int = 6
     feedback: bool = True
+    pause_s: float = 0.0
     calls: list[Call] = field(default_factory=list)
     _stop: threading.Event = field(default_factory=threading.Event)
     _threads: list[threading.Thread] = field(default_factory=list)
@@ -70,8 +72,8 @@ class Load:
                 self.calls.append(answer)
                 if answer.fault is None and self.feedback:
                     self.calls.append(give_feedback(http, answer.id))
-                if answer.fault is not None:
-                    self._stop.wait(0.1)  # as a client that tries again would
+                # One that failed tries again, as a client would.
+                self._stop.wait(self.pause_s if answer.fault is None else max(0.1, self.pause_s))
 
     def good(self, kind: str | None = None) -> list[Call]:
         """The calls that went well."""

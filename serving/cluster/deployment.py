@@ -29,6 +29,7 @@ from serving.store.database import Database
 logger = logging.getLogger(__name__)
 RAY_STARTS = 5
 SCREEN_LINES = 15
+HEAD = "node:__internal_head__"  # a resource that only Ray's head has
 LOCATIONS = {"every_node": ProxyLocation.EveryNode, "head": ProxyLocation.HeadOnly}
 
 
@@ -57,7 +58,7 @@ def start(revision: Revision) -> None:
     joining.check_tls(settings, address)
     if not local:
         joining.check_token(ray_internals.has_token())
-    asyncio.run(_open(settings))
+    asyncio.run(open_store(settings))
     environment = ray_environment.prepare(
         settings, local=local, haproxy_binary=ray_internals.haproxy_binary
     )
@@ -78,15 +79,7 @@ def start(revision: Revision) -> None:
         joining.check_private(ray.get_runtime_context().gcs_address)
     settings.ray_address_file.parent.mkdir(parents=True, exist_ok=True)
     settings.ray_address_file.write_text(ray.get_runtime_context().gcs_address + "\n")
-    coordinator = CoordinatorActor.options(  # type: ignore[attr-defined]
-        name=COORDINATOR, namespace=APP, get_if_exists=True, lifetime="detached"
-    ).remote(settings)
-    try:
-        ray.get(coordinator.config.remote("begin", {"revision": revision}))
-    except ray.exceptions.RayError as exc:
-        raise ConfigError(
-            f"The coordinator could not start.\n{errors.root_cause(str(exc))}"
-        ) from exc
+    coordinate(revision)
     # On one machine HAProxy alone listens outside: its bind is ours (haproxy.py), and replicas take
     # the address that Serve has.
     behind = local and settings.http.proxy == "haproxy"
@@ -107,6 +100,30 @@ def start(revision: Revision) -> None:
     )
     ray_internals.run(bound(revision), APP)
     _wait_until_running()
+
+
+def coordinate(revision: Revision) -> None:
+    """Start the coordinator, or give the one that runs the configuration; the store is open.
+
+    It runs on the head: without that machine there is no cluster, and one that is cut off from the
+    head has no coordinator that could promote on its own.
+
+    Raises:
+        ConfigError: The coordinator cannot start.
+    """
+    coordinator = CoordinatorActor.options(  # type: ignore[attr-defined]
+        name=COORDINATOR,
+        namespace=APP,
+        get_if_exists=True,
+        lifetime="detached",
+        resources={HEAD: 0.001},
+    ).remote(revision.settings)
+    try:
+        ray.get(coordinator.config.remote("begin", {"revision": revision}))
+    except ray.exceptions.RayError as exc:
+        raise ConfigError(
+            f"The coordinator could not start.\n{errors.root_cause(str(exc))}"
+        ) from exc
 
 
 def _wait_until_running() -> None:
@@ -144,7 +161,7 @@ def _start_ray(**options: Any) -> None:
             return
 
 
-async def _open(settings: Settings) -> None:
+async def open_store(settings: Settings) -> None:
     """Bring the store's tables up to date, waiting for the store if need be."""
     db = Database(settings.store_address)
     await db.open_when_up()

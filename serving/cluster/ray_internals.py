@@ -27,8 +27,30 @@ def live_replicas(app: str) -> list[str]:
     to wait for their report would hold up every rollout. Ray's public state API needs its
     dashboard.
     """
-    names = [actor["Name"] for actor in state.actors(actor_state_name="ALIVE").values()]
-    return [name for name in names if name.startswith(f"{REPLICA_PREFIX}{app}#")]
+    return [name for name in _living() if name.startswith(f"{REPLICA_PREFIX}{app}#")]
+
+
+def lives(replica: str) -> bool:
+    """Whether Ray's head counts a replica as alive.
+
+    Raises:
+        ConnectionError: It did not say: Ray makes an empty table of that, and at least Serve's
+            controller is in one.
+    """
+    living = _living()
+    if not living:
+        raise ConnectionError("Ray's head does not answer")
+    return replica in living
+
+
+def beside_the_head() -> bool:
+    """Whether this process runs on the head's own machine."""
+    head = ray.get_runtime_context().gcs_address.rpartition(":")[0].strip("[]")
+    return bool(head == ray.util.get_node_ip_address())
+
+
+def _living() -> list[str]:
+    return [actor["Name"] for actor in state.actors(actor_state_name="ALIVE").values()]
 
 
 def is_stopping() -> bool:

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 from collections.abc import Awaitable
 from contextlib import suppress
 from typing import Any
@@ -17,9 +18,10 @@ from ray import serve
 from serving import private_files
 from serving.cluster import options as serve_options
 from serving.cluster import ray_internals
+from serving.cluster.lease import Lease, Leased
 from serving.config.revision import Revision
 from serving.errors import SwitchboardError, Unavailable
-from serving.rollout.membership import Command
+from serving.rollout.membership import POLL_S, Command
 from serving.rollout.result import RolloutResult
 from serving.store.records import Route
 
@@ -48,6 +50,7 @@ class Replica:
         calls = (self._rollout, self._config, self._pages)
         self._parts = await start(revision, self._name, *calls)
         await self._enter()
+        self._lease = None if ray_internals.beside_the_head() else Lease()
         self._tasks = [
             asyncio.create_task(self._follow()),
             asyncio.create_task(self._watch()),
@@ -56,7 +59,8 @@ class Replica:
         ]
 
     def __serve_build_asgi_app__(self) -> Any:
-        return self._parts.gateway
+        gateway = self._parts.gateway
+        return gateway if self._lease is None else Leased(gateway, self._lease)
 
     async def __del__(self) -> None:
         for task in self._tasks:
@@ -84,6 +88,32 @@ class Replica:
                     return  # they answer until Serve replaces this replica
                 logger.critical("%s ends, to be replaced: %s", self._name, exc)
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    async def _keep_place(self, asked: float, *, unheard: bool) -> None:
+        """End this replica if its cluster has given it up, as Serve has.
+
+        Args:
+            asked: When the coordinator was asked.
+            unheard: Whether it could not be asked. Where it is down, nobody promotes, and a new one
+                waits for every replica that Ray counts as alive: that is as good as its answer.
+        """
+        if self._lease is None:
+            return
+        try:
+            lives = await asyncio.to_thread(ray_internals.lives, self._name)
+            down = unheard and not await asyncio.to_thread(ray_internals.lives, COORDINATOR)
+        except Exception as exc:  # Ray's, of a head that does not answer, are many
+            logger.warning("Ray's head does not answer: %s", type(exc).__name__)
+            return
+        if not self._lease.has_place(lives):
+            logger.critical("%s was given up by its cluster; it ends", self._name)
+            os.kill(os.getpid(), signal.SIGKILL)
+        if down:
+            self._renew(asked)
+
+    def _renew(self, asked: float) -> None:
+        if self._lease is not None:
+            self._lease.renew(asked, self._parts.gateway.settings.rollouts.lost_after_s)
 
     async def _rollout(self, action: str, options: dict[str, Any]) -> RolloutResult:
         done: RolloutResult = await _unwrapped(self._coordinator.rollout.remote(action, options))
@@ -125,18 +155,23 @@ class Replica:
         worker = asyncio.create_task(self._work(queue))
         try:
             while True:
+                asked = time.monotonic()
                 try:
-                    commands = await self._call("poll", self._name)
+                    wait_s = POLL_S if self._lease is None else self._lease.poll_s
+                    commands = await self._call("poll", self._name, wait_s)
                     if commands is None:
+                        await self._keep_place(asked, unheard=False)
                         await self._enter()
                         continue
                 except ray.exceptions.RayError:
+                    await self._keep_place(asked, unheard=True)
                     await asyncio.sleep(RETRY_S)
                     continue
                 except SwitchboardError:
                     logger.exception("%s cannot enter; it tries again", self._name)
                     await asyncio.sleep(RETRY_S)
                     continue
+                self._renew(asked)
                 for command in commands:
                     queue.put_nowait(command)
         finally:

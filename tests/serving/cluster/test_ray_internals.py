@@ -28,11 +28,15 @@ CODE = """
     waiting = replica(f"{APP}#replica#waiting", resources={"no such": 1})
     ray.get([up.here.remote(), other.here.remote()])
     seen = [ray_internals.live_replicas(APP)]
+    assert ray_internals.lives(f"{ray_internals.REPLICA_PREFIX}{APP}#replica#up")
+    assert ray_internals.beside_the_head()
+    assert deployment.HEAD in ray.cluster_resources()
     named = [actor["name"] for actor in ray.util.list_named_actors(all_namespaces=True)]
     ray.kill(up)
     deadline = time.monotonic() + 30
     while ray_internals.live_replicas(APP) and time.monotonic() < deadline:
         time.sleep(0.1)
+    assert not ray_internals.lives(f"{ray_internals.REPLICA_PREFIX}{APP}#replica#up")
     ray_internals.put("k", b"kept", "n")
     assert ray_internals.get("k", "n") == b"kept" and ray_internals.get("no", "n") is None
     assert os.path.isfile(ray_internals.haproxy_binary())

@@ -71,3 +71,28 @@ def test_an_effect_that_nothing_could_show_is_refused(config: Path) -> None:
     recipe.write_text("gate: {superiority: [{metric: edit_similarity, margin: 0.1}]}\n")
     said = CliRunner().invoke(app, ["care", "--config", str(config), "--recipe", str(recipe)])
     assert isinstance(said.exception, RecipeError)
+
+
+def test_the_plan_says_what_training_takes_where_the_model_is_here(
+    config: Path, tmp_path: Path
+) -> None:
+    from training.demo.base_model import make_base_model
+
+    asked = ["care", "--config", str(config), "--json", "--examples", "100", "--tokens", "64"]
+    unknown = CliRunner().invoke(app, asked)
+    assert unknown.exit_code == 0, unknown.output
+    assert "hub/model" in json.loads(unknown.stdout)["training"]["unknown"]
+
+    base = Path(__file__).parents[3] / ".cache" / "switchboard" / "demo-base"
+    make_base_model(base)
+    config.write_text(config.read_text().replace("hub/model", str(base)))
+    said = CliRunner().invoke(app, asked)
+    assert said.exit_code == 0, said.output
+    takes = json.loads(said.stdout)["training"]
+    (stage,) = takes["stages"]
+    assert stage["stage"] == "sft"
+    assert stage["weights_bytes"] == 4 * takes["parameters"]
+    assert stage["least_s"] > 0
+    people = CliRunner().invoke(app, asked[:3])
+    assert "sft takes about" in people.output
+    assert "1000 examples of 300 tokens take" in people.output
