@@ -1,7 +1,6 @@
 """Of two requests for the completion of one turn, the newer is answered."""
 
 import asyncio
-from functools import partial
 from typing import Any
 
 import httpx
@@ -104,7 +103,6 @@ async def test_a_line_may_answer_them_all(site: Site) -> None:
 async def test_one_that_waits_for_a_place_is_ended_there(site: Site) -> None:
     site.says = " sorry"
     site.held.add("base")
-    queued = partial(REGISTRY.get_sample_value, "switchboard_requests_queued", {"lob": "sales"})
     async with await site.http(["agent"], ["*"]) as http:
 
         def ask(**more: Any) -> "asyncio.Task[httpx.Response]":
@@ -113,7 +111,7 @@ async def test_one_that_waits_for_a_place_is_ended_there(site: Site) -> None:
         full = ask(conversation_id="full", draft=None, n=8)
         await until_async(lambda: len(site.asked) == 1, "the engine is asked")
         first = ask()
-        await until_async(lambda: queued() == 1, "one waits")
+        await until_async(lambda: site.admission.waiting == 1, "one waits")
         second = ask(draft="I am s")
         assert (await first).json()["error"]["code"] == "superseded"
         site.held.clear()
