@@ -8,7 +8,9 @@ import pytest
 from prometheus_client import REGISTRY
 
 from serving.store import interactions
+from serving.store.reviews import queue
 from tests.serving.gateway.conftest import Site
+from tests.serving.gateway.guarding.test_review import hold
 
 TURNS = [{"role": "customer", "text": "My kettle is broken."}]
 SUGGESTIONS = "/v1/suggestions"
@@ -126,12 +128,27 @@ async def test_a_line_may_abstain_from_whole_replies_too(site: Site) -> None:
     assert "completion" not in said["choices"][0]
 
 
-async def test_what_the_client_asked_for_stays_in_the_answer(site: Site) -> None:
-    site.says, site.sure = "one two", 0.5
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_person_still_decides_on_what_the_line_s_queue_wants(
+    site: Site, stream: bool
+) -> None:
+    hold(site, {}, low_confidence={"below": 0.5})
+    site.says, site.sure = "rry for this.", 0.3
+    answer = await ask(site, draft="I am so", stream=stream)
+    task = await queue.get(site.db, answer.headers["x-switchboard-review"])
+    context = site.reviewing.context(task)
+    assert context["text"].strip() == "I am sorry for this."
+    site.sure = 0.9
+    passed = await ask(site, draft="I am so", stream=stream)
+    assert "x-switchboard-review" not in passed.headers
+    assert "logprob" not in passed.text.replace('"logprobs":null', "")
+
+
+async def test_more_candidates_than_there_are_places_are_refused(site: Site) -> None:
     async with await site.http(["agent"], ["*"]) as http:
-        body = {"lob": "care", "conversation": TURNS, "draft": "Say"}
-        plain = await http.post(SUGGESTIONS, json=body)
-    assert plain.json()["choices"][0]["logprobs"] is None
+        body = {"lob": "care", "conversation": TURNS, "draft": "I am", "n": 9}
+        refused = await http.post(SUGGESTIONS, json=body)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "n")
 
 
 async def test_without_a_plan_the_answer_is_the_engine_s_own(site: Site) -> None:
