@@ -64,9 +64,10 @@ def _candidate(
     if not plan.draft:
         return {**choice, **told}
     message = choice.get("message") or {}
-    rest = candidates.plain(message.get("content"))
+    written = candidates.plain(message.get("content"))
+    rest = completion.whole(written, cut=choice.get("finish_reason") == "length")
     follows = completion.after(rest, plan.gap)
     if follows is None:
         return None
-    whole = {**message, "content": f"{plan.draft}{rest.rstrip()}"}
-    return {**choice, "message": whole, "completion": follows, **told}
+    text = {**message, "content": f"{plan.draft}{rest}"}
+    return {**choice, "message": text, "completion": follows, **told}

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from serving.gateway.suggesting.completion import SPACED, after
+from serving.gateway.suggesting.completion import SPACED, after, whole
 
 
 @pytest.mark.parametrize(
@@ -26,7 +26,23 @@ from serving.gateway.suggesting.completion import SPACED, after
 def test_a_completion_follows_the_draft_as_it_was_typed(
     answer: str, gap: str, rest: str | None
 ) -> None:
-    assert after(answer, gap) == rest
+    assert after(whole(answer, cut=False), gap) == rest
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("rry for the inconv", "rry for the"),
+        (" sorry for the ", " sorry for the"),
+        ("rry", "rry"),
+        (" sor", " sor"),
+        (" a\n b", " a"),
+        ("", ""),
+    ],
+)
+def test_a_word_that_was_cut_is_left_out_if_others_stand_before_it(answer: str, kept: str) -> None:
+    assert whole(answer, cut=True) == kept
+    assert whole(answer, cut=False) == answer.rstrip()
 
 
 def test_what_the_engine_may_write_after_white_space_begins_with_some() -> None:
