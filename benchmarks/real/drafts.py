@@ -1,6 +1,6 @@
 """Completions of what agents typed, keystroke by keystroke: ``make bench-drafts``.
 
-    python benchmarks/real/drafts.py [--star FILE] [--drafts 24] [--typed 12] [--pause-ms 200]
+    python benchmarks/real/drafts.py [--star FILE] [--drafts 24] [--typed 12] [--longest 60]
 
 STAR's agents typed drafts to ask for suggestions. Some of them, one a dialog, drawn by a seed, are
 typed again into a real server (Ray Serve, vLLM, SmolLM2-135M-Instruct, the demo's plain prompt),
@@ -54,8 +54,8 @@ from training.stats import bootstrap
 
 ENDED, KEPT = "ended", "kept"
 BOUNDS = (0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-LENGTH = (8, 60)
-"""Characters of the drafts that are drawn, at least and at most."""
+SHORTEST = 8
+"""Characters of the drafts that are drawn, at least."""
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,10 @@ class Answered:
     right: bool = False
 
 
-def drawn(dialogs: Sequence[star.StarDialog], count: int, seed: int) -> list[Typed]:
-    """Draw drafts, at most one of a dialog; the same seed draws the same."""
+def drawn(
+    dialogs: Sequence[star.StarDialog], count: int, seed: int, longest: int = 60
+) -> list[Typed]:
+    """Draw drafts of so many characters at most, one of a dialog; the same seed draws the same."""
     rng = random.Random(seed)
     found = []
     for dialog in rng.sample(list(dialogs), len(dialogs)):
@@ -95,7 +97,7 @@ def drawn(dialogs: Sequence[star.StarDialog], count: int, seed: int) -> list[Typ
             Typed(dialog.conversation_id, dialog.turns[: reply.turn], draft.text.strip())
             for reply in dialog.replies
             for draft in reply.drafts
-            if reply.turn and LENGTH[0] <= len(draft.text.strip()) <= LENGTH[1]
+            if reply.turn and SHORTEST <= len(draft.text.strip()) <= longest
         ]
         if fit:
             found.append(rng.choice(fit))
@@ -240,7 +242,7 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     """Measure all on one server."""
     every = await asyncio.to_thread(lambda: list(star.read(options.star)))
     counted = sum(len(reply.drafts) for one in every for reply in one.replies)
-    chosen = drawn(every, options.drafts, options.seed)
+    chosen = drawn(every, options.drafts, options.seed, options.longest)
     config = configure(folder, [ENDED, KEPT])
     content = yaml.safe_load(config.read_text(encoding="utf-8"))
     content["lobs"][KEPT] = {"suggestions": {"supersede": False}}
@@ -327,6 +329,7 @@ def main() -> None:
     parser.add_argument("--star", type=Path, default=None, help="else in SWITCHBOARD_STAR_DIR")
     parser.add_argument("--drafts", type=int, default=24)
     parser.add_argument("--typed", type=int, default=12)
+    parser.add_argument("--longest", type=int, default=60, help="characters of a draft")
     parser.add_argument("--pause-ms", type=float, default=200.0)
     parser.add_argument("--seed", type=int, default=20261127)
     parser.add_argument("--results", type=Path, default=RESULTS)
@@ -341,7 +344,8 @@ def main() -> None:
         shutil.rmtree(folder, ignore_errors=True)
     points = found.pop("abstention")
     result = {
-        "data": {"name": "RasaHQ/STAR", "sha256": star.digest(options.star), "seed": options.seed},
+        "data": {"name": "RasaHQ/STAR", "sha256": star.digest(options.star), "seed": options.seed}
+        | {"longest": options.longest},
         "model": "SmolLM2-135M-Instruct, Q4_1 read as float32",
         **found,
         "seconds": round(time.perf_counter() - began, 1),
