@@ -1,6 +1,7 @@
 """Completions of what agents typed, keystroke by keystroke: ``make bench-drafts``.
 
     python benchmarks/real/drafts.py [--star FILE] [--drafts 24] [--typed 12] [--longest 60]
+        [--seconds 600]
 
 STAR's agents typed drafts to ask for suggestions. Some of them, one a dialog, drawn by a seed, are
 typed again into a real server (Ray Serve, vLLM, SmolLM2-135M-Instruct, the demo's plain prompt),
@@ -243,34 +244,45 @@ async def measure(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     every = await asyncio.to_thread(lambda: list(star.read(options.star)))
     counted = sum(len(reply.drafts) for one in every for reply in one.replies)
     chosen = drawn(every, options.drafts, options.seed, options.longest)
-    config = configure(folder, [ENDED, KEPT])
-    content = yaml.safe_load(config.read_text(encoding="utf-8"))
-    content["lobs"][KEPT] = {"suggestions": {"supersede": False}}
-    config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    config = options.config or configured(folder)
     key = await asyncio.to_thread(create_key, config)
     auth = {"authorization": f"Bearer {key}"}
     async with (
-        server.running(None, config, settings.load(config)) as url,
+        server.running(options.url, config, settings.load(config)) as url,
         httpx.AsyncClient(base_url=url, headers=auth, timeout=300) as http,
     ):
         desk = Desk(http)
         await desk.ask(chosen[0], 1, KEPT)  # what is compiled once is not measured
         await desk.ask(chosen[0], chosen[0].text.find(" ") + 1, KEPT)
         return {
-            "drafts": {"in_data": counted, "asked": len(chosen)},
-            **await waiting(desk, chosen, options.typed),
+            "drafts": {"in_data": counted, "drawn": len(chosen)},
+            **await waiting(desk, chosen, options.typed, options.seconds),
             "typing": await paced(desk, chosen[: options.typed], options.pause_ms / 1e3),
         }
 
 
-async def waiting(desk: Desk, chosen: Sequence[Typed], echoed: int) -> dict[str, Any]:
-    """Type, waiting for each answer."""
+def configured(folder: Path) -> Path:
+    """Write the configuration: one line where the newer ends the older, one where none is ended."""
+    config = configure(folder, [ENDED, KEPT])
+    content = yaml.safe_load(config.read_text(encoding="utf-8"))
+    content["lobs"][KEPT] = {"suggestions": {"supersede": False}}
+    config.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+    return config
+
+
+async def waiting(
+    desk: Desk, chosen: Sequence[Typed], echoed: int, limit_s: float
+) -> dict[str, Any]:
+    """Type, waiting for each answer; no draft begins after the time's end."""
+    end = time.monotonic() + limit_s
     rows: list[Answered] = []
     again: list[float] = []
     same: list[float] = []
     spared, total = [], len(chosen)
     cached = [0.0, 0.0]
     for number, one in enumerate(chosen):
+        if time.monotonic() > end:
+            break
         before = await desk.cache()
         mine = [await desk.ask(one, typed, ENDED) for typed in range(1, len(one.text))]
         after = await desk.cache()
@@ -285,6 +297,7 @@ async def waiting(desk: Desk, chosen: Sequence[Typed], echoed: int) -> dict[str,
     first = [row.ms for row in rows if row.typed == 1]
     return {
         "waiting": {
+            "drafts": len(spared),
             "time_to_suggestion": percentiles([row.ms for row in rows]),
             "first_keystroke": percentiles(first),
             "later_keystrokes": percentiles([row.ms for row in rows if row.typed > 1]),
@@ -331,6 +344,9 @@ def main() -> None:
     parser.add_argument("--typed", type=int, default=12)
     parser.add_argument("--longest", type=int, default=60, help="characters of a draft")
     parser.add_argument("--pause-ms", type=float, default=200.0)
+    parser.add_argument("--seconds", type=float, default=600, help="no draft begins later")
+    parser.add_argument("--url", help="a server that runs, as --config says")
+    parser.add_argument("--config", type=Path)
     parser.add_argument("--seed", type=int, default=20261127)
     parser.add_argument("--results", type=Path, default=RESULTS)
     options = parser.parse_args()
