@@ -19,7 +19,7 @@ READY := $(VENV)/.ready-$(EXTRA)
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos drill-nodes plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
-        bench-knowledge bench-paired
+        bench-knowledge bench-paired bench-drafts
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -195,6 +195,11 @@ bench-journal: $(READY)
 bench-real: $(READY)
 	@$(MAKE) --no-print-directory real-model
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/suggestions.py $(ARGS)
+
+# Completions of what agents typed (STAR's drafts), keystroke by keystroke: time, cache, silence (10 minutes).
+bench-drafts: $(READY)
+	@$(MAKE) --no-print-directory real-model
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/drafts.py $(ARGS)
 
 # Nights on STAR's hotel dialogs, one after the other: does each help, does the gate agree?
 bench-real-cycles: $(READY)

@@ -14,6 +14,7 @@ The tree, one sentence a class::
     ├── PermissionDenied            403  The key's roles or LOBs do not cover this.
     ├── NotFound                    404  The named model, interaction or version does not exist.
     ├── Conflict                    409  The action contradicts the present state.
+    │   └── Superseded              409  A newer request of the same turn took this one's place.
     ├── AdapterRefused              422  An adapter's files are corrupt, foreign or not servable.
     ├── RateLimited                 429  The key or the LOB sent more requests than its rate allows.
     │   └── Overloaded              429  Too many requests wait already.
@@ -158,6 +159,12 @@ class Conflict(SwitchboardError):
     status = 409
     type = "invalid_request_error"
     code = "conflict"
+
+
+class Superseded(Conflict):
+    """A newer request of the same turn took this one's place."""
+
+    code = "superseded"
 
 
 class AdapterRefused(SwitchboardError):

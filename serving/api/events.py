@@ -175,7 +175,7 @@ def _record(
     key: ApiKey,
 ) -> EventRecord:
     named = event.candidates if isinstance(event, Displayed) else [getattr(event, "index", 0)]
-    for index in named:
+    for index in () if isinstance(event, Typed) else named:
         if not candidates.has(interaction, index):
             where = "candidates" if isinstance(event, Displayed) else "index"
             raise InvalidRequest(f"The response has no candidate {index}.", param=where)

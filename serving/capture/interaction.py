@@ -15,7 +15,7 @@ import orjson
 
 from serving.store import candidates
 from serving.store.candidates import plain
-from serving.store.records import InteractionRecord
+from serving.store.records import ABSTAINED, InteractionRecord
 
 DONE = b"data: [DONE]\n\n"
 MAX_TOOL_CALLS = 128
@@ -30,6 +30,7 @@ class Capture:
     `show` is what the client is told of showing it, `holdback` the share by which that was drawn.
     `audience` and `asked` are of the request as it was asked, and nothing that an engine gets.
     `beside` are fields that the client's answer gets beside the engine's, kept with the request.
+    `abstained` is whether the client got no candidate, by the line's own choice.
     `traceparent` is the request's trace, where it is traced; it ends with the journal.
     Times are seconds of `time.time` (`created_at`) and of `time.perf_counter` (`clock`, `first`).
     """
@@ -61,6 +62,7 @@ class Capture:
     guards: list[dict[str, Any]] = field(default_factory=list)
     instead: bytes | None = None
     beside: dict[str, Any] = field(default_factory=dict)
+    abstained: bool = False
     traceparent: str | None = None
 
     def payload(self, status: Status) -> bytes:
@@ -270,6 +272,8 @@ def _dicts(value: object) -> list[dict[str, Any]]:
 
 def _output(response: dict[str, Any]) -> tuple[str, str | None]:
     """The text of candidate 0 and why it ended."""
+    if response.get("abstained") is True:
+        return "", ABSTAINED
     if response.get("choices"):
         # Of a cut stream the first may be missing; another's text is not its output.
         return candidates.of(response).get(0, ("", None))

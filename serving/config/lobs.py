@@ -114,6 +114,46 @@ class Responses(Search):
     offer: int = Field(3, ge=1, le=20, description="Responses offered at most.")
 
 
+class Suggestions(Section):
+    """How suggestions go on from a draft, are told apart, and are withheld."""
+
+    completion_tokens: int = Field(
+        16,
+        ge=1,
+        le=512,
+        description="Tokens that follow a draft at most; a request may say others.",
+    )
+    completion_stops: list[str] = Field(
+        default_factory=lambda: [". ", "? ", "! ", "\n"],
+        max_length=16,
+        description="Texts at which a completion ends: the phrase's end; they are part of it.",
+    )
+    oversample: int = Field(
+        2,
+        ge=1,
+        le=8,
+        description="Candidates made for each that is asked for, where `n` is over 1.",
+    )
+    max_sampled: int = Field(
+        8, ge=1, le=64, description="Candidates made at most, unless more are asked for."
+    )
+    similar: float = Field(
+        0.8,
+        gt=0,
+        le=1,
+        description="Of two candidates that share so much of their words one is given.",
+    )
+    abstain_below: float | None = Field(
+        None,
+        gt=0,
+        le=1,
+        description="No candidate of a smaller confidence is given; null gives any.",
+    )
+    supersede: bool = Field(
+        True, description="A newer request with a `draft` ends the older one of its turn."
+    )
+
+
 class Lob(Section):
     """One line of business."""
 
@@ -135,6 +175,10 @@ class Lob(Section):
         default_factory=dict,
         description="Sampling defaults of /v1/suggestions; temperature 0 and max_tokens 256 "
         "unless set.",
+    )
+    suggestions: Suggestions = Field(
+        default_factory=Suggestions,
+        description="Completions of drafts, several candidates, and silence.",
     )
     summary_defaults: dict[str, Any] = Field(
         default_factory=dict,

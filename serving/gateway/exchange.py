@@ -10,6 +10,7 @@ from serving.admission.deadline import Deadline
 from serving.asgi import Headers, Receive, Scope, Send
 from serving.auth import ApiKey
 from serving.gateway.request import InferenceRequest
+from serving.gateway.suggesting.plan import Plan
 from serving.guards.verdict import Verdict
 from serving.observability.tracing import RequestTrace
 from serving.routing import Target
@@ -41,6 +42,7 @@ class Exchange:
         ruled: What a rule of the line decided, where one did.
         batch: Whether it is a batch's line, which takes only what no request wants.
         beside: Fields that the answer gets beside the engine's, such as `passages`.
+        plan: How a suggestion's candidates are made and chosen, where that needs more than asking.
         trace: Its spans, where it is traced.
     """
 
@@ -59,6 +61,7 @@ class Exchange:
     ruled: Ruled | None = None
     batch: bool = False
     beside: dict[str, Any] = field(default_factory=dict)
+    plan: Plan | None = None
     trace: RequestTrace | None = None
 
     @property

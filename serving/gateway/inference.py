@@ -13,9 +13,9 @@ from serving import endpoints
 from serving.adapters.manager import AdapterManager
 from serving.admission.deadline import Deadline
 from serving.admission.fair_queue import Admission
-from serving.admission.priority import BATCH, Priorities, sequences
+from serving.admission.priority import BATCH, Priorities
 from serving.admission.slot import AdmissionSlot
-from serving.asgi import App, Headers, Receive, Scope, Send, json_object, read_body
+from serving.asgi import App, Receive, Scope, Send, json_object, read_body
 from serving.auth import Role
 from serving.capture import Journal
 from serving.chat_template import ChatTemplate
@@ -28,11 +28,13 @@ from serving.gateway import authorization, cancellation, capturing, holdback, ru
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.grounding import retrieval
-from serving.gateway.guarding import confidence, untrusted
+from serving.gateway.guarding import untrusted
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.gateway.shadow import Shadows, schedules
 from serving.gateway.structured import telling as structured
+from serving.gateway.suggesting import plan, telling
+from serving.gateway.suggesting.superseding import Turns
 from serving.gateway.validation import (
     allowed_fields,
     field_types,
@@ -98,7 +100,7 @@ class Inference:
         self._settings = settings
         self._shadows, self._guarding = shadows, guarding
         self._libraries = libraries
-        self._rules = ruling.Rules(settings)
+        self._rules, self._turns = ruling.Rules(settings), Turns()
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
         self._schedules = schedules(settings)
@@ -123,20 +125,24 @@ class Inference:
         with AdmissionSlot(places, who) as slot:
             await self._parse(exchange)
             await authorization.check(exchange, self._adapters)
-            trace = exchange.trace
-            with stage(trace, "guards"):
-                exchange.verdicts = await self._guarding.check_request(exchange)
-            with stage(trace, "rules"):
-                ruled = exchange.ruled = await self._rules.decide(exchange)
-            by_rule = ruled is not None and ruled.text is not None
-            with stage(trace, "admission"):
-                priority = 0 if by_rule else await self._admit(exchange, slot)
-            with stage(trace, "route"):
-                self._route(exchange)
-            if not by_rule:
-                await retrieval.ground(exchange, self._settings.lobs, self._libraries)
-            body, prompt = self._engine_body(exchange, priority)
-            await self._ask(exchange, body, None if by_rule else prompt, slot)
+            with self._turns.begin(exchange, self._settings.lobs):
+                await self._answer(exchange, slot)
+
+    async def _answer(self, exchange: Exchange, slot: AdmissionSlot) -> None:
+        trace = exchange.trace
+        with stage(trace, "guards"):
+            exchange.verdicts = await self._guarding.check_request(exchange)
+        with stage(trace, "rules"):
+            ruled = exchange.ruled = await self._rules.decide(exchange)
+        by_rule = ruled is not None and ruled.text is not None
+        with stage(trace, "admission"):
+            priority = 0 if by_rule else await self._admit(exchange, slot)
+        with stage(trace, "route"):
+            self._route(exchange)
+        if not by_rule:
+            await retrieval.ground(exchange, self._settings.lobs, self._libraries)
+        body, prompt = self._engine_body(exchange, priority)
+        await self._ask(exchange, body, None if by_rule else prompt, slot)
 
     async def _parse(self, exchange: Exchange) -> None:
         settings = self._settings
@@ -148,12 +154,13 @@ class Inference:
         asked = exchange.request = inquiry.read(
             exchange.scope["path"],
             sent,
-            conversation_id=_conversation_id(exchange.headers),
+            conversation_id=inquiry.conversation_id(exchange.headers),
             base=settings.served_name,
             lobs=settings.lobs,
             sampling_fields=self._sampling_fields,
         )
         exchange.lob = asked.lob or self._adapters.table.lob_of(asked.model)
+        exchange.plan = plan.of(asked, settings.lobs, self._admission.places)
         tool_choice.check(sent, settings, exchange.lob)
         if asked.audience == "customer" and exchange.lob is None:
             raise InvalidRequest(
@@ -177,18 +184,9 @@ class Inference:
 
     def _sequences(self, exchange: Exchange) -> int:
         """The places that a request takes; refused if it takes more than there are."""
-        asked, sent = exchange.request, exchange.request.sent
-        if asked.of_task is not None:
-            lob = self._settings.lobs[asked.of_task.lob]
-            sent = {**tasks.defaults(tasks.PATHS[asked.endpoint], lob), **sent}
-        wanted = sequences(sent)
-        if wanted > self._admission.places:
-            raise InvalidRequest(
-                f"The request asks for {wanted} answers at once; at most "
-                f"{self._admission.places} are given.",
-                param="prompt" if isinstance(sent.get("prompt"), list) else "n",
-            )
-        return wanted
+        made, places = exchange.plan, self._admission.places
+        sampled = None if made is None else made.sampled
+        return inquiry.sequences(exchange.request, self._settings.lobs, places, sampled)
 
     def _route(self, exchange: Exchange) -> None:
         """Choose the version, which must be of the line that was authorized, or the base."""
@@ -248,7 +246,7 @@ class Inference:
             untrusted.of(asked).last if reviews is not None else "",
             sent=asked.sent if asked.of_task is not None else None,
             trace=exchange.trace,
-            extra=confidence.asking(asked.engine_path, body) if unsure else {},
+            extra=telling.asking(exchange.plan, asked.engine_path, body, measured=bool(unsure)),
             review_below=unsure.below if unsure else None,
         )
         answer = ResponseWriter(
@@ -289,11 +287,8 @@ class Inference:
             app, sent = chained, None
         elif "@" in version and version not in self._adapters.loaded:
             await self._adapters.ensure(await self._adapters.describe(version))
+        if ruled is None or ruled.text is None:
+            app = telling.told(app, request, exchange.plan)
         app = self._guarding.guarded(app, request, exchange.request, exchange.deadline)
         app = structured.told(app, request, exchange.request.of_task)
         await cancellation.run(app, scope, sent, exchange.receive, answer, exchange.deadline)
-
-
-def _conversation_id(headers: Headers) -> str | None:
-    value = headers.get(b"x-conversation-id")
-    return value.decode("latin-1")[:256] if value else None

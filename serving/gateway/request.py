@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from serving import endpoints
+from serving.admission import priority
+from serving.asgi import Headers
 from serving.config.lobs import Lob
 from serving.errors import InvalidRequest
 from serving.gateway import tasks
@@ -114,3 +116,35 @@ def read(
         sent=sent,
         audience=audience,
     )
+
+
+def conversation_id(headers: Headers) -> str | None:
+    """Return the conversation that a request's header names."""
+    value = headers.get(b"x-conversation-id")
+    return value.decode("latin-1")[:256] if value else None
+
+
+def sequences(
+    asked: InferenceRequest, lobs: Mapping[str, Lob], places: int, sampled: int | None
+) -> int:
+    """Return how many sequences the engine runs for a request.
+
+    Args:
+        asked: The request.
+        lobs: The lines of business, whose defaults count.
+        places: The most that a replica answers at once.
+        sampled: Candidates that are made, where that is known to be another count.
+
+    Raises:
+        InvalidRequest: They are more than `places`.
+    """
+    sent = asked.sent
+    if asked.of_task is not None:
+        sent = {**tasks.defaults(tasks.PATHS[asked.endpoint], lobs[asked.of_task.lob]), **sent}
+    wanted = priority.sequences(sent) if sampled is None else sampled
+    if wanted > places:
+        raise InvalidRequest(
+            f"The request asks for {wanted} answers at once; at most {places} are given.",
+            param="prompt" if isinstance(sent.get("prompt"), list) else "n",
+        )
+    return wanted

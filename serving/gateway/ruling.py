@@ -58,7 +58,8 @@ class Rules:
         """Return what a rule says to a request; None leaves it to the model.
 
         A version that the client chose, and what only a model gives (several answers, tools, a
-        form), is not for rules. A rule that fails leaves the request to the model, too.
+        form, the rest of a draft), is not for rules. A rule that fails leaves the request to the
+        model, too.
         """
         asked, lob = exchange.request, exchange.lob or ""
         rules = self._lines.get(lob)
@@ -69,6 +70,8 @@ class Rules:
         try:
             match = matching.first(rules, asked.task, untrusted.of(asked).last)
             if match is None:
+                return None
+            if match.rule.answer is not None and asked.sent.get("draft"):
                 return None
             ruled = await self._ruled(exchange, match)
         except (SwitchboardError, TimeoutError) as exc:

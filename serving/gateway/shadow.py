@@ -182,6 +182,8 @@ class Shadows:
             return "stopped"
         if self._running[lob] >= shadow.max_running or len(self.tasks) >= UNSTORED:
             return "busy"
+        if body.get("continue_final_message"):
+            return "draft"  # what is compared is whole replies
         if sequences(body) > 1:  # which of several answers was meant is not known before
             return "several"
         active = self._adapters.table.serving() | {shadow.version} | self._adapters.inflight.keys()

@@ -38,7 +38,8 @@ class TaskRequest:
     """A task request, checked.
 
     `model` is what routing resolves; `sampling` is passed through to the engine. `turns` is the
-    whole conversation, of which the first `read` are told by `previous` alone.
+    whole conversation, of which the first `read` are told by `previous` alone. `draft` is without
+    the white space at its end, which is `gap`; `drafting` is whether there was one, an empty too.
     """
 
     lob: str
@@ -48,6 +49,8 @@ class TaskRequest:
     structured: bool | Literal["both"]
     sampling: dict[str, Any]
     draft: str = ""
+    gap: str = ""
+    drafting: bool = False
     knowledge: bool | None = None
     slots: dict[str, str] | None = None
     agent: str | None = None
@@ -97,6 +100,8 @@ def parse(
         if key not in sampling_fields & _ALLOWED or key in _MADE_BY_US:
             raise allowed_fields.unknown(key)
     allowed_fields.check_values(sampling)
+    # A token of white space at the end would keep the next word's own token away.
+    draft = (sent.draft or "").rstrip()
     before = sent.previous
     if before is not None and before.turns > len(sent.conversation):
         raise InvalidRequest(
@@ -111,8 +116,9 @@ def parse(
         conversation_id=sent.conversation_id,
         structured=sent.structured,
         sampling=sampling,
-        # A token of white space at the end would keep the next word's own token away.
-        draft=(sent.draft or "").rstrip(),
+        draft=draft,
+        gap=(sent.draft or "")[len(draft) :],
+        drafting=sent.draft is not None,
         knowledge=sent.knowledge,
         slots=sent.slots,
         agent=sent.agent,
@@ -174,13 +180,21 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
         guidelines=lob.guidelines,
         previous=request.previous or "",
     )
+    of_line, short = defaults(task, lob), dict[str, Any]()
     if request.draft:
-        # vLLM's own: the last message is gone on with, and repeated before what is new.
+        # vLLM's own: the last message is gone on with. That it repeats it (`echo`) is not asked:
+        # it would then read none of the prompt from its cache (`skip_reading_prefix_cache`).
         messages = [*messages, {"role": "assistant", "content": request.draft}]
-        body |= {"continue_final_message": True, "add_generation_prompt": False, "echo": True}
+        body |= {"continue_final_message": True, "add_generation_prompt": False}
+        short = {"max_tokens": lob.suggestions.completion_tokens}
+        if lob.suggestions.completion_stops:
+            short |= {"stop": lob.suggestions.completion_stops, "include_stop_str_in_output": True}
+        if "max_completion_tokens" in request.sampling:
+            del short["max_tokens"]
+        of_line = {k: v for k, v in of_line.items() if k != "max_completion_tokens"}
     # The same conversation, the same text, unless somebody asks for more; and a small model that
     # finds no end must not hold its place up to the end of the context.
-    asked = {**defaults(task, lob), **request.sampling}
+    asked = {**of_line, **short, **request.sampling}
     several = (asked.get("n") or 1) > 1
     ours: dict[str, Any] = {"temperature": SEVERAL_TEMPERATURE if several else 0}
     if "max_completion_tokens" not in asked:

@@ -121,6 +121,16 @@ UNMEASURED = Counter(
     "Answers of such lines that came without token probabilities; they pass.",
     ["lob"],
 )
+SUPERSEDED = Counter(
+    "switchboard_superseded_total",
+    "Requests with a draft that a newer one of their turn ended.",
+    ["lob"],
+)
+ABSTAINED = Counter(
+    "switchboard_abstained_total",
+    "Suggestions that were answered without a candidate, by the reason.",
+    ["lob", "reason"],
+)
 REVIEW_WEBHOOK = Counter(
     "switchboard_review_webhook_total",
     "Review events posted to a line's webhook, by outcome: taken, failed (it is tried again).",

@@ -6,7 +6,7 @@ A record's `output` is candidate 0. Feedback names the candidate that it judges 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from serving.store.records import InteractionRecord, Served
+from serving.store.records import ABSTAINED, InteractionRecord, Served
 
 
 class Candidate(NamedTuple):
@@ -40,7 +40,9 @@ def plain(content: object) -> str:
 
 
 def has(interaction: InteractionRecord, index: int) -> bool:
-    """Whether an interaction has this candidate; it always has candidate 0, its output."""
+    """Whether an interaction has this candidate; 0, its output, unless it abstained."""
+    if interaction.finish_reason == ABSTAINED:
+        return False
     return index == 0 or index in of(interaction.response)
 
 

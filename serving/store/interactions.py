@@ -11,6 +11,7 @@ from serving.store import candidates
 from serving.store.database import Database, storable
 from serving.store.events import Kind
 from serving.store.records import (
+    ABSTAINED,
     RULE,
     UPSTREAM,
     FeedbackRecord,
@@ -229,7 +230,7 @@ async def shown(
     """Return each conversation's id, begin and number of complete answers, judged or not.
 
     Answers of upstreams, and those outside conversations, are left out, as in `labelled`; and so
-    are those that were held back, unless their turn's text is known all the same.
+    are those that abstained or were held back, unless the turn's text is known all the same.
 
     Args:
         db: The store.
@@ -242,6 +243,7 @@ async def shown(
         Interaction.conversation_id.is_not(None),
         Interaction.conversation_id != "",
         Interaction.status == Status.COMPLETED,
+        func.coalesce(Interaction.finish_reason, "") != ABSTAINED,
         Interaction.task.in_([str(task) for task in tasks]),
         *of_models(),
         or_(

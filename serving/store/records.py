@@ -13,10 +13,9 @@ from pydantic import BaseModel, ConfigDict, Field
 Count = Annotated[int, Field(ge=0, lt=2**31)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Json = dict[str, Any]
-Moment = tuple[float, float]
-"""The same moment by the client's clock and, when we heard of it, by ours."""
-UPSTREAM, RULE = "upstream:", "rule:"
-"""Begin the `version` of an answer that did not come from our engine, or is a rule's."""
+Moment = tuple[float, float]  # by the client's clock and, when we heard of it, by ours
+UPSTREAM, RULE, ABSTAINED = "upstream:", "rule:", "abstained"
+"""Begin an upstream's or a rule's `version`; the `finish_reason` where no candidate was given."""
 
 
 class Record(BaseModel):
@@ -146,6 +145,7 @@ class Served(Record):
     latency_ms: float
     status: Status
     output: str
+    finish_reason: str | None = None
     task: Task | None = None
     turn_position: Count | None = None
     holdback: Share | None = None

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal, NamedTuple
 
-from serving.store.records import FeedbackRecord, Served
+from serving.store.records import ABSTAINED, FeedbackRecord, Served
 
 Witness = Literal["events", "feedback"]
 Sight = Literal["event", "word", "assumed"]
@@ -63,7 +63,7 @@ def sight(served: Served, judged: bool, tells: float) -> Sight | None:
         judged: Whether an agent said something about it.
         tells: What `tells_from` returned.
     """
-    if served.shown_by_draw is False:
+    if served.shown_by_draw is False or served.finish_reason == ABSTAINED:
         return None
     if served.displayed:
         return "event"

@@ -22,7 +22,7 @@ from math import inf
 
 from serving.draws import in_canary
 from serving.store import candidates
-from serving.store.records import Action, FeedbackRecord, Rollout, Route, Served, Status
+from serving.store.records import ABSTAINED, Action, FeedbackRecord, Rollout, Route, Served, Status
 from training.data.examples import verdict
 from training.metrics.text import Metric, edit_similarity
 from training.recipe.canary import CanaryConfig
@@ -175,7 +175,8 @@ def _outcomes(
         judged["held"].append(float(turn.held))
         if turn.status == Status.COMPLETED:
             judged["slow_answers"].append(float(turn.latency_ms > rules.slow_ms))
-        if turn.shown_by_draw is False:  # no agent saw it, by no fault of its own
+        # No agent saw it, by no fault of its own, or since its line wanted silence.
+        if turn.shown_by_draw is False or turn.finish_reason == ABSTAINED:
             continue
         # Of what was held the agent saw the line's fallback text.
         shown = turn.displayed is not None and turn.displayed[1] < end and not turn.held

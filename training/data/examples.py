@@ -173,9 +173,10 @@ def suspected(interaction: InteractionRecord) -> bool:
 
 
 def finished_or_edited(interaction: InteractionRecord, said: Verdict) -> bool:
-    """A cut-off output is no target, but an agent's edit of one is."""
+    """A cut-off output is no target, nor is what ends a draft; an agent's edit of one is."""
     whole = interaction.status is Status.COMPLETED and interaction.finish_reason != "length"
-    return whole or said.edit is not None
+    completes = bool(interaction.request.get("continue_final_message"))
+    return (whole and not completes) or said.edit is not None
 
 
 def plain_messages(interaction: InteractionRecord) -> tuple[Message, ...] | None:

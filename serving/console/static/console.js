@@ -40,7 +40,7 @@ document.addEventListener("keydown", (event) => {
 });
 
 // The desk: what an agent's desktop does with suggestions, and tells (docs/events.md).
-const DEBOUNCE_MS = 400;
+const DEBOUNCE_MS = 150; // the server ends what is asked for and typed over
 const SEND_MS = 1000;
 const AT_ONCE = 100;
 
@@ -64,6 +64,8 @@ function startDesk(desk) {
   let conversation = desk.dataset.conversation;
   let offered = null; // {id, draft, candidates}: the last suggestion that was asked for this turn
   let inserted = null; // {index, text, edited}: what of it is in the reply
+  let completed = null; // {id, index}: the last completion that was taken
+  let quiet = false; // the agent hid the completion of what is typed now
   let summary = null; // {id}
   let waiting = null; // of the debounce
   let asking = null; // aborts the request under way
@@ -128,8 +130,9 @@ function startDesk(desk) {
   function clear() {
     asking?.abort();
     clearTimeout(waiting);
-    offered = inserted = asking = null;
+    offered = inserted = completed = asking = null;
     at("suggestions").replaceChildren();
+    ghost();
     say("");
   }
 
@@ -138,6 +141,7 @@ function startDesk(desk) {
     const candidates = answer.review ? [] : answer.choices.map((one) => ({
       index: one.index,
       text: one.message.content ?? "",
+      completion: one.completion ?? "",
     })).filter((one) => one.text);
     offered = { id: answer.id, draft, candidates: hidden ? [] : candidates };
     say(hidden ? words.hidden : answer.review ? words.held : "");
@@ -147,6 +151,21 @@ function startDesk(desk) {
     if (offered.candidates.length) {
       tell("displayed", answer.id, { candidates: offered.candidates.map((one) => one.index) });
     }
+    ghost();
+  }
+
+  // What of the best completion is still to be typed; it stays while the agent types along with it.
+  function rest() {
+    const [best] = (!inserted && !quiet && offered?.candidates) || [];
+    if (!best?.completion) return "";
+    const whole = offered.draft + best.completion;
+    return whole.startsWith(reply.value) ? whole.slice(reply.value.length) : "";
+  }
+
+  function ghost() {
+    const text = rest();
+    at("ghost").replaceChildren(...(text ? [reply.value, make("span", text)] : []));
+    at("ghost").scrollTop = reply.scrollTop;
   }
 
   function card(one, rank) {
@@ -170,7 +189,17 @@ function startDesk(desk) {
     inserted = { index: one.index, text: one.text, edited: false };
     reply.value = one.text;
     tell("inserted", offered.id, { index: one.index, rank });
+    ghost();
     reply.focus();
+  }
+
+  function complete() {
+    const { index } = offered.candidates[0];
+    reply.value += rest();
+    completed = { id: offered.id, index };
+    tell("inserted", offered.id, { index, rank: 0 });
+    ghost();
+    soon();
   }
 
   async function suggest() {
@@ -194,7 +223,22 @@ function startDesk(desk) {
     waiting = setTimeout(suggest, DEBOUNCE_MS);
   }
 
+  reply.addEventListener("scroll", ghost);
+  reply.addEventListener("keydown", (event) => {
+    const held = event.altKey || event.ctrlKey || event.metaKey || event.shiftKey;
+    if (held || event.isComposing || !rest() || reply.selectionStart !== reply.value.length) return;
+    if (event.key === "Tab") {
+      event.preventDefault();
+      complete();
+    } else if (event.key === "Escape") {
+      quiet = true; // Tab goes on to the next field again
+      ghost();
+    }
+  });
+
   reply.addEventListener("input", () => {
+    quiet = false;
+    ghost();
     if (!inserted) {
       soon();
     } else if (!inserted.edited && reply.value.trim() && reply.value !== inserted.text) {
@@ -229,6 +273,8 @@ function startDesk(desk) {
     if (!text) return;
     if (inserted) {
       tell("sent", offered.id, { index: inserted.index, text });
+    } else if (completed) {
+      tell("sent", completed.id, { index: completed.index, text });
     } else if (offered) {
       const before = offered.draft.trim() ? { draft: offered.draft } : {};
       tell("typed", offered.id, { text, ...before });

@@ -189,7 +189,7 @@ class Guarding:
 
             task = None if queue is None else review.task(queue, request, known)
             held = Held(check, capture, send, hold=hold, review=task)
-            measured = Measured(held.send, stream=capture.stream, strip=bool(request.extra))
+            measured = Measured(held.send, stream=capture.stream, strip="logprobs" in request.extra)
             await app(scope, receive, held.send if below is None else measured.send)
             await held.finish()
 
@@ -240,6 +240,8 @@ class Guarding:
         Raises:
             GuardUnavailable: A guard that may refuse it failed, or it is no answer that is known.
         """
+        if its.request.capture.abstained:  # there is nothing to check
+            return {}
         said = filtered.written(answered)
         if not said and any(holds(check.action) for check in its.checks):
             raise GuardUnavailable("The answer cannot be checked.")

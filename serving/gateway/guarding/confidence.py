@@ -65,10 +65,7 @@ class Measured:
 
     def confidence(self, index: int) -> float | None:
         """Return a choice's, 0 to 1; None where no probabilities came."""
-        total, count = self._sums.get(index, (0.0, 0))
-        if not count or not total <= 0:  # what is no logarithm of a probability, NaN too
-            return None
-        return math.exp(total / count)
+        return _mean(*self._sums.get(index, (0.0, 0)))
 
     def judged(
         self, found: dict[int, list[Verdict]], answer: Mapping[str, Any], below: float, of: Capture
@@ -146,6 +143,18 @@ class Measured:
             if self._strip:
                 choice["logprobs"], changed = None, True
         return orjson.dumps(value) if changed else body
+
+
+def of_choice(choice: Mapping[str, Any]) -> float | None:
+    """Return a choice's confidence, 0 to 1; None where it has no probabilities."""
+    given = list(_of(choice.get("logprobs")))
+    return _mean(sum(given), len(given))
+
+
+def _mean(total: float, count: int) -> float | None:
+    if not count or not total <= 0:  # what is no logarithm of a probability, NaN too
+        return None
+    return math.exp(total / count)
 
 
 _LENGTH = b"content-length"

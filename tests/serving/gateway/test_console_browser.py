@@ -106,6 +106,51 @@ async def test_what_is_typed_is_the_draft_of_the_next_suggestion(site: Site, pag
     assert site.asked[-1][1]["messages"][-1]["content"].endswith("We will look")
 
 
+async def test_a_completion_stands_in_grey_and_tab_takes_it(site: Site, page: Any) -> None:
+    site.says = f"rry for {EVIL}"
+    await enter(site, page, "agent")
+    await page.click("#sample")
+    await page.wait_for_selector("#suggestions li")
+    await page.focus("#reply")
+    await page.keyboard.type("I am so")
+    await page.wait_for_selector("#ghost span")
+    assert await page.text_content("#ghost") == f"I am so{site.says}"
+    await page.keyboard.type("rr")
+    assert await page.text_content("#ghost span") == site.says.removeprefix("rr")
+    await page.keyboard.press("Tab")
+    assert await page.input_value("#reply") == f"I am so{site.says}"
+    assert await page.locator("main img").count() == 0
+    site.says = None
+    await page.press("#reply", "Control+Enter")
+    await page.wait_for_selector("#turns li:nth-child(4)")
+
+    async def told() -> list[tuple[str, str | None]]:
+        stored = [one for one in await site.stored() if one.output.startswith("I am so")]
+        found = [event for one in stored for event in await events.for_interaction(site.db, one.id)]
+        return [(event.kind.value, event.text) for event in found]
+
+    said = await told()
+    while not any(kind == "sent" for kind, _ in said):
+        await asyncio.sleep(0.05)
+        said = await told()
+    assert {kind for kind, _ in said} == {"displayed", "inserted", "sent"}
+    assert [text for kind, text in said if kind == "sent"] == [f"I am sorry for {EVIL}"]
+
+
+async def test_escape_hides_the_completion_and_tab_goes_on(site: Site, page: Any) -> None:
+    site.says = " sorry"
+    await enter(site, page, "agent")
+    await page.click("#sample")
+    await page.focus("#reply")
+    await page.keyboard.type("I am")
+    await page.wait_for_selector("#ghost span")
+    await page.keyboard.press("Escape")
+    assert await page.text_content("#ghost") == ""
+    await page.keyboard.press("Tab")
+    assert await page.input_value("#reply") == "I am"
+    assert not await page.evaluate("document.activeElement.id === 'reply'")
+
+
 async def test_a_summary_is_made_and_saved(site: Site, page: Any) -> None:
     await enter(site, page, "agent")
     await page.click("#sample")

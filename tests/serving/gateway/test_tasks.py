@@ -117,7 +117,32 @@ def test_a_suggestion_goes_on_from_a_draft() -> None:
     )
     assert body["messages"][-1] == {"role": "assistant", "content": "I am so"}
     assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
-    assert body["echo"] is True
+    assert "echo" not in body, "its answer's prompt would not be read from the cache"
+    assert (body["max_tokens"], body["stop"]) == (16, [". ", "? ", "! ", "\n"])
+    assert body["include_stop_str_in_output"] is True
+
+
+def test_a_draft_s_rest_is_short_unless_the_request_says_otherwise() -> None:
+    prompt = PROMPTS["care", "suggestion"]
+    line = Lob.model_validate(
+        {
+            "suggestion_defaults": {"max_completion_tokens": 200, "top_p": 0.5},
+            "suggestions": {"completion_tokens": 9, "completion_stops": []},
+        }
+    )
+    body = tasks.chat_body("suggestion", parse(draft="I am"), prompt, line)
+    assert (body["max_tokens"], body["top_p"]) == (9, 0.5)
+    assert not {"stop", "include_stop_str_in_output", "max_completion_tokens"} & body.keys()
+    asked = parse(draft="I am", max_tokens=5)
+    assert tasks.chat_body("suggestion", asked, prompt, line)["max_tokens"] == 5
+    whole = tasks.chat_body("suggestion", parse(), prompt, line)
+    assert whole["max_completion_tokens"] == 200
+
+
+def test_white_space_after_a_draft_is_kept_apart() -> None:
+    asked = parse(draft="I am \n")
+    assert (asked.draft, asked.gap, asked.drafting) == ("I am", " \n", True)
+    assert (parse(draft="").drafting, parse().drafting) == (True, False)
 
 
 @pytest.mark.parametrize("draft", ["", "  ", None])

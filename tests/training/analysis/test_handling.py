@@ -53,7 +53,10 @@ def test_where_no_desktop_tells_every_complete_answer_is_taken_for_shown() -> No
 
 def test_what_was_held_back_was_not_seen_though_its_text_is_known() -> None:
     held = served("held", {"edit": "Mine.", "used": False}, shown_by_draw=False, holdback=0.1)
-    assert [one.id for one in answers([held, served("k", shown_by_draw=True)], "care")] == ["k"]
+    silent = served("silent", {"edit": "Mine.", "used": False}, finish_reason="abstained")
+    assert [one.id for one in answers([held, silent, served("k", shown_by_draw=True)], "care")] == [
+        "k"
+    ]
 
 
 def test_the_report_says_which_witness_was_used() -> None:

@@ -240,6 +240,14 @@ def test_a_reply_that_was_typed_is_judged_and_not_used_however_alike() -> None:
     assert again["usage"] == 1
 
 
+def test_of_a_turn_for_which_the_line_abstained_only_the_answer_s_making_is_judged() -> None:
+    typed = (1021, {"edit": "Something else", "used": False})
+    silent = answer(1020, output="", finish_reason="abstained", said=[typed], latency_ms=5000)
+    assert only(silent).outcomes == {"slow_answers": 1, "failures": 0}
+    beside = only(displayed(1010, 1011), silent).outcomes
+    assert (beside["shown"], beside["failures"], beside["judged"]) == (1, 0, 0)
+
+
 def test_of_a_turn_that_was_held_back_only_the_answer_s_making_is_judged() -> None:
     typed = (1021, {"edit": "Something else", "used": False})
     held = answer(1020, shown_by_draw=False, said=[typed], latency_ms=5000)

@@ -77,6 +77,7 @@ def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
         ({"rating": 1.0}, {"output": ""}, "not empty"),
         ({"rating": 1.0}, {"status": "aborted"}, "finished or edited"),
         ({"rating": 1.0}, {"finish_reason": "length"}, "finished or edited"),
+        ({"used": True}, {"request": {"continue_final_message": True}}, "finished or edited"),
         ({"edit": "x"}, {"task": "completion"}, "task"),
         ({"edit": "x"}, {"messages": []}, "plain text"),
         ({"edit": "x"}, {"messages": [{"role": "user", "content": None}]}, "plain text"),

@@ -1,0 +1,1 @@
+"""Suggestions as they are typed: completed, superseded, told apart, ranked, or withheld."""
