@@ -9,7 +9,6 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serving.adapters import artifacts
@@ -38,6 +37,7 @@ from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
 from serving.config.settings import Settings
 from serving.console import app as console
+from serving.embedding.models import Models
 from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
@@ -80,6 +80,7 @@ class Parts:
     reviewing: Reviewing
     notices: ReviewNotices
     libraries: Libraries
+    models: Models
     batching: Worker
     retention: RetentionSweep
     cleaning: asyncio.Task[None]
@@ -130,6 +131,7 @@ class Parts:
             async with asyncio.timeout(FLUSH_S):
                 await erasures.left(self.db, self.journal.folder.name)
         await self.libraries.close()
+        await self.models.close()
         await self.chains.close()
         await self.keys.stop()
         await self.db.close()
@@ -195,7 +197,7 @@ async def start(
         registry,
         Table(settings.served_name, settings.lobs, {}),
         base_hash=await asyncio.to_thread(artifacts.model_hash, settings.model),
-        base_folder=_folder(settings.model),
+        base_folder=artifacts.local_folder(settings.model),
         max_rank=settings.adapters.max_rank,
         cache_dir=settings.adapters.cache_dir,
     )
@@ -204,8 +206,10 @@ async def start(
     special_tokens = engine.special_tokens()
     reviewing = Reviewing(db, settings.lobs, keyring, storing)
     guarding = Guarding(settings, special_tokens, chains.upstream, reviewing)
-    libraries = Libraries(db, settings.lobs, chains.upstream)
-    await asyncio.gather(engine.ready(), libraries.warm())
+    models = Models.of(settings, chains.upstream)
+    libraries = Libraries(db, settings.lobs, models.embedder, models.own)
+    await asyncio.gather(engine.ready(), models.start())
+    await libraries.warm()
     health = Health(
         name,
         store=(keys.alarm, drainer.alarm),
@@ -226,6 +230,7 @@ async def start(
         ready=engine.ready,
         rollouts=rollouts,
         reviewing=reviewing,
+        models=models,
     )
     limits = settings.limits
     admission = Admission(
@@ -280,7 +285,17 @@ async def start(
     background += [asyncio.create_task(part.run()) for part in (*sweeps, networks)]
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(storing, reviewing, notices, libraries, batching, retention, cleaning, background),
+        *(
+            storing,
+            reviewing,
+            notices,
+            libraries,
+            models,
+            batching,
+            retention,
+            cleaning,
+            background,
+        ),
         *(metrics_page, tracing),
     )
 
@@ -292,8 +307,3 @@ def _fallbacks(settings: Settings) -> dict[str, list[str]]:
 def _lob_limits(settings: Settings) -> dict[str, LobLimits]:
     """Each line's limits; the base model's under no name."""
     return {"": settings.limits.base} | {name: lob.limits for name, lob in settings.lobs.items()}
-
-
-def _folder(model: str) -> Path | None:
-    """The base's files, unless `model` is a hub id."""
-    return Path(model) if Path(model).is_dir() else None

@@ -34,6 +34,7 @@ from serving.config.lobs import Lob, Shadow
 from serving.config.prompts import Prompt, Task, load
 from serving.config.settings import Settings
 from serving.console import app as console
+from serving.embedding.models import Models
 from serving.fallback.chain import Chains
 from serving.files.storage import FileStorage
 from serving.files.upload import FileLimits, Files
@@ -249,6 +250,7 @@ async def site(
         ready=cast(Callable[[], Any], nothing),
         rollouts=rolled,
         reviewing=reviewing,
+        models=(models := Models.of(settings, chains.upstream)),
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     kept = Files(
@@ -268,7 +270,7 @@ async def site(
     )
     prompts = load(Path("configs/prompts"), LOBS)
     unseen = Shadows(engine, adapters, admission, partial(shadows.add, sqlite_db), settings)
-    libraries = Libraries(sqlite_db, settings.lobs, chains.upstream)
+    libraries = Libraries(sqlite_db, settings.lobs, models.embedder, models.own)
     gateway = Gateway(
         engine_app=traced_engine(engine),
         api_app=own,
