@@ -10,7 +10,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any
 
-from serving.errors import Overloaded, SwitchboardError
+from serving.errors import Overloaded, SwitchboardError, Unavailable
 
 Work = Callable[[str, list[Any]], Sequence[Any]]
 """Of a kind and its items, a result each; one that is an error fails the call that it is of."""
@@ -93,10 +93,13 @@ class Batcher:
                 self._calls.remove(call)
 
     async def close(self) -> None:
-        """Take no further batch."""
+        """Take no further batch; who waits is told."""
         if self._running is not None:
             self._running.cancel()
             await asyncio.wait({self._running})
+        for call in self._calls:
+            if not call.done.done():
+                call.done.set_exception(Unavailable("The server is stopping."))
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()

@@ -153,7 +153,11 @@ class CrossModel:
     def _work(self, _: str, pairs: list[tuple[str, str]]) -> list[_Row]:
         queries, documents = map(list, zip(*pairs, strict=True))
         read = self._model.tokenizer(
-            queries, documents, truncation=True, max_length=self._model.max_length, verbose=False
+            queries,
+            documents,
+            truncation=True,
+            max_length=self._model.max_seq_length,
+            verbose=False,
         )["input_ids"]
         scores = self._model.predict(pairs, batch_size=len(pairs), show_progress_bar=False)
         return [(float(s), len(ids)) for s, ids in zip(scores, read, strict=True)]
