@@ -109,7 +109,6 @@ async def test_who_leaves_takes_no_more_places(batcher: Batcher, work: Doubling)
 
 async def test_what_fails_is_told_to_those_it_is_of(batcher: Batcher, work: Doubling) -> None:
     work.may.clear()
-    await until_async(lambda: True, "")
     one = asyncio.create_task(batcher.run("a", ["long", "x"]))
     two = asyncio.create_task(batcher.run("a", ["y"]))
     await asyncio.sleep(0)

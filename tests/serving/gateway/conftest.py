@@ -161,8 +161,18 @@ def tracing() -> Tracing | None:
 
 
 @pytest.fixture
+def sections() -> dict[str, Any]:
+    """Further sections of the replica's configuration; a file that is about them has some."""
+    return {}
+
+
+@pytest.fixture
 async def site(
-    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracing: Tracing | None
+    sqlite_db: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tracing: Tracing | None,
+    sections: dict[str, Any],
 ) -> AsyncIterator[Site]:
     """A replica with the lines care, whose version 2 is live, and sales, which the base answers."""
     monkeypatch.setattr(auth, "PAUSE_S", 0.0)
@@ -172,6 +182,7 @@ async def site(
             "upstreams": {"guard": {"url": "http://127.0.0.1:1/v1", "model": "g"}},
             "lobs": {"care": {"limits": {"max_queue": 0}}, "sales": {}},
             "fine_tuning": {"max_unfinished": 3, "priorities": {"urgent": -1}},
+            **sections,
         }
     )
 
@@ -238,6 +249,7 @@ async def site(
         limit_bytes=1 << 20,
         guards=guarding.alarms,
     )
+    models = Models.of(settings, chains.upstream)
     limits = {"": settings.limits.base} | {n: lob.limits for n, lob in settings.lobs.items()}
     own = api.build(
         db=sqlite_db,
@@ -250,7 +262,7 @@ async def site(
         ready=cast(Callable[[], Any], nothing),
         rollouts=rolled,
         reviewing=reviewing,
-        models=(models := Models.of(settings, chains.upstream)),
+        models=models,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     kept = Files(
@@ -298,6 +310,7 @@ async def site(
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
     made.files, made.libraries = kept, libraries
+    await models.start()
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     yield made
@@ -305,6 +318,7 @@ async def site(
     draining.cancel()
     await keys.stop()
     await libraries.close()
+    await models.close()
     await chains.close()
     journal.close()
 
