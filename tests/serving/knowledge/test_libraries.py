@@ -156,7 +156,8 @@ async def test_a_version_read_without_embeddings_gets_them_later(
 
 
 async def test_a_version_is_embedded_once_for_all_replicas(db: Database) -> None:
-    await versions.add(db, "care", Kind.KNOWLEDGE, [REFUND, NEWER], "x")
+    both = [REFUND, NEWER.model_copy(update={"id": "newer"})]
+    await versions.add(db, "care", Kind.KNOWLEDGE, both, "x")
     first, second, other = Words(), Words(), Words()
     other.key = "another model"
     for words, asked in ((first, [2, 1]), (second, [1]), (other, [2, 1])):
