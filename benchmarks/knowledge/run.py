@@ -6,9 +6,9 @@
 STAR's agents looked things up; what came back is a passage, and the library is every different
 one. The question is what a suggestion would ask by: the customer's last turns before the look-up.
 Of each dialog its first look-up counts, so that the rates' exact intervals (Clopper and Pearson)
-are of independent trials. Nothing was chosen by these figures: k1, b
-and the defaults of `min_score` and `min_similarity` are what they were before. Embeddings are those of all-MiniLM-L6-v2, which
-was trained on neither. ABCD is not measured: of its dialogs only three come with its guidelines.
+are of independent trials. Nothing was chosen by these figures: k1, b and the defaults of
+`min_score` and `min_similarity` are what they were before. Embeddings are those of
+all-MiniLM-L6-v2. ABCD is not measured: of its dialogs only three come with its guidelines.
 Writes ``benchmarks/results/knowledge.json``.
 """
 
