@@ -231,6 +231,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         optional = {"tls": sections.Tls, "shadow": lobs.Shadow, "reviews": lobs.Reviews}
         optional |= {"new_network": limits.NewNetwork}
         optional |= {"knowledge": lobs.Knowledge, "responses": lobs.Responses}
+        if not prefix:
+            optional |= {"embeddings": embedding.Embeddings, "rerank": embedding.Rerank}
         optional |= {"webhook": reviews.Webhook, "low_confidence": reviews.LowConfidence}
         if not prefix.endswith(".retention."):  # where `reviews` is a number of days
             inner = (optional | {"keys": storage_keys}).get(name, inner)
