@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from serving.config import limits, lobs, reviews, sections, settings, storage
 from serving.config.base import explain
+from serving.config.embedding import sections as embedding
 from serving.engine import args
 from serving.errors import ConfigError
 
