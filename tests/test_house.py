@@ -36,6 +36,7 @@ COVERED_BY = {
     "serving/api/openapi.py": "tests/e2e/test_bad_input.py",
     "serving/cluster/coordinator_actor.py": "tests/e2e/test_kill.py",
     "serving/cluster/deployment.py": "tests/e2e/test_hot_swap.py",
+    "serving/cluster/lines.py": "tests/e2e/test_openai_api.py",
     "serving/cluster/replica.py": "tests/e2e/test_openai_api.py",
     "serving/cluster/replica_deployment.py": "tests/e2e/test_kill.py",
     "serving/config/base.py": "tests/serving/config/test_settings.py",

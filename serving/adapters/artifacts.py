@@ -297,8 +297,3 @@ def _unavailable(what: str) -> Iterator[None]:
         raise Unavailable(
             "The adapters' storage does not answer. Try again.", reason=f"{what}: {exc}"
         ) from exc
-
-
-def local_folder(model: str) -> Path | None:
-    """Return a model's folder; None where `model` is a hub id."""
-    return Path(model) if Path(model).is_dir() else None

@@ -31,11 +31,10 @@ from serving.capture.review_sweep import Sweep
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.capture.traced import traced_sink
+from serving.cluster import lines
 from serving.cluster.engine_check import check_engine
 from serving.config import prompts
-from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
-from serving.config.settings import Settings
 from serving.console import app as console
 from serving.embedding.models import Models
 from serving.encryption import keyring as keyring_module
@@ -102,11 +101,11 @@ class Parts:
         self.reviewing.configure(settings.lobs)
         self.notices.configure(settings.lobs)
         self.retention.configure(settings.lobs)
-        self.adapters.set_lobs(_fallbacks(settings))
+        self.adapters.set_lobs(lines.fallbacks(settings))
         self.chains.configure(settings)
         self.admission.configure(
             settings.limits,
-            _lob_limits(settings),
+            lines.limits(settings),
             places=settings.limits.max_inflight or self.engine.max_num_seqs,
             replicas=revision.settings.replicas,
         )
@@ -197,11 +196,11 @@ async def start(
         registry,
         Table(settings.served_name, settings.lobs, {}),
         base_hash=await asyncio.to_thread(artifacts.model_hash, settings.model),
-        base_folder=artifacts.local_folder(settings.model),
+        base_folder=lines.base_folder(settings),
         max_rank=settings.adapters.max_rank,
         cache_dir=settings.adapters.cache_dir,
     )
-    adapters.set_lobs(_fallbacks(settings))
+    adapters.set_lobs(lines.fallbacks(settings))
     chains = Chains(engine_app, engine.check, adapters, settings)
     special_tokens = engine.special_tokens()
     reviewing = Reviewing(db, settings.lobs, keyring, storing)
@@ -235,7 +234,7 @@ async def start(
     limits = settings.limits
     admission = Admission(
         limits,
-        _lob_limits(settings),
+        lines.limits(settings),
         places=limits.max_inflight or engine.max_num_seqs,
         levels=Priorities(limits.priorities).levels,
         replicas=settings.replicas,
@@ -298,12 +297,3 @@ async def start(
         ),
         *(metrics_page, tracing),
     )
-
-
-def _fallbacks(settings: Settings) -> dict[str, list[str]]:
-    return {name: lob.fallback for name, lob in settings.lobs.items()}
-
-
-def _lob_limits(settings: Settings) -> dict[str, LobLimits]:
-    """Each line's limits; the base model's under no name."""
-    return {"": settings.limits.base} | {name: lob.limits for name, lob in settings.lobs.items()}

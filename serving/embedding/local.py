@@ -216,11 +216,13 @@ def _too_long(length: int, limit: int) -> InvalidRequest:
 def _library() -> Any:
     try:
         import sentence_transformers
+        from transformers.utils import logging
     except ImportError as exc:
         raise ConfigError(
             "embeddings.model and rerank.model need the extra `embeddings`: "
             "pip install 'switchboard[embeddings]'."
         ) from exc
+    logging.disable_progress_bar()  # of loading, in logs and beside what commands print
     return sentence_transformers
 
 

@@ -65,7 +65,7 @@ def test_an_import_embeds_and_a_search_shows_both_scores(tmp_path: Path) -> None
     def run(*words: str) -> str:
         done = CliRunner().invoke(cli.app, [*words, "-c", str(config)])
         assert done.exit_code == 0, (done.output, done.exception)
-        return done.output
+        return done.stdout
 
     assert "2 entries" in run("knowledge", "import", "care", str(tmp_path / "a.md"))
     entries = orjson.loads(run("knowledge", "search", "care", "vinegar", "--json"))["entries"]
