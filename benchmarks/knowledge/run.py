@@ -27,6 +27,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now
 from scipy.stats import binomtest
@@ -36,7 +38,7 @@ from serving.config.lobs import Knowledge
 from serving.embedding.local import SentenceModel
 from serving.embedding.models import LibraryEmbedder
 from serving.gateway.grounding.retrieval import question
-from serving.knowledge.embedding import passages
+from serving.knowledge.embedding import AT_ONCE, passages
 from serving.knowledge.index import Index, Vectors
 from serving.store.libraries.versions import Entry
 from training.data.formats import star
@@ -116,10 +118,13 @@ async def embedded(
     embedder = LibraryEmbedder(source)
     started = time.perf_counter()
     told = await passages(embedder, entries)
-    questions = await source.embed([one.question for one in asked], "query")
+    questions = []
+    for start in range(0, len(asked), AT_ONCE):
+        part = [one.question for one in asked[start : start + AT_ONCE]]
+        questions.append((await source.embed(part, "query")).vectors)
     took_s = time.perf_counter() - started
     await source.close()
-    return told, questions.vectors, took_s
+    return told, np.concatenate(questions), took_s
 
 
 def difference(
@@ -209,6 +214,7 @@ def main() -> None:
     parser.add_argument("--star", type=Path, default=folder and Path(folder) / "star.jsonl.gz")
     parser.add_argument("--dialogs", type=int, help="Only the first so many.")
     parser.add_argument("--model", default=minilm(), help="Of sentence embeddings.")
+    parser.add_argument("--out", default="knowledge.json", help="The results' file.")
     options = parser.parse_args()
     if options.star is None:
         sys.exit("Name STAR's file by --star, or its folder by SWITCHBOARD_STAR_DIR.")
@@ -216,7 +222,7 @@ def main() -> None:
     result = {"at": now(), "commit": commit(), "environment": environment(), "data": "STAR"}
     result |= measure(dialogs, options.model)
     print(json.dumps(result, indent=1))
-    (RESULTS / "knowledge.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / options.out).write_text(json.dumps(result, indent=1) + "\n")
 
 
 if __name__ == "__main__":
