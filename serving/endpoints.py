@@ -6,6 +6,8 @@ RESPONSES = "/v1/responses"
 SUGGESTIONS = "/v1/suggestions"
 SUMMARIES = "/v1/summaries"
 INSIGHTS = "/v1/insights"
+EMBEDDINGS = "/v1/embeddings"
+RERANK = "/v1/rerank"
 
 FEEDBACK = "/v1/feedback"
 EVENTS = "/v1/events"

@@ -21,11 +21,13 @@ from serving.api import events, reviews
 from serving.api.access import Reason, need, read_of, scope, shown_to, undecided
 from serving.api.arrival import Arrivals
 from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBody
+from serving.api.compatible import embeddings, responses
 from serving.auth import ApiKey, Role
 from serving.capture import Drainer
 from serving.capture.health import Health
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
+from serving.embedding.models import Models
 from serving.errors import (
     InvalidRequest,
     MethodNotAllowed,
@@ -58,6 +60,7 @@ def build(
     ready: Callable[[], Awaitable[None]],
     rollouts: Rollouts,
     reviewing: Reviewing,
+    models: Models,
 ) -> FastAPI:
     """Make the application of our own endpoints.
 
@@ -72,6 +75,7 @@ def build(
         ready: Raises unless the engine answers.
         rollouts: The coordinator.
         reviewing: The review queues.
+        models: What embeds and ranks.
     """
     app = FastAPI(
         title="Switchboard", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
@@ -80,6 +84,8 @@ def build(
     arrivals = Arrivals(db, drainer, health)
     app.include_router(events.router(db, arrivals, storing))
     app.include_router(reviews.router(reviewing, drainer))
+    app.include_router(embeddings.router(models))
+    app.include_router(responses.router())
 
     @app.exception_handler(SwitchboardError)
     async def _ours(_: Request, exc: Exception) -> JSONResponse:
@@ -115,6 +121,7 @@ def build(
     async def _visible(key: ApiKey) -> list[dict[str, Any]]:
         """The models that a key may ask."""
         data = [_model(base, None, started)] if key.allows_base else []
+        data += [_model(name, None, started) for name in models.names]
         lobs = sorted(adapters.table.lobs)
         data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
         try:

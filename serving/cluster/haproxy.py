@@ -26,7 +26,10 @@ from serving.alerts.client_address import PEER
 from serving.config.sections import Tls
 from serving.errors import ConfigError, Unavailable
 
-REPEATABLE = (*endpoints.INFERENCE, endpoints.FEEDBACK, endpoints.EVENTS)
+REPEATABLE = (
+    *endpoints.INFERENCE,
+    *(endpoints.EMBEDDINGS, endpoints.RERANK, endpoints.FEEDBACK, endpoints.EVENTS),
+)
 RETRY_ON = "conn-failure empty-response 503"
 """HAProxy's `retry-on`: a replica that refuses, hangs up before it says anything, or cannot answer
 now: its engine has died, or it is stopping."""

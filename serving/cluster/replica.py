@@ -9,7 +9,6 @@ import os
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from serving.adapters import artifacts
@@ -32,12 +31,12 @@ from serving.capture.review_sweep import Sweep
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.capture.traced import traced_sink
+from serving.cluster import lines
 from serving.cluster.engine_check import check_engine
 from serving.config import prompts
-from serving.config.limits import LobLimits
 from serving.config.revision import Revision, light_part
-from serving.config.settings import Settings
 from serving.console import app as console
+from serving.embedding.models import Models
 from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
@@ -80,6 +79,7 @@ class Parts:
     reviewing: Reviewing
     notices: ReviewNotices
     libraries: Libraries
+    models: Models
     batching: Worker
     retention: RetentionSweep
     cleaning: asyncio.Task[None]
@@ -101,11 +101,11 @@ class Parts:
         self.reviewing.configure(settings.lobs)
         self.notices.configure(settings.lobs)
         self.retention.configure(settings.lobs)
-        self.adapters.set_lobs(_fallbacks(settings))
+        self.adapters.set_lobs(lines.fallbacks(settings))
         self.chains.configure(settings)
         self.admission.configure(
             settings.limits,
-            _lob_limits(settings),
+            lines.limits(settings),
             places=settings.limits.max_inflight or self.engine.max_num_seqs,
             replicas=revision.settings.replicas,
         )
@@ -130,6 +130,7 @@ class Parts:
             async with asyncio.timeout(FLUSH_S):
                 await erasures.left(self.db, self.journal.folder.name)
         await self.libraries.close()
+        await self.models.close()
         await self.chains.close()
         await self.keys.stop()
         await self.db.close()
@@ -195,17 +196,19 @@ async def start(
         registry,
         Table(settings.served_name, settings.lobs, {}),
         base_hash=await asyncio.to_thread(artifacts.model_hash, settings.model),
-        base_folder=_folder(settings.model),
+        base_folder=lines.base_folder(settings),
         max_rank=settings.adapters.max_rank,
         cache_dir=settings.adapters.cache_dir,
     )
-    adapters.set_lobs(_fallbacks(settings))
+    adapters.set_lobs(lines.fallbacks(settings))
     chains = Chains(engine_app, engine.check, adapters, settings)
     special_tokens = engine.special_tokens()
     reviewing = Reviewing(db, settings.lobs, keyring, storing)
     guarding = Guarding(settings, special_tokens, chains.upstream, reviewing)
-    libraries = Libraries(db, settings.lobs, chains.upstream)
-    await asyncio.gather(engine.ready(), libraries.warm())
+    models = Models.of(settings, chains.upstream)
+    libraries = Libraries(db, settings.lobs, models.embedder, models.own)
+    await asyncio.gather(engine.ready(), models.start())
+    await libraries.warm()
     health = Health(
         name,
         store=(keys.alarm, drainer.alarm),
@@ -226,11 +229,12 @@ async def start(
         ready=engine.ready,
         rollouts=rollouts,
         reviewing=reviewing,
+        models=models,
     )
     limits = settings.limits
     admission = Admission(
         limits,
-        _lob_limits(settings),
+        lines.limits(settings),
         places=limits.max_inflight or engine.max_num_seqs,
         levels=Priorities(limits.priorities).levels,
         replicas=settings.replicas,
@@ -280,20 +284,16 @@ async def start(
     background += [asyncio.create_task(part.run()) for part in (*sweeps, networks)]
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(storing, reviewing, notices, libraries, batching, retention, cleaning, background),
+        *(
+            storing,
+            reviewing,
+            notices,
+            libraries,
+            models,
+            batching,
+            retention,
+            cleaning,
+            background,
+        ),
         *(metrics_page, tracing),
     )
-
-
-def _fallbacks(settings: Settings) -> dict[str, list[str]]:
-    return {name: lob.fallback for name, lob in settings.lobs.items()}
-
-
-def _lob_limits(settings: Settings) -> dict[str, LobLimits]:
-    """Each line's limits; the base model's under no name."""
-    return {"": settings.limits.base} | {name: lob.limits for name, lob in settings.lobs.items()}
-
-
-def _folder(model: str) -> Path | None:
-    """The base's files, unless `model` is a hub id."""
-    return Path(model) if Path(model).is_dir() else None

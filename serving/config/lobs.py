@@ -1,7 +1,7 @@
 """Lines of business, and what answers where their versions cannot."""
 
 from collections.abc import Collection
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, StringConstraints
 
@@ -89,8 +89,10 @@ class Search(Section):
         ge=0,
         description="Least score of a find by words: BM25, where the rarest word weighs 1.",
     )
-    embeddings: UpstreamName | None = Field(
-        None, description="The upstream whose /embeddings finds by meaning, too; null asks none."
+    embeddings: UpstreamName | Literal[False] | None = Field(
+        None,
+        description="The upstream whose /embeddings finds by meaning, too; null: the model of "
+        "`embeddings`, where one runs here; false: words alone.",
     )
     min_similarity: float = Field(
         0.5, ge=-1, le=1, description="Least cosine of embeddings for a find by meaning."
@@ -235,7 +237,7 @@ def check_embeddings(name: str, lob: Lob, upstreams: Collection[str]) -> None:
         ValueError: One is not; names the key.
     """
     for key, its in (("knowledge", lob.knowledge), ("responses", lob.responses)):
-        if its is not None and its.embeddings is not None and its.embeddings not in upstreams:
+        if its is not None and its.embeddings and its.embeddings not in upstreams:
             raise ValueError(
                 f"{name}.{key}.embeddings: there is no {its.embeddings!r} in upstreams"
             )

@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, ValidationInfo, field_validator
 
 from serving.config import guards, reviews, rules, secrets
 from serving.config.base import Section, explain
+from serving.config.embedding.sections import EmbeddingsSection, RerankSection
 from serving.config.limits import Alerts, Limits
 from serving.config.lobs import Fallback, Lob, Lobs, Upstream, UpstreamName, check_embeddings
 from serving.config.placement import Autoscaling, Placement
@@ -77,6 +78,8 @@ class Settings(Section):
         default_factory=dict, description="External servers for fallback chains, by name."
     )
     lobs: Lobs = Field(description="The lines of business, by name.")
+    embeddings: EmbeddingsSection | None = Field(None, description="What embeds texts.")
+    rerank: RerankSection | None = Field(None, description="What ranks documents.")
     http: Http = Field(default_factory=Http, description="Where the server listens.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
     journal: Journal = Field(default_factory=Journal, description="The local capture log.")

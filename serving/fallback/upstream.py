@@ -7,7 +7,7 @@ name in `model`, one message an event, so that all that follows treats it like t
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 import httpx
@@ -75,9 +75,9 @@ class Upstream:
     def __init__(self, name: str, settings: UpstreamSettings) -> None:
         self.name = f"{UPSTREAM}{name}"
         self.timeout_s = settings.timeout_s
-        self._model = settings.model
+        self.model = settings.model
         self._pass_fields = frozenset(settings.pass_fields)
-        self._redact = settings.redact
+        self.redacts = settings.redact
         headers = {"content-type": "application/json", "user-agent": "switchboard"}
         if settings.api_key is not None:
             secret = secrets.resolve(settings.api_key, f"upstreams.{name}.api_key")
@@ -100,7 +100,7 @@ class Upstream:
         """
         wanted = FIELDS[path] | self._pass_fields
         kept = {name: value for name, value in request.items() if name in wanted}
-        return orjson.dumps({**kept, "model": self._model})
+        return orjson.dumps({**kept, "model": self.model})
 
     async def completion(self, request: Mapping[str, Any], *, id: str) -> bytes:  # noqa: A002
         """Ask for a chat completion of our own, and return it whole.
@@ -125,34 +125,31 @@ class Upstream:
             raise UpstreamFailed(f"{self.name} refused ({status}).")
         return content
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Ask for the embedding of each text.
+    async def ask(self, path: str, body: Mapping[str, Any]) -> tuple[int, dict[str, Any]]:
+        """Ask another endpoint of it, of those whose answers are not chats.
 
         Args:
-            texts: n of them.
+            path: Below /v1, such as /embeddings.
+            body: Without `model`.
 
         Returns:
-            (n, d) numbers, in the order of the texts.
+            The status, and the answer; an empty one where a refusal is no JSON object.
 
         Raises:
-            UpstreamFailed: It cannot be reached, refuses, or its answer is not OpenAI's.
+            UpstreamFailed: It cannot be reached, or its answer is no JSON object.
         """
-        body = orjson.dumps({"model": self._model, "input": list(texts)})
+        content = orjson.dumps({**body, "model": self.model})
         try:
-            response = await self._client.post("/embeddings", content=body)
+            response = await self._client.post(path, content=content)
         except httpx.HTTPError as exc:
             reason = str(exc) or type(exc).__name__
             raise UpstreamFailed(f"{self.name} does not answer.", reason=reason) from exc
-        if response.status_code != 200:
-            raise UpstreamFailed(f"{self.name} refused ({response.status_code}).")
         try:
-            rows = sorted(self._object(response.content)["data"], key=lambda row: row["index"])
-            found = [[float(number) for number in row["embedding"]] for row in rows]
-        except (KeyError, TypeError, ValueError) as exc:
-            raise UpstreamFailed(f"{self.name} sent no embeddings.", reason=repr(exc)) from exc
-        if len(found) != len(texts) or len({len(row) for row in found}) != 1 or not found[0]:
-            raise UpstreamFailed(f"{self.name} sent embeddings that are too few or unequal.")
-        return found
+            return response.status_code, self._object(response.content)
+        except UpstreamFailed:
+            if response.status_code == 200:
+                raise
+            return response.status_code, {}
 
     async def answer(
         self,
@@ -180,7 +177,7 @@ class Upstream:
                 the request holds what cannot be redacted for it.
         """
         veil = None
-        if self._redact:
+        if self.redacts:
             body, veil = await asyncio.to_thread(veiled.hidden, body, self.name)
         names = {"id": id, "model": self.name}
         url = path.removeprefix("/v1")

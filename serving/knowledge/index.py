@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -13,6 +13,22 @@ from serving.store.libraries.versions import Entry
 CANDIDATES = 50
 """Of each ranking, what is fused."""
 Vectors = npt.NDArray[np.float32]
+
+
+class Hit(NamedTuple):
+    """An entry that was found.
+
+    Args:
+        entry: The entry.
+        score: Its score by words, or the cosine where that is more.
+        words: Its score by words; 0 where it was not found by them.
+        meaning: The cosine of its embedding; None where it was not found by it.
+    """
+
+    entry: Entry
+    score: float
+    words: float
+    meaning: float | None
 
 
 class Index:
@@ -47,13 +63,13 @@ class Index:
     def search(
         self,
         query: str,
-        vector: Sequence[float] | None = None,
+        vector: Sequence[float] | Vectors | None = None,
         *,
         most: int,
         min_score: float = 0.0,
         min_similarity: float = 0.0,
         agent: str = "",
-    ) -> list[tuple[Entry, float]]:
+    ) -> list[Hit]:
         """Find entries.
 
         Args:
@@ -65,18 +81,26 @@ class Index:
             agent: Whose own entries may be found beside everybody's.
 
         Returns:
-            Entries from the best on, each with its score by words, or the cosine where that is
-            more.
+            Entries from the best on.
         """
         theirs = self._open | (self._agents == agent)
         scores = np.where(theirs, self._scores(query), 0)
         rankings = [_best(scores, min_score)]
+        cosines = None
         if vector is not None and self._vectors is not None:
             cosines = self._vectors @ _unit(np.asarray([vector], np.float32))[0]
             cosines = np.where(theirs, cosines, 0)
             rankings.append(_best(cosines, min_similarity))
-            scores = np.maximum(scores, cosines)
-        return [(self.entries[n], round(float(scores[n]), 4)) for n in fused(rankings)[:most]]
+        by_words, by_meaning = ({*ranking} for ranking in [*rankings, []][:2])
+        found = []
+        for n in fused(rankings)[:most]:
+            said = round(float(scores[n]), 4) if n in by_words else 0.0
+            meant = None
+            if cosines is not None and n in by_meaning:
+                meant = round(float(cosines[n]), 4)
+            score = said if meant is None else max(said, meant)
+            found.append(Hit(self.entries[n], score, said, meant))
+        return found
 
     def _scores(self, query: str) -> Vectors:
         (asked,) = words([query])

@@ -2,48 +2,35 @@
 
 Nothing runs by itself: a search that comes `REFRESH_S` after the last look has the store asked
 which versions are live, in the background, and is answered by what is there. A search has a
-deadline, and what fails is an outcome and never an error: whoever asks goes on without.
+deadline, and what fails is an outcome and never an error: whoever asks goes on without. A version
+whose embeddings nobody has stored is searched by words, until they are made.
 """
 
 import asyncio
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Protocol
-
-import numpy as np
 
 from serving.config.lobs import Lob, Search
 from serving.errors import SwitchboardError, Unavailable
-from serving.knowledge.index import Index, Vectors, indexed
+from serving.knowledge.embedding import Embedder, passages
+from serving.knowledge.index import Hit, Index, Vectors
 from serving.observability import metrics
 from serving.observability.alarm import Alarm
 from serving.store.database import Database
-from serving.store.libraries import versions
+from serving.store.libraries import vectors, versions
 from serving.store.libraries.versions import Entry, Kind
 
 logger = logging.getLogger(__name__)
 
 REFRESH_S = 2.0
 RETRY_S = 30.0
-"""Until an upstream that gave no embeddings of a version is asked for them again."""
+"""Until what gave no embeddings of a version is asked for them again."""
 WARM_S = 30.0
-EMBED_AT_ONCE = 64
 _Key = tuple[str, Kind]
-
-
-class Embedder(Protocol):
-    """What makes embeddings of texts."""
-
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
-        """Return the embedding of each text.
-
-        Raises:
-            SwitchboardError: There is no answer.
-        """
 
 
 class Outcome(StrEnum):
@@ -56,21 +43,26 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What a search found: entries from the best on, each with its score."""
+    """What a search found, from the best on."""
 
     outcome: Outcome
     version: int | None = None
-    entries: tuple[tuple[Entry, float], ...] = ()
+    hits: tuple[Hit, ...] = ()
+
+    @property
+    def entries(self) -> tuple[tuple[Entry, float], ...]:
+        """Each entry with its score."""
+        return tuple((hit.entry, hit.score) for hit in self.hits)
 
 
 @dataclass(frozen=True, slots=True)
 class _Loaded:
     number: int
     index: Index
-    embedder: str | None
-    """The upstream whose embeddings it has."""
-    again: float
-    """When to try again for those that it should have, as `time.monotonic` tells it."""
+    embedder: Embedder | None
+    """Whose embeddings it has."""
+    again: float = math.inf
+    """When to try for those that it should have, as `time.monotonic` tells it."""
 
 
 class Libraries:
@@ -79,16 +71,22 @@ class Libraries:
     Args:
         db: The store.
         lobs: The lines of business.
-        embedder: Returns an upstream by its name, to ask for embeddings.
+        embedder: Returns what embeds by an upstream's name.
+        own: What embeds for lines that name none; None: their libraries are searched by words.
     """
 
     def __init__(
-        self, db: Database, lobs: Mapping[str, Lob], embedder: Callable[[str], Embedder]
+        self,
+        db: Database,
+        lobs: Mapping[str, Lob],
+        embedder: Callable[[str], Embedder],
+        own: Embedder | None = None,
     ) -> None:
-        self._db, self._embedder = db, embedder
+        self._db, self._embedder, self._own = db, embedder, own
         self._loaded: dict[_Key, _Loaded] = {}
         self._looked: float | None = None
         self._looking: asyncio.Task[None] | None = None
+        self._embedding: asyncio.Task[None] | None = None
         self._fault: Exception | None = None
         self.alarm = Alarm("knowledge and responses cannot be searched")
         self._wanted = _wanted(lobs)
@@ -130,30 +128,29 @@ class Libraries:
         return found
 
     async def refresh(self) -> None:
-        """Read which versions are live, and those that are not in memory yet.
+        """Read which versions are live and what is not in memory yet, and embed what is not.
 
         Raises:
-            SwitchboardError: The store, or an upstream for a first version's embeddings, fails.
+            SwitchboardError: The store fails.
         """
-        wanted = dict(self._wanted)
-        live = await versions.live(self._db) if wanted else {}
-        for key in [key for key in self._loaded if key not in wanted or key not in live]:
-            del self._loaded[key]
-        for key, its in wanted.items():
-            number, have = live.get(key), self._loaded.get(key)
-            if number is not None and (have is None or _is_stale(have, number, its)):
-                await self._load(key, number, its)
+        await self._read()
+        await self._embed()
 
     async def warm(self) -> None:
-        """Read what is live before the first request, unless that takes long or fails."""
+        """Read and embed what is live before the first request, unless that is long or fails."""
         if self._wanted and (looking := self._look()) is not None:
+            began = time.monotonic()
             await asyncio.wait({looking}, timeout=WARM_S)
+            if self._embedding is not None:
+                left = max(0.0, began + WARM_S - time.monotonic())
+                await asyncio.wait({self._embedding}, timeout=left)
 
     async def close(self) -> None:
         """End what runs in the background."""
-        if self._looking is not None:
-            self._looking.cancel()
-            await asyncio.wait({self._looking})
+        for task in (self._looking, self._embedding):
+            if task is not None:
+                task.cancel()
+                await asyncio.wait({task})
 
     async def _search(self, key: _Key, its: Search, query: str, most: int, agent: str) -> Found:
         known = self._looked is not None
@@ -167,7 +164,7 @@ class Libraries:
             return Found(Outcome.NOTHING)
         vector = await self._vector(have.embedder, query, its.timeout_s / 2)
 
-        def ask() -> list[tuple[Entry, float]]:
+        def ask() -> list[Hit]:
             return have.index.search(
                 query,
                 vector,
@@ -177,22 +174,21 @@ class Libraries:
                 agent=agent,
             )
 
-        entries = tuple(await asyncio.to_thread(ask))
-        return Found(Outcome.FOUND if entries else Outcome.NOTHING, have.number, entries)
+        hits = tuple(await asyncio.to_thread(ask))
+        return Found(Outcome.FOUND if hits else Outcome.NOTHING, have.number, hits)
 
     async def _vector(
-        self, embedder: str | None, query: str, timeout_s: float
-    ) -> list[float] | None:
+        self, embedder: Embedder | None, query: str, timeout_s: float
+    ) -> Vectors | None:
         """Return the query's embedding; None, so that words decide alone, where there is none."""
         if embedder is None:
             return None
         try:
             async with asyncio.timeout(timeout_s):
-                (vector,) = await self._embedder(embedder).embed([query])
+                return await embedder.question(query)
         except (SwitchboardError, TimeoutError) as exc:
             logger.warning("No embedding of a question, so words decide alone: %s", exc)
             return None
-        return vector
 
     def _look(self) -> asyncio.Task[None] | None:
         """Look what is live, if it is time; the task that does, if one does now."""
@@ -205,7 +201,7 @@ class Libraries:
 
     async def _refreshed(self) -> None:
         try:
-            await self.refresh()
+            await self._read()
             self._fault = None
         except SwitchboardError as exc:
             self._fault = exc
@@ -214,37 +210,74 @@ class Libraries:
             self._fault = exc
             logger.exception("the libraries cannot be read")
         self._looked = time.monotonic()
+        if self._embedding is None or self._embedding.done():
+            self._embedding = asyncio.create_task(self._embedded())
 
-    async def _load(self, key: _Key, number: int, its: Search) -> None:
+    async def _embedded(self) -> None:
+        try:
+            await self._embed()
+        except Exception:
+            logger.exception("the libraries cannot be embedded")
+
+    async def _read(self) -> None:
+        """Read which versions are live and, with stored embeddings, those not in memory yet."""
+        wanted = dict(self._wanted)
+        live = await versions.live(self._db) if wanted else {}
+        for key in [key for key in self._loaded if key not in wanted or key not in live]:
+            del self._loaded[key]
+        for key, its in wanted.items():
+            number, have = live.get(key), self._loaded.get(key)
+            if number is None:
+                continue
+            embedder = self._of(its)
+            if have is None or have.number != number or _is_another(have, embedder):
+                await self._load(key, number, embedder)
+
+    async def _load(self, key: _Key, number: int, embedder: Embedder | None) -> None:
         lob, kind = key
         entries = await versions.entries(self._db, lob, kind, number)
-        vectors, embedder = None, its.embeddings
+        stored = None
         if embedder is not None:
-            try:
-                vectors = await self._vectors(embedder, entries)
-            except SwitchboardError as exc:  # by words alone, until it answers
-                self.alarm.on(exc)
-                embedder = None
-        index = await asyncio.to_thread(Index, entries, vectors)
-        again = math.inf if embedder == its.embeddings else time.monotonic() + RETRY_S
-        self._loaded[key] = _Loaded(number, index, embedder, again)
+            of = (self._db, lob, kind, number, embedder.key, len(entries))
+            stored = await vectors.read(*of)
+        index = await asyncio.to_thread(Index, entries, stored)
+        made = _Loaded(number, index, embedder if stored is not None else None)
+        missing = embedder is not None and stored is None
+        self._loaded[key] = replace(made, again=0.0) if missing else made
         logger.info("%s of %s: version %d, %d entries", kind.value, lob, number, len(entries))
 
-    async def _vectors(self, embedder: str, entries: Sequence[Entry]) -> Vectors:
-        texts = [indexed(entry) for entry in entries]
-        rows: list[list[float]] = []
-        for start in range(0, len(texts), EMBED_AT_ONCE):
-            rows += await self._embedder(embedder).embed(texts[start : start + EMBED_AT_ONCE])
-        vectors: Vectors = await asyncio.to_thread(np.asarray, rows, np.float32)
-        return vectors
+    async def _embed(self) -> None:
+        """Make, and store, the embeddings that versions in memory should have."""
+        for key, have in list(self._loaded.items()):
+            its = self._wanted.get(key)
+            embedder = None if its is None else self._of(its)
+            if embedder is None or time.monotonic() < have.again:
+                continue
+            lob, kind = key
+            entries = have.index.entries
+            try:
+                made = await passages(embedder, entries)
+                await vectors.write(self._db, lob, kind, have.number, embedder.key, made)
+                index = await asyncio.to_thread(Index, entries, made)
+                new = _Loaded(have.number, index, embedder)
+            except (SwitchboardError, TimeoutError) as exc:  # by words alone, until it answers
+                self.alarm.on(exc)
+                new = replace(have, again=time.monotonic() + RETRY_S)
+            if self._loaded.get(key) is have:
+                self._loaded[key] = new
+
+    def _of(self, its: Search) -> Embedder | None:
+        """What embeds a library."""
+        if its.embeddings is None:
+            return self._own
+        return self._embedder(its.embeddings) if its.embeddings else None
 
 
-def _is_stale(have: _Loaded, number: int, its: Search) -> bool:
-    if have.number != number or time.monotonic() >= have.again:
-        return True
-    return have.embedder not in {None, its.embeddings} or (
-        have.embedder != its.embeddings and have.again == math.inf
-    )
+def _is_another(have: _Loaded, embedder: Embedder | None) -> bool:
+    """Whether a library has the embeddings of another, or lacks those that it just got to want."""
+    has = have.embedder.key if have.embedder is not None else None
+    wants = embedder.key if embedder is not None else None
+    return has != wants and (has is not None or have.again == math.inf)
 
 
 def _wanted(lobs: Mapping[str, Lob]) -> dict[_Key, Search]:

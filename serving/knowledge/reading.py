@@ -12,7 +12,7 @@ import orjson
 from pydantic import ValidationError
 
 from serving.errors import InvalidRequest
-from serving.knowledge import splitting
+from serving.knowledge import guidelines, splitting
 from serving.store.libraries.versions import Entry
 
 ENTRIES_LIMIT = 100_000
@@ -29,7 +29,8 @@ def passages(path: Path) -> list[Entry]:
 
     Args:
         path: Markdown (.md), HTML (.html, .htm) or JSON lines (.jsonl) of `{"id", "title", "text",
-            "url"}`, the last left out at will; or a folder that holds such files, at any depth.
+            "url"}`, the last left out at will, or guidelines (.json) in ABCD's form; or a folder
+            that holds such files, at any depth.
 
     Returns:
         Passages of at most `splitting.PASSAGE_LIMIT` characters, in the order of the files' names.
@@ -39,7 +40,7 @@ def passages(path: Path) -> list[Entry]:
     """
     files = [path]
     if path.is_dir():
-        known = {*_DOCUMENTS, ".jsonl"}
+        known = {*_DOCUMENTS, ".jsonl", ".json"}
         files = [one for one in sorted(path.rglob("*")) if one.suffix.lower() in known]
     found: list[Entry] = []
     for file in files:
@@ -90,14 +91,22 @@ def _of_file(file: Path, name: str) -> Iterator[Entry]:
                 id_ = whole.id if len(pieces) == 1 else f"{whole.id}-{number}"
                 yield whole.model_copy(update={"id": id_, "text": text})
         return
-    if kind not in _DOCUMENTS:
-        raise InvalidRequest(f"{file}: knowledge is read from .md, .html and .jsonl files.")
+    if kind != ".json" and kind not in _DOCUMENTS:
+        raise InvalidRequest(f"{file}: knowledge is read from .md, .html, .jsonl and .json files.")
     stem = Path(name).stem
-    for section in _DOCUMENTS[kind](_text(file)):
+    found = _guidelines(file) if kind == ".json" else _DOCUMENTS[kind](_text(file))
+    for section in found:
         title = section.title or stem
         last = title.split(splitting.BETWEEN)[-1]
         for text in splitting.bounded(section.text):
             yield Entry(id=f"{name}#{slug(last)}"[:180], title=title[:500], text=text)
+
+
+def _guidelines(file: Path) -> list[splitting.Section]:
+    try:
+        return guidelines.sections(str(file), orjson.loads(_text(file)))
+    except orjson.JSONDecodeError as exc:
+        raise InvalidRequest(f"{file}: no JSON: {exc}") from exc
 
 
 def _checked(path: Path, entries: list[Entry]) -> list[Entry]:

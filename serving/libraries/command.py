@@ -98,13 +98,28 @@ def _import(kind: str, lob: str, source: Path, read: Callable[[Path], Any], conf
     settings.require_lob(lob)
     entries = read(source)
 
+    its = getattr(settings.lobs[lob], kind)
+
     async def store(db: Any) -> Any:
-        return await versions.add(db, lob, versions.Kind(kind), entries, source.name)
+        made = None if its is None else await _embedded(settings, its, entries)
+        return await versions.add(db, lob, versions.Kind(kind), entries, source.name, made)
 
     made = _with_store(settings, store)
     _say(f"{lob}: version {made.number} of its {kind} is live: {made.entries} entries.")
-    if getattr(settings.lobs[lob], kind) is None:
+    if its is None:
         _say(f"Nothing asks it yet: configure lobs.{lob}.{kind}.")
+
+
+async def _embedded(settings: Settings, its: Any, entries: Any) -> Any:
+    from serving.errors import Unavailable, UpstreamFailed
+    from serving.libraries import embedding
+
+    async with embedding.opened(settings, its) as models:
+        try:
+            return await embedding.embedded(models, its, entries)
+        except (UpstreamFailed, Unavailable) as exc:
+            _say(f"Not embedded yet, so words alone find them until a server does it: {exc}")
+            return None
 
 
 def _list(kind: str, lob: str | None, json_: bool, config: Path) -> None:
@@ -131,10 +146,12 @@ def _search(kind: str, lob: str, query: str, most: int, json_: bool, config: Pat
     if json_:
         print_json(found)
         return
-    table = Table("score", "id", "title", "text")
+    table = Table("score", "words", "meaning", "id", "title", "text")
     for one in found["entries"]:
         text = " ".join(one["text"].split())
-        table.add_row(f"{one['score']:.3f}", one["id"], one["title"], text[:200])
+        meaning = "" if one["meaning"] is None else f"{one['meaning']:.3f}"
+        scores = f"{one['score']:.3f}", f"{one['words']:.3f}", meaning
+        table.add_row(*scores, one["id"], one["title"], text[:200])
     console.print(table)
 
 
@@ -143,26 +160,28 @@ async def _found(
 ) -> dict[str, Any]:
     from serving.config.lobs import Knowledge, Responses
     from serving.errors import Unavailable
-    from serving.fallback.upstream import Upstream
     from serving.knowledge.libraries import Libraries, Outcome
+    from serving.libraries import embedding
     from serving.store.libraries.versions import Kind
 
     line = settings.lobs[lob]
     own = {"knowledge": line.knowledge or Knowledge(), "responses": line.responses or Responses()}
     patient = own[kind].model_copy(update={"timeout_s": SEARCH_S})
     its = line.model_copy(update={"knowledge": None, "responses": None} | {kind: patient})
-    asked = [] if patient.embeddings is None else [patient.embeddings]
-    upstreams = {name: Upstream(name, settings.upstreams[name]) for name in asked}
-    libraries = Libraries(db, {lob: its}, upstreams.__getitem__)
-    try:
-        found = await libraries.search(lob, Kind(kind), query, most)
-    finally:
-        await libraries.close()
-        for upstream in upstreams.values():
-            await upstream.close()
+    async with embedding.opened(settings, patient) as models:
+        libraries = Libraries(db, {lob: its}, models.embedder, models.own)
+        try:
+            await libraries.refresh()
+            found = await libraries.search(lob, Kind(kind), query, most)
+        finally:
+            await libraries.close()
     if found.outcome is Outcome.FAILED:
         raise Unavailable(f"The search failed: {libraries.alarm.reason or 'the log says why'}")
-    entries = [{**entry.model_dump(mode="json"), "score": score} for entry, score in found.entries]
+    entries = [
+        hit.entry.model_dump(mode="json")
+        | {"score": hit.score, "words": hit.words, "meaning": hit.meaning}
+        for hit in found.hits
+    ]
     return {"outcome": found.outcome.value, "version": found.version, "entries": entries}
 
 

@@ -73,6 +73,22 @@ SEARCH_SECONDS = Histogram(
     ["library"],
     buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+EMBEDDING_REQUESTS = Counter(
+    "switchboard_embedding_requests_total",
+    "Requests to /v1/embeddings and /v1/rerank, by outcome: answered, refused, failed.",
+    ["endpoint", "outcome"],
+)
+EMBEDDING_SECONDS = Histogram(
+    "switchboard_embedding_seconds",
+    "Time of a request to /v1/embeddings or /v1/rerank.",
+    ["endpoint"],
+    buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60),
+)
+EMBEDDING_TOKENS = Counter(
+    "switchboard_embedding_tokens_total",
+    "Tokens that models of embeddings and ranks read for clients.",
+    ["endpoint"],
+)
 GUARD_ERRORS = Counter(
     "switchboard_guard_errors_total",
     "Guards that failed: their text was refused under block and review, and passed under flag.",

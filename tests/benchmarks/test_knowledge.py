@@ -8,6 +8,7 @@ from types import ModuleType
 import pytest
 
 from serving.config.prompts import Turn
+from tests.tiny_sentence_models import make_sentence_model
 from training.data.formats.star import StarDialog
 
 FILE = Path(__file__).parents[2] / "benchmarks" / "knowledge" / "run.py"
@@ -57,7 +58,7 @@ def test_each_dialog_s_first_look_up_after_a_customer_counts_once(run: ModuleTyp
 
 
 def test_recall_is_of_all_questions_and_has_an_exact_interval(run: ModuleType) -> None:
-    measured = run.measure(DIALOGS)
+    measured = run.measure(DIALOGS, None)
     assert (measured["passages"], measured["questions"]) == (2, 3)
     rate = measured["by_min_score"]["0.0"]["recall@1"]
     assert rate["value"] == pytest.approx(2 / 3)
@@ -69,3 +70,17 @@ def test_a_passage_that_is_not_among_the_first_has_no_rank(run: ModuleType) -> N
     assert run.recalls([1, 2, 4, None])["recall@1"]["value"] == 0.25
     assert run.recalls([1, 2, 4, None])["recall@3"]["value"] == 0.5
     assert run.recalls([1, 2, 4, None])["recall@5"]["value"] == 0.75
+
+
+def test_meanings_are_measured_alone_and_with_words(run: ModuleType, tmp_path: Path) -> None:
+    measured = run.measure(DIALOGS, str(make_sentence_model(tmp_path)))
+    assert set(measured["by"]) == {"words", "embeddings", "hybrid", "hybrid_with_defaults"}
+    assert measured["by"]["words"] == measured["by_min_score"]["0.0"]
+    assert measured["by"]["embeddings"]["recall@3"]["value"] == 1, "there are only two passages"
+    told = [one["recall@5"]["value"] for one in measured["by"].values()]
+    assert told[2] == 1
+
+
+def test_two_ways_are_compared_where_they_differ(run: ModuleType) -> None:
+    found = run.difference([1, 1, 1, None, 4], [None, 2, 5, None, 1], 3)
+    assert found == {"only_first": 2, "only_second": 1, "p": 1.0}

@@ -26,6 +26,7 @@ from tests import versions
 from tests.collector import Collector, collecting
 from tests.e2e.server import ROOT, Lone, Server, needs_servers, with_registry
 from tests.postgres import Postgres, binaries
+from tests.tiny_sentence_models import make_sentence_model
 
 BASE = ROOT / ".cache" / "switchboard" / "demo-base"
 OTHER_BASE = os.environ.get("SWITCHBOARD_TEST_BASE")  # any other checkpoint, to test with it
@@ -151,7 +152,13 @@ def server(
 ) -> Iterator[Server]:
     """The server with two replicas, until `test_durability` kills it."""
     telemetry = {"otlp_endpoint": collector.url, "log_format": "json"}
-    made = make_server(tmp_path_factory.mktemp("server"), replicas=2, telemetry=telemetry)
+    sentences = make_sentence_model(tmp_path_factory.mktemp("sentences"))
+    made = make_server(
+        tmp_path_factory.mktemp("server"),
+        replicas=2,
+        telemetry=telemetry,
+        embeddings={"model": str(sentences)},
+    )
     made.start()
     yield made
     made.stop()

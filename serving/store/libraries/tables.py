@@ -1,6 +1,6 @@
 """The tables of libraries; `migrations` builds them."""
 
-from sqlalchemy import Integer
+from sqlalchemy import Integer, LargeBinary
 from sqlalchemy.orm import Mapped, mapped_column
 
 from serving.store.tables import Base
@@ -45,3 +45,17 @@ class LibraryEntryRow(Base):
     url: Mapped[str | None]
     tags: Mapped[list[str]]
     agent: Mapped[str | None]
+
+
+class LibraryVectorsRow(Base):
+    """Embeddings of some of a version's entries, in the order of their places."""
+
+    __tablename__ = "library_vectors"
+
+    lob: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(Integer(), primary_key=True, autoincrement=False)
+    embedder: Mapped[str] = mapped_column(primary_key=True)
+    first: Mapped[int] = mapped_column(Integer(), primary_key=True, autoincrement=False)
+    dimensions: Mapped[int]
+    vectors: Mapped[bytes] = mapped_column(LargeBinary())

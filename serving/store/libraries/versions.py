@@ -13,7 +13,9 @@ from sqlalchemy import insert, select, update
 from serving.errors import NotFound
 from serving.store import audit, leases
 from serving.store.database import Database
+from serving.store.libraries import vectors
 from serving.store.libraries.tables import LibraryEntryRow, LibraryRow, LibraryVersionRow
+from serving.store.libraries.vectors import Vectors
 from serving.store.records import Record
 
 CHUNK = 500
@@ -59,7 +61,14 @@ class Version(Record):
     live: bool
 
 
-async def add(db: Database, lob: str, kind: Kind, entries: Sequence[Entry], source: str) -> Version:
+async def add(
+    db: Database,
+    lob: str,
+    kind: Kind,
+    entries: Sequence[Entry],
+    source: str,
+    embedded: tuple[str, Vectors] | None = None,
+) -> Version:
     """Store a new version, which is live from then on.
 
     Args:
@@ -68,6 +77,7 @@ async def add(db: Database, lob: str, kind: Kind, entries: Sequence[Entry], sour
         kind: Which of its libraries.
         entries: In their order; ids differ.
         source: What was imported, for people.
+        embedded: What embedded them, and their (n, d) embeddings.
     """
     now = leases.now(db)
     line = {"lob": lob, "kind": kind.value}
@@ -77,7 +87,7 @@ async def add(db: Database, lob: str, kind: Kind, entries: Sequence[Entry], sour
         index_elements=["lob", "kind"], set_={"last_number": following, "live": following}
     )
     async with db.session() as connection:
-        number = await connection.scalar(upsert.returning(LibraryRow.last_number))
+        number: int = (await connection.scalars(upsert.returning(LibraryRow.last_number))).one()
         made = line | {"number": number, "source": source, "entries": len(entries)}
         await connection.execute(insert(LibraryVersionRow).values(made | {"created_at": now}))
         rows = [
@@ -86,6 +96,8 @@ async def add(db: Database, lob: str, kind: Kind, entries: Sequence[Entry], sour
         ]
         for start in range(0, len(rows), CHUNK):
             await connection.execute(insert(LibraryEntryRow), rows[start : start + CHUNK])
+        if embedded is not None:
+            await vectors.insert(db, connection, lob, kind, number, *embedded)
         detail = {"version": number, "entries": len(entries), "source": source}
         await audit.append(connection, None, f"{kind.value}_import", lob, detail)
     return next(one for one in await versions(db, kind, lob) if one.number == number)

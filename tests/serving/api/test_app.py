@@ -18,6 +18,8 @@ from serving.capture import Drainer, Journal
 from serving.capture.health import Health
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
+from serving.config.lobs import Fallback
+from serving.embedding.models import Models
 from serving.observability.alarm import Alarm
 from serving.store import interactions
 from serving.store.database import Database
@@ -71,6 +73,7 @@ async def client(tmp_path: Path, alarm: Alarm, journal: Journal) -> AsyncIterato
             ready=nothing,
             rollouts=nothing,
             reviewing=Reviewing(db, {}, None, storing),
+            models=Models(None, None, Fallback(), {}.__getitem__),
         )
 
         async def authenticated(scope: Any, receive: Any, send: Any) -> None:

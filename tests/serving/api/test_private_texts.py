@@ -16,7 +16,8 @@ from serving.capture.health import Health
 from serving.capture.interaction import Capture
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
-from serving.config.lobs import Lob
+from serving.config.lobs import Fallback, Lob
+from serving.embedding.models import Models
 from serving.encryption import keyring
 from serving.store import events, feedback, interactions
 from serving.store.database import Database
@@ -56,6 +57,7 @@ async def client(sqlite_db: Database, tmp_path: Path) -> AsyncIterator[httpx.Asy
         ready=nothing,
         rollouts=nothing,
         reviewing=Reviewing(sqlite_db, lobs, None, storing),
+        models=Models(None, None, Fallback(), {}.__getitem__),
     )
 
     async def authenticated(scope: Any, receive: Any, send: Any) -> None:

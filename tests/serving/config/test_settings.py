@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from serving.config import limits, lobs, reviews, sections, settings, storage
 from serving.config.base import explain
+from serving.config.embedding import sections as embedding
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -231,6 +232,8 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         optional = {"tls": sections.Tls, "shadow": lobs.Shadow, "reviews": lobs.Reviews}
         optional |= {"new_network": limits.NewNetwork}
         optional |= {"knowledge": lobs.Knowledge, "responses": lobs.Responses}
+        if not prefix:
+            optional |= {"embeddings": embedding.Embeddings, "rerank": embedding.Rerank}
         optional |= {"webhook": reviews.Webhook, "low_confidence": reviews.LowConfidence}
         if not prefix.endswith(".retention."):  # where `reviews` is a number of days
             inner = (optional | {"keys": storage_keys}).get(name, inner)

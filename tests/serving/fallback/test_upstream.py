@@ -243,26 +243,14 @@ def json_answer(body: bytes, status: str = "200 OK") -> bytes:
     return head.encode() + b"\r\n\r\n" + body
 
 
-async def test_embeddings_come_in_the_order_of_their_texts() -> None:
-    rows = [{"index": 1, "embedding": [0, 1.5]}, {"index": 0, "embedding": [1, 0]}]
-    answer = json_answer(json.dumps({"data": rows}).encode())
-    async with serving(answer) as (upstream, heard):
-        assert await upstream.embed(["a", "b"]) == [[1.0, 0.0], [0.0, 1.5]]
+async def test_another_endpoint_s_answer_is_an_object_with_its_status() -> None:
+    async with serving(json_answer(b'{"data": []}')) as (upstream, heard):
+        assert await upstream.ask("/embeddings", {"input": ["a"]}) == (200, {"data": []})
     assert heard.line == "POST /v1/embeddings HTTP/1.1"
-    assert heard.body["input"] == ["a", "b"]
-
-
-@pytest.mark.parametrize(
-    "answer",
-    [
-        json_answer(b"{}", "500 Internal Server Error"),
-        json_answer(b"{}"),
-        json_answer(b'{"data": [{"index": 0, "embedding": "x"}]}'),
-        json_answer(b'{"data": [{"index": 0, "embedding": [1]}]}'),
-        json_answer(b"nonsense"),
-    ],
-)
-async def test_what_is_no_embeddings_is_refused(answer: bytes) -> None:
-    async with serving(answer) as (upstream, _):
+    assert heard.body == {"input": ["a"], "model": "big-1"}
+    assert heard.headers["authorization"] == "bearer sk-theirs"
+    async with serving(json_answer(b"<html>", "502 Bad Gateway")) as (upstream, _):
+        assert await upstream.ask("/rerank", {}) == (502, {})
+    async with serving(json_answer(b"nonsense")) as (upstream, _):
         with pytest.raises(UpstreamFailed):
-            await upstream.embed(["a", "b"])
+            await upstream.ask("/rerank", {})

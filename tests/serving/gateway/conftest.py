@@ -34,6 +34,7 @@ from serving.config.lobs import Lob, Shadow
 from serving.config.prompts import Prompt, Task, load
 from serving.config.settings import Settings
 from serving.console import app as console
+from serving.embedding.models import Models
 from serving.fallback.chain import Chains
 from serving.files.storage import FileStorage
 from serving.files.upload import FileLimits, Files
@@ -160,8 +161,18 @@ def tracing() -> Tracing | None:
 
 
 @pytest.fixture
+def sections() -> dict[str, Any]:
+    """Further sections of the replica's configuration; a file that is about them has some."""
+    return {}
+
+
+@pytest.fixture
 async def site(
-    sqlite_db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracing: Tracing | None
+    sqlite_db: Database,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    tracing: Tracing | None,
+    sections: dict[str, Any],
 ) -> AsyncIterator[Site]:
     """A replica with the lines care, whose version 2 is live, and sales, which the base answers."""
     monkeypatch.setattr(auth, "PAUSE_S", 0.0)
@@ -171,6 +182,7 @@ async def site(
             "upstreams": {"guard": {"url": "http://127.0.0.1:1/v1", "model": "g"}},
             "lobs": {"care": {"limits": {"max_queue": 0}}, "sales": {}},
             "fine_tuning": {"max_unfinished": 3, "priorities": {"urgent": -1}},
+            **sections,
         }
     )
 
@@ -237,6 +249,7 @@ async def site(
         limit_bytes=1 << 20,
         guards=guarding.alarms,
     )
+    models = Models.of(settings, chains.upstream)
     limits = {"": settings.limits.base} | {n: lob.limits for n, lob in settings.lobs.items()}
     own = api.build(
         db=sqlite_db,
@@ -249,6 +262,7 @@ async def site(
         ready=cast(Callable[[], Any], nothing),
         rollouts=rolled,
         reviewing=reviewing,
+        models=models,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     kept = Files(
@@ -268,7 +282,7 @@ async def site(
     )
     prompts = load(Path("configs/prompts"), LOBS)
     unseen = Shadows(engine, adapters, admission, partial(shadows.add, sqlite_db), settings)
-    libraries = Libraries(sqlite_db, settings.lobs, chains.upstream)
+    libraries = Libraries(sqlite_db, settings.lobs, models.embedder, models.own)
     gateway = Gateway(
         engine_app=traced_engine(engine),
         api_app=own,
@@ -296,6 +310,7 @@ async def site(
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
     made.files, made.libraries = kept, libraries
+    await models.start()
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     yield made
@@ -303,6 +318,7 @@ async def site(
     draining.cancel()
     await keys.stop()
     await libraries.close()
+    await models.close()
     await chains.close()
     journal.close()
 

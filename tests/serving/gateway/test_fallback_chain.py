@@ -88,7 +88,7 @@ class Replica:
             adapters=registry_adapters,
             admission=admission,
             guarding=Guarding(settings, SpecialTokens(), self.chains.upstream),
-            libraries=Libraries(db, settings.lobs, self.chains.upstream),
+            libraries=Libraries(db, settings.lobs, {}.__getitem__),
             shadows=Shadows(self._engine, registry_adapters, admission, keep, settings),
             health=cast(Health, None),  # not asked here
             chains=self.chains,

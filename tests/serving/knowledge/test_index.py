@@ -18,7 +18,7 @@ ENTRIES = [
 
 def ids(index: Index, query: str, **options: object) -> list[str]:
     asked: dict[str, Any] = {"most": 3} | options
-    return [entry.id for entry, _ in index.search(query, **asked)]
+    return [hit.entry.id for hit in index.search(query, **asked)]
 
 
 def test_an_entry_is_found_by_its_title_text_and_tags() -> None:
@@ -38,11 +38,11 @@ def test_a_question_about_something_else_finds_nothing() -> None:
 
 def test_a_rare_word_scores_more_than_a_common_one_and_at_most_1() -> None:
     index = Index([*ENTRIES, *(Entry(id=f"n{n}", text="A common word.") for n in range(20))])
-    ((_, rare),) = index.search("vinegar", most=1)
-    ((_, common),) = index.search("common", most=1)
+    (rare,) = (hit.score for hit in index.search("vinegar", most=1))
+    (common,) = (hit.score for hit in index.search("common", most=1))
     assert 0 < common < 0.1 < rare <= 1
-    ((_, longer),) = index.search("Hello there, I would like some vinegar please", most=1)
-    assert longer == rare, "words that no entry has change nothing"
+    (longer,) = index.search("Hello there, I would like some vinegar please", most=1)
+    assert longer.score == rare, "words that no entry has change nothing"
     assert index.search("common", most=3, min_score=0.1) == []
     # Robertson and Zaragoza's form, with lengths in words.
     lengths = [len(words([indexed(entry)])[0]) for entry in index.entries]
@@ -69,9 +69,14 @@ def test_plurals_are_as_their_singulars(word: str, stem: str) -> None:
 def test_meanings_find_what_words_do_not_and_rank_with_them() -> None:
     index = Index(ENTRIES, np.array([[2, 0], [0, 3], [1, 1]], np.float32))
     found = index.search("cash", [1, 0], most=3, min_similarity=0.9)
-    assert [(entry.id, score) for entry, score in found] == [("refund", 1.0)]
+    assert [(hit.entry.id, hit.score) for hit in found] == [("refund", 1.0)]
     both = index.search("parcel", [1, 0], most=3, min_similarity=0.5)
-    assert {entry.id for entry, _ in both} == {"refund", "ship", "kettle"}
+    by = {hit.entry.id: (hit.words > 0, hit.meaning) for hit in both}
+    assert by == {
+        "refund": (False, 1.0),
+        "ship": (True, None),
+        "kettle": (False, pytest.approx(0.7071)),
+    }
     assert ids(index, "parcel", vector=[0, 1])[0] == "ship"
 
 

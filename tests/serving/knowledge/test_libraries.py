@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serving.config.lobs import Lob
 from serving.errors import UpstreamFailed
 from serving.knowledge import libraries as module
+from serving.knowledge.index import Vectors
 from serving.knowledge.libraries import Found, Libraries, Outcome
 from serving.store.database import Database
 from serving.store.libraries import versions
@@ -93,15 +95,25 @@ async def test_a_search_that_takes_too_long_fails_and_the_reading_goes_on(
 class Words:
     """Embeddings by one word: whether a text is about money."""
 
+    key = "words"
+
     def __init__(self) -> None:
         self.fails = False
         self.asked: list[int] = []
 
-    async def embed(self, texts: Sequence[str]) -> list[list[float]]:
+    async def passages(self, texts: Sequence[str]) -> Vectors:
         self.asked.append(len(texts))
         if self.fails:
             raise UpstreamFailed("It does not answer.")
-        return [[1.0, 0.0] if "oney" in text or "cash" in text else [0.0, 1.0] for text in texts]
+        rows = [[1, 0] if "oney" in text or "cash" in text else [0, 1] for text in texts]
+        return np.array(rows, np.float32)
+
+    async def question(self, text: str) -> Vectors:
+        return (await self.passages([text]))[0]
+
+
+def over(db: Database, words: Words, **fields: Any) -> Libraries:
+    return Libraries(db, lobs(embeddings="vectors", **fields), {"vectors": words}.__getitem__)
 
 
 async def test_embeddings_find_by_meaning_and_words_do_while_they_are_gone(
@@ -111,9 +123,10 @@ async def test_embeddings_find_by_meaning_and_words_do_while_they_are_gone(
     many = [Entry(id=f"n{n}", text=f"number{n}") for n in range(70)]
     await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND, *many], "x")
     words = Words()
-    made = Libraries(sqlite_db, lobs(embeddings="vectors"), {"vectors": words}.__getitem__)
+    made = over(sqlite_db, words)
+    await made.warm()
     found = await ask(made, "cash")
-    assert [entry.id for entry, _ in found.entries] == ["refund"]
+    assert [(one.entry.id, one.words, one.meaning) for one in found.hits] == [("refund", 0, 1)]
     assert words.asked == [64, 7, 1]
     words.fails = True
     assert (await ask(made, "cash")).outcome is Outcome.NOTHING
@@ -127,17 +140,62 @@ async def test_a_version_read_without_embeddings_gets_them_later(
     await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND], "x")
     words = Words()
     words.fails = True
-    made = Libraries(sqlite_db, lobs(embeddings="vectors"), {"vectors": words}.__getitem__)
+    made = over(sqlite_db, words)
+    await made.warm()
     for _ in range(4):
         assert (await ask(made)).outcome is Outcome.FOUND
     assert words.asked == [1], "it is not asked at each look"
     await made.close()
     monkeypatch.setattr(module, "RETRY_S", 0.0)
-    made = Libraries(sqlite_db, lobs(embeddings="vectors"), {"vectors": words}.__getitem__)
+    made = over(sqlite_db, words)
     assert (await ask(made)).outcome is Outcome.FOUND
     words.fails = False
     while (await ask(made, "cash")).outcome is not Outcome.FOUND:
         pass
+    await made.close()
+
+
+async def test_a_version_is_embedded_once_for_all_replicas(db: Database) -> None:
+    both = [REFUND, NEWER.model_copy(update={"id": "newer"})]
+    await versions.add(db, "care", Kind.KNOWLEDGE, both, "x")
+    first, second, other = Words(), Words(), Words()
+    other.key = "another model"
+    for words, asked in ((first, [2, 1]), (second, [1]), (other, [2, 1])):
+        made = over(db, words)
+        await made.warm()
+        assert (await ask(made, "cash")).outcome is Outcome.FOUND
+        assert words.asked == asked
+        await made.close()
+
+
+async def test_an_import_s_embeddings_are_live_with_it(sqlite_db: Database) -> None:
+    words = Words()
+    embedded = (words.key, await words.passages(["money"]))
+    await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND], "x", embedded)
+    words.asked = []
+    made = over(sqlite_db, words)
+    assert (await ask(made, "cash")).outcome is Outcome.FOUND
+    assert words.asked == [1], "only the question"
+    await made.close()
+
+
+async def test_lines_that_name_nothing_ask_the_model_here_unless_they_want_words_alone(
+    sqlite_db: Database,
+) -> None:
+    await versions.add(sqlite_db, "care", Kind.KNOWLEDGE, [REFUND], "x")
+    words = Words()
+    made = Libraries(sqlite_db, lobs(), no_embedder, words)
+    await made.warm()
+    assert (await ask(made, "cash")).outcome is Outcome.FOUND
+    made.configure(lobs(embeddings=False))
+    assert (await ask(made)).outcome is Outcome.FOUND
+    await made.refresh()
+    words.asked = []
+    assert (await ask(made, "cash")).outcome is Outcome.NOTHING
+    assert words.asked == []
+    made.configure(lobs())
+    await made.refresh()
+    assert (await ask(made, "cash")).outcome is Outcome.FOUND
     await made.close()
 
 

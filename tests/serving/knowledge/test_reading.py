@@ -65,7 +65,7 @@ def test_responses_are_read_from_a_table_and_from_lines(tmp_path: Path) -> None:
         ("k.jsonl", '{"id": "a", "title": "A", "text": " "}\n', "line 1: text is empty"),
         ("k.jsonl", '{"id": "a", "title": "A", "text": "x", "txet": 1}\n', "unknown: txet"),
         ("k.md", " \n", "nothing in it"),
-        ("k.docx", "x", r"\.md, \.html and \.jsonl"),
+        ("k.docx", "x", r"\.html, \.jsonl and \.json"),
     ],
 )
 def test_a_faulty_file_of_knowledge_is_refused_by_its_line(

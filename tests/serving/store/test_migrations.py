@@ -96,7 +96,7 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
             *("audit_head", "key_networks"),
             *("batch_results", "batches", "files"),
             *("fine_tuning_checkpoints", "fine_tuning_events", "fine_tuning_jobs"),
-            *("libraries", "library_versions", "library_entries"),
+            *("libraries", "library_versions", "library_entries", "library_vectors"),
         ):
             await connection.execute(text(f"DROP TABLE {table}"))
         for column in ("steps", "holdback", "shown_by_draw", "guards"):

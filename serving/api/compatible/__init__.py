@@ -1,0 +1,1 @@
+"""Endpoints in other APIs' form that no engine answers: embeddings, ranks, responses by id."""

@@ -1,0 +1,1 @@
+"""What makes embeddings of texts and ranks documents, as configured."""
