@@ -1,0 +1,90 @@
+"""What the READMEs quote is what the result files hold."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+NAMES = sorted(str(file.relative_to(RESULTS)) for file in RESULTS.rglob("*.json"))
+BEFORE_COMMITS_WERE_CLEAN = {"chaos/grammars.json", "flames.json", "journal.json"}
+
+
+def result(name: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((RESULTS / name).read_text())
+    return content
+
+
+def spread(found: dict[str, float], digits: int, middle: str = "median", unit: str = "") -> str:
+    """A figure with its extremes or its interval, as the tables write it."""
+    low, high = ("min", "max") if "min" in found else ("low", "high")
+    value, least, most = (f"{found[name]:.{digits}f}" for name in (middle, low, high))
+    return f"{value}{unit} [{least}, {most}]"
+
+
+def percent(found: dict[str, float], name: str = "rate") -> str:
+    value, low, high = (f"{100 * found[one]:.1f}" for one in (name, "low", "high"))
+    return f"{value} % [{low}, {high}]"
+
+
+def quoted() -> Iterator[str]:
+    """Yield what README.md's table must say."""
+    serving = result("serving.json")["ratios"]
+    for concurrency in (1, 8, 32, 64):
+        at = "concurrency 1" if concurrency == 1 else concurrency
+        yield f"{spread(serving[f'throughput_vs_vllm_c{concurrency}'], 2)} at {at}"
+    yield spread(serving["ttft_ms_over_vllm_c1"], 1, unit=" ms")
+    for other in ("ray_llm_haproxy", "ray_llm", "litellm"):
+        yield spread(serving[f"throughput_vs_{other}_c32"], 2)
+    yield f"Switchboard {spread(serving['throughput_vs_kernels_off_c32_adapters'], 1)}"
+    yield f"the plug-in {spread(serving['vllm_throughput_vs_kernels_off_c32_adapters'], 1)}"
+    flames = result("flames.json")["cpu_ms_per_request"]
+    ours, bare = (sum(flames[name].values()) for name in ("switchboard", "vllm"))
+    yield f"{ours:.1f} and {bare:.1f}"
+    alarms = result("canary.json")["false_alarms"]
+    peeked = f"{100 * alarms['peeked_t_test']['rate']:.1f} %"
+    yield f"{percent(alarms['this_test'])} of 10,000 simulated; {peeked}"
+    flywheel = result("flywheel.json")["ratios"]
+    yield f"{spread(flywheel['quality_over_none'], 2)} by day"
+    yield spread(flywheel["quality_over_nogate"], 2)
+    stream = result("guarded-stream.json")
+    yield spread(stream["flag"]["ttft_ratio"], 2, "value")
+    yield spread(stream["block"]["ttft_ratio"], 1, "value")
+    yield spread(stream["block"]["total_ratio"], 2, "value")
+    claims = result("claims.json")
+    yield percent(claims["star"]["false_flags_a_reply"])
+    guards = result("guards.json")["bastioncorpus"]
+    tuned, unseen = (guards[half]["attacks"]["all"] for half in ("tuned", "unseen"))
+    yield f"{tuned['found']} of {tuned['texts']}, {unseen['found']} of {unseen['texts']}"
+    training = result("training.json")["ratios"]
+    yield spread(training["tokens_per_s_vs_trl"], 1)
+    yield spread(training["tokens_per_s_vs_trl_lean"], 1)
+    kernels = result("kernels.json")["ratios"]
+    yield spread(kernels["lora_over_base_throughput_c32"], 2)
+    worst = max(result("judge.json")["nothing_may_be_promoted"], key=lambda case: case["rate"])
+    yield percent(worst)
+    hotel = result("real.json")["lines"]["hotel"]["arms"]
+    for arm in ("base", "sft", "minilm"):
+        yield spread(hotel[arm]["means"]["edit_similarity"], 2, "mean")
+
+
+@pytest.mark.parametrize("text", list(quoted()))
+def test_the_readme_quotes_the_result_files(text: str) -> None:
+    assert text in (ROOT / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_result_says_which_commit_and_machine_made_it(name: str) -> None:
+    found = result(name)
+    assert found["commit"]
+    assert found["environment"]
+    if name not in BEFORE_COMMITS_WERE_CLEAN:
+        assert "dirty" not in found["commit"]
+
+
+@pytest.mark.parametrize("name", sorted(BEFORE_COMMITS_WERE_CLEAN))
+def test_only_what_is_known_was_made_from_changed_files(name: str) -> None:
+    assert "dirty" in result(name)["commit"], f"{name} is clean now: leave it out of the list"
