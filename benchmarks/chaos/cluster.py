@@ -86,10 +86,10 @@ class Cluster:
             time.sleep(0.1)
         return names
 
-    def promote(self, version: str) -> dict[str, Any]:
+    def promote(self, version: str, timeout_s: float = 120.0) -> dict[str, Any]:
         """Make a version live; returns the rollout, or raises `httpx.HTTPError`."""
         with self.server.http("admin") as http:
-            answer = http.post(f"/v1/adapters/{version}/promote", json={})
+            answer = http.post(f"/v1/adapters/{version}/promote", json={}, timeout=timeout_s)
             return dict(answer.raise_for_status().json())
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:

@@ -50,6 +50,7 @@ BACK_S = 300.0
 STEADY_S = 4.0
 PAUSE_S = 0.2  # two cores start replicas beside what clients ask
 PROMOTE_S = 150.0
+OPERATOR_S = 40.0  # who promotes asks again: a proxy may have passed it to a node just cut off
 CLIENT_S = 20.0
 NEW_NETWORK = 0x40000000  # CLONE_NEWNET of setns(2)
 
@@ -159,7 +160,7 @@ class Drill:
         done = Promotion(time.monotonic(), 0.0, version, 0)
         while not done.replicas:
             try:
-                done.replicas = self.cluster.promote(version)["replicas"]
+                done.replicas = self.cluster.promote(version, OPERATOR_S)["replicas"]
             except httpx.HTTPStatusError as exc:
                 done.faults.append(exc.response.text[:300])
             except httpx.TransportError as exc:
