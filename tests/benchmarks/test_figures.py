@@ -64,6 +64,9 @@ def quoted() -> Iterator[str]:
     yield spread(training["tokens_per_s_vs_trl_lean"], 1)
     kernels = result("kernels.json")["ratios"]
     yield spread(kernels["lora_over_base_throughput_c32"], 2)
+    curation = result("curation.json")
+    minutes, gib = curation["seconds"] / 60, curation["peak_rss_mib"] / 1024
+    yield f"{minutes:.1f} minutes, {gib:.2f} GiB"
     worst = max(result("judge.json")["nothing_may_be_promoted"], key=lambda case: case["rate"])
     yield percent(worst)
     hotel = result("real.json")["lines"]["hotel"]["arms"]
