@@ -75,7 +75,9 @@ def start(revision: Revision) -> None:
             # A cluster that runs already has read its own environment.
             runtime_env=None if local else {"env_vars": environment},
         )
-    if not local:
+    if local:
+        ray_internals.end_log_monitor()
+    else:
         joining.check_private(ray.get_runtime_context().gcs_address)
     settings.ray_address_file.parent.mkdir(parents=True, exist_ok=True)
     settings.ray_address_file.write_text(ray.get_runtime_context().gcs_address + "\n")

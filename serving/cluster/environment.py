@@ -55,7 +55,10 @@ def prepare(
         "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.5",
         "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
-        "RAY_SERVE_HAPROXY_NBTHREAD": str(min(4, os.cpu_count() or 1)),
+        # One thread of HAProxy's passes on more than four cores of engine can say.
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(max(1, min(4, (os.cpu_count() or 1) // 4))),
+        # Ray's agent reads all processes' statistics for a dashboard that is off.
+        "REPORTER_UPDATE_INTERVAL_MS": "60000",
         # What a killed worker leaves behind, Ray ends.
         "RAY_process_group_cleanup_enabled": "true",
         # A dead HAProxy, or its actor, is noticed after three checks: Ray waits 10 s between two.

@@ -11,6 +11,7 @@ Ray starts HAProxy through a program of ours, a few lines of shell, which
 - answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);
 - tells replicas where a connection comes from, in a header with a token that they know: in place of
   what the client wrote there, and nobody who reaches a replica past HAProxy can write it;
+- lets HAProxy write no line for each request: our own metrics and logs tell more;
 - makes HAProxy die with the actor that watches it, so that an orphan does not hold the port.
 """
 
@@ -82,6 +83,7 @@ def wrapper(
     asked = f"{{ path {' '.join(repeatable)} }}"
     tasks = f"{{ path {endpoints.SUGGESTIONS} {endpoints.SUMMARIES} {endpoints.INSIGHTS} }}"
     rules = [
+        "http-request set-log-level silent",  # a line for each request, that nobody reads
         # Only a request that HAProxy holds whole can be sent again.
         f"http-request disable-l7-retry unless {asked} or METH_GET",
         f"http-request wait-for-body time {BODY_S}s if METH_POST {asked}",

@@ -79,6 +79,11 @@ def stay_on_loopback() -> None:
     ray_constants.ENABLE_RAY_CLUSTER = False
 
 
+def end_log_monitor() -> None:
+    """End the process that looks ten times a second for lines to print, of which we print none."""
+    ray._private.worker.global_worker.node.kill_log_monitor(check_alive=False)
+
+
 def keep_replica_on_its_node() -> None:
     """Have this replica's server for other deployments listen on its node's address only.
 

@@ -9,11 +9,18 @@ import pytest
 
 CODE = """
     import json, os, time
-    import ray
+    import psutil, ray
     from serving.cluster import deployment, ray_internals
     from serving.cluster.replica_deployment import APP
 
+    def children():
+        return [p for p in psutil.Process().children(recursive=True) if p.status() != "zombie"]
+
     deployment._start_ray(address="local", num_cpus=1, namespace="serve", include_dashboard=False)
+
+    ray_internals.end_log_monitor()
+    assert not any("log_monitor" in " ".join(p.cmdline()) for p in children())
+    assert children()
 
     @ray.remote(num_cpus=0)
     class Actor:
