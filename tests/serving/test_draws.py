@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.draws import draw, holds_back, in_canary, judge_draw, shadowed
+from serving.draws import draw, holds_back, in_canary, judge_draw, monitored, shadowed
 
 IDS = [f"c{number}" for number in range(20_000)]
 

@@ -96,7 +96,7 @@ def test_figures_are_shown_and_nobody_is_told(config: Path) -> None:
 
 
 def test_json_says_the_same_for_a_program(config: Path) -> None:
-    found = json.loads(call(config, "care", "--json").output)
+    found = json.loads(call(config, "care", "--json").stdout)
     assert "refusals up" in found["alarms"]
     assert found["answers"] == [200, 100]
     assert found["plans"]["people"]["needed"] == 25
@@ -118,7 +118,7 @@ def test_the_judge_s_grades_are_added_to_the_file_and_asked_once(
     judge = Stub(lambda _model, content: "bad" if "sorry" in content else "good")
     with serving(judge) as stub:
         arguments = ["care", "--grades", str(file), "--judge", "--url", stub.url, "--json"]
-        first = json.loads(call(config, *arguments).output)
+        first = json.loads(call(config, *arguments).stdout)
         asked = len(judge.models)
         call(config, *arguments)
     assert asked == len(judge.models) == len(file.read_text().splitlines()) > 20
