@@ -28,7 +28,7 @@ def monitor(
     judge: Annotated[
         bool,
         typer.Option(
-            "--judge", help="First ask the recipe's judge about the answers drawn; adds to --grades."
+            "--judge", help="First ask the recipe's judge about what is drawn; adds to --grades."
         ),
     ] = False,
     once: Annotated[
@@ -148,16 +148,16 @@ def _show(found: "Report") -> None:
     for agreed in found.agreements:
         kappa = "" if agreed.kappa is None else f", kappa {_words(agreed.kappa)}"
         typer.echo(
-            f"{' and '.join(agreed.graders)} agree on {_words(agreed.share)} of {agreed.answers} "
-            f"answers{kappa}"
+            f"{' and '.join(agreed.graders)} agree on {_words(agreed.share)} of "
+            f"{agreed.answers} answers{kappa}"
         )
     for name, plan in found.plans.items():
         todo = found.to_grade if name == "people" else found.to_judge
         width = "" if plan.half_width is None else f", which give ±{plan.half_width:.3f}"
         cap = f" (the cost allows no more; {plan.needed} are needed)" if plan.capped else ""
         typer.echo(
-            f"Drawn for {name}: {plan.share:.1%} of the answers, {plan.grades} a period{width}{cap};"
-            f" cost {plan.cost:g}. {len(todo)} wait."
+            f"Drawn for {name}: {plan.share:.1%} of the answers, {plan.grades} a period{width}"
+            f"{cap}; cost {plan.cost:g}. {len(todo)} wait."
         )
 
 

@@ -1,9 +1,9 @@
 """Grades of single answers, whoever gave them, and how far graders agree.
 
 A grade is an answer's id, a grader and a number in [0, 1], 1 best; in a file, a JSON object a line.
-A grader whose name begins with `judge:` is a model, every other is a person. Agreement is counted on
-good and bad, split at `GOOD`: Cohen's kappa is what exceeds chance ("A Coefficient of Agreement for
-Nominal Scales", Educational and Psychological Measurement 20, 1960).
+A grader whose name begins with `judge:` is a model, every other is a person. Agreement is counted
+on good and bad, split at `GOOD`: Cohen's kappa is what exceeds chance ("A Coefficient of Agreement
+for Nominal Scales", Educational and Psychological Measurement 20, 1960).
 """
 
 import json

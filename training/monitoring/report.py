@@ -54,8 +54,8 @@ class Report:
         answers: Of the reference and of the present.
         conversations: That count, of the reference and of the present.
         watched: The rules, in the recipe's order.
-        quality: People's mean grade of the present's answers, helped by `rules` and by `judge`; None
-            of too few grades.
+        quality: People's mean grade of the present's answers, helped by `rules` and by `judge`;
+            None of too few grades.
         agreements: Of two graders each, over reference and present.
         plans: What is drawn for `people` and for the `judge`.
         to_grade: Answer ids that are drawn for people and have no grade of theirs, oldest first.
@@ -209,7 +209,7 @@ def _watch(
 def _quality(
     answers: Sequence[Answer], said: Mapping[str, Mapping[str, float]], confidence: float
 ) -> dict[str, Powered | None]:
-    """Return people's mean, by the rules' grades of all and by the judge's of those it was given."""
+    """Return people's mean, by the rules' grades of all and by the judge's of what it graded."""
     ruled = {answer.id: answer.grade for answer in answers if answer.grade is not None}
     of = {answer.id: answer.conversation for answer in answers}
     judged = {id_: said["judge"][id_] for id_ in ruled if id_ in said["judge"]}

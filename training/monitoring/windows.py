@@ -78,7 +78,7 @@ def at(rules: MonitoringConfig, now: float) -> Windows:
 
 
 def settles_s(rules: MonitoringConfig) -> float:
-    """Return how long after its first answer a conversation counts: the answers', the feedback's."""
+    """Return how long after its first answer a conversation counts: for answers and feedback."""
     return 2 * rules.window_s
 
 

@@ -102,7 +102,7 @@ class MonitoringConfig(RecipeSection):
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
         named = [(rule.metric, rule.direction) for rule in self.alarms]
-        twice = sorted({f"{metric} {way}" for metric, way in named if named.count((metric, way)) > 1})
+        twice = sorted({" ".join(one) for one in named if named.count(one) > 1})
         if twice:
             raise ValueError(f"alarms names twice: {', '.join(twice)}")
         return self

@@ -55,10 +55,9 @@ def config(tmp_path: Path) -> Path:
             labelled(f"r{n}", created_at=begins - DAY_S - n * 60, output="Hello there.")
             for n in range(200)
         ]
-        rows += [
-            labelled(f"p{n}", created_at=begins + n * span / 200, output=REFUSAL if n % 2 else "Hi.")
-            for n in range(100)
-        ]
+        for n in range(100):
+            said = REFUSAL if n % 2 else "Hi."
+            rows.append(labelled(f"p{n}", created_at=begins + n * span / 200, output=said))
         db = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
         await db.open()
         await interactions.save(db, [row.interaction for row in rows])
@@ -133,9 +132,8 @@ def test_a_misspelt_key_is_refused_by_name(config: Path) -> None:
     result = call(config, "care")
     assert isinstance(result.exception, RecipeError)
     assert "monitoring.fals_alarm: unknown key" in result.exception.message
-    recipe.write_text(
-        "monitoring: {alarms: [{metric: refusals, direction: up}, {metric: refusals, direction: up}]}"
-    )
+    rule = "{metric: refusals, direction: up}"
+    recipe.write_text(f"monitoring: {{alarms: [{rule}, {rule}]}}")
     assert "alarms names twice: refusals up" in str(call(config, "care").exception)
 
 
