@@ -133,9 +133,9 @@ def _show(found: "Report") -> None:
         table.add_row(
             one.rule.metric,
             f"{one.rule.direction} by more than {one.rule.margin:g}",
-            "–" if drift is None else _words(drift.reference),  # noqa: RUF001
-            "–" if drift is None else _words(drift.present),  # noqa: RUF001
-            "–" if drift is None else f"{drift.evidence:.1f} of {drift.needed:.0f}",  # noqa: RUF001
+            _words(drift and drift.reference),
+            _words(drift and drift.present),
+            f"{drift.evidence:.1f} of {drift.needed:.0f}" if drift else "",
             f"after {drift.after} conversations" if drift and drift.after else "",
         )
     console().print(table)
@@ -161,5 +161,7 @@ def _show(found: "Report") -> None:
         )
 
 
-def _words(one: "Interval") -> str:
+def _words(one: "Interval | None") -> str:
+    if one is None:
+        return "–"  # noqa: RUF001
     return f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"

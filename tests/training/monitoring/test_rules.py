@@ -34,7 +34,7 @@ def test_an_answer_without_a_fault_is_good_until_somebody_says_otherwise() -> No
         ({"output": "It arrives on Friday."}, "unsupported_facts"),
         ({"output": "I'm sorry, but I can't help with that."}, "refusals"),
         (
-            {"output": "no JSON", "request": {"response_format": {"type": "json_object"}}},
+            {"output": "no object", "request": {"response_format": {"type": "json_object"}}},
             "format_errors",
         ),
     ],
