@@ -78,9 +78,7 @@ def monitor(
         await db.open()
         try:
             if every is not None:
-                await monitor.run(
-                    lob, db=db, recipe=loaded, given=given, every_s=every, seen=shown
-                )
+                await monitor.run(lob, db=db, recipe=loaded, given=given, every_s=every, seen=shown)
             found = await monitor.look(db, lob, loaded, given())
             if judge and grades is not None and found.to_judge:
                 new = await judging.ask(

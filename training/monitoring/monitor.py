@@ -12,12 +12,10 @@ import time
 from collections.abc import Callable, Sequence
 from typing import NoReturn
 
-from serving.config.settings import Settings
 from serving.errors import SwitchboardError
 from serving.observability import webhook
 from serving.store import audit, interactions
 from serving.store.database import Database
-from training.data.sampling import DAY_S
 from training.monitoring import report, rules, windows
 from training.monitoring.grades import Grade
 from training.monitoring.report import Report, Watched

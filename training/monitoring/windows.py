@@ -128,9 +128,7 @@ def values(found: Sequence[Conversation], metric: str, typical: float | None) ->
     return [fmean(known) for known in by_conversation if known]
 
 
-def in_order_of_grades(
-    found: Sequence[Conversation], graded: Mapping[str, float]
-) -> list[float]:
+def in_order_of_grades(found: Sequence[Conversation], graded: Mapping[str, float]) -> list[float]:
     """Return each conversation's grade that came first, in the order in which they came.
 
     People grade when they find time, so the order of the conversations would change afterwards.

@@ -41,9 +41,7 @@ def test_the_estimate_is_unbiased_though_the_machine_is_and_its_interval_is_shor
     assert abs(np.mean(errors)) < 4 * np.std(errors) / math.sqrt(len(runs)) + 0.002
     kind = [graded(seed, 0.3)[0].mean() - truth for seed, (_, truth) in enumerate(runs)]
     assert np.mean(kind) > 0.08  # what the machine alone would be off by
-    widths = [
-        [one.high - one.low for one in (found.powered, found.alone)] for found, _ in runs
-    ]
+    widths = [[one.high - one.low for one in (found.powered, found.alone)] for found, _ in runs]
     helped, alone = np.mean(widths, axis=0)
     assert helped < 0.85 * alone
 
