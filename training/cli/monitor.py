@@ -131,8 +131,8 @@ def _show(found: "Report") -> None:
         table.add_row(
             one.rule.metric,
             f"{one.rule.direction} by more than {one.rule.margin:g}",
-            _words(drift and drift.reference),
-            _words(drift and drift.present),
+            _words(None if drift is None else drift.reference),
+            _words(None if drift is None else drift.present),
             f"{drift.evidence:.1f} of {drift.needed:.0f}" if drift else "",
             f"after {drift.after} conversations" if drift and drift.after else "",
         )
