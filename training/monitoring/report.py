@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from serving.draws import monitored
+from serving.draws import draw, monitored
 from training.monitoring import grades as grading
 from training.monitoring import sample, windows
 from training.monitoring.grades import Agreement, Grade
@@ -118,6 +118,7 @@ def report(
     """
     rules = recipe.monitoring
     before = windows.conversations(reference, at.since, at.until, rules, at.now)
+    before.sort(key=lambda one: draw("reference", one.id))  # no hour is compared with its own alone
     now = windows.conversations(present, at.begins, at.ends, rules, at.now)
     sides = [[answer for one in side for answer in one.answers] for side in (before, now)]
     said = {name: grading.merged(given, by_judge=name == "judge") for name in GRADERS}

@@ -1,16 +1,16 @@
 """Whether a mean has left what a reference showed, looked at as often as one likes.
 
-Two steps, each with half of the error. The reference is a sample of fixed size, so an interval of
-its mean holds once (`bounded_mean`). The present comes value by value: "its mean is no higher than
-the reference's upper end" is tested by betting against it (`confidence_sequence.capital`), which
-may be looked at after every value. By Ville's inequality its capital ever reaches 1 / alpha with
-probability alpha at most; with the reference's error, by the union bound, that of a false alarm is
-the sum. Waudby-Smith and Ramdas, "Estimating means of bounded random variables by betting", JRSS-B
-86 (2024).
+Each value of the present is set beside one of the reference, which is taken once: the difference z
+has as its mean the drift. "It is at most the margin" is tested by betting against it, by the
+capital of `confidence_sequence`, which may be looked at after every value: by Ville's inequality it
+ever reaches 1 / alpha with probability alpha at most, if the hypothesis is true. Waudby-Smith and
+Ramdas, "Estimating means of bounded random variables by betting", JRSS-B 86 (2024). That the
+reference is a sample, too, so is in the test, and no bound of its mean is needed; once all of it is
+taken, further values change nothing.
 
-What this takes for granted: under the hypothesis each value's expectation, given those before it,
-lies within the margin of the reference's mean. So values are of whole conversations, and a pattern
-of the week larger than the margin is an alarm unless both windows hold whole weeks.
+What this takes for granted: under the hypothesis each difference's expectation, given those before
+it, is at most the margin. So values are of whole conversations, and the reference comes in an order
+that has nothing to do with what it says: a pattern of the week that exceeds the margin is an alarm.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from training.stats import bounded_mean
 from training.stats.bootstrap import Interval
 from training.stats.confidence_sequence import Floats, Scores, capital
 
@@ -30,8 +29,8 @@ class Drift:
     """A figure's present beside its reference.
 
     Args:
-        reference: Mean of the reference; its ends hold together with the alarm's probability.
-        present: Mean of the present, with an interval that holds at any number of values.
+        reference: Mean of the reference, with an interval that holds at any number of values.
+        present: Mean of the present, with such an interval.
         evidence: The largest that the capital has been; the alarm is raised at `needed`.
         needed: 1 / alpha.
         after: Values of the present after which the alarm was raised first; None: it was not.
@@ -50,27 +49,25 @@ def rise(
     """Test whether a mean rose by more than a margin.
 
     Args:
-        reference: (n,) independent values in [0, 1], at least one.
+        reference: (n,) values in [0, 1], at least one, in an order that does not depend on them.
         present: (m,) values in [0, 1] in the order in which they came, at least one.
-        margin: What is tolerated.
+        margin: What is tolerated, in [0, 1).
         alpha: Probability of a false alarm at most, at any number of looks, in (0, 1).
-        confidence: Of the present's interval.
+        confidence: Of the intervals.
 
     Raises:
         ValueError: There are no values on a side, or one is out of its range.
     """
     known, now = _checked(reference), _checked(present)
-    names = [str(number) for number in range(known.size)]
-    before = bounded_mean.interval(known, groups=names, bounds=(0.0, 1.0), confidence=1 - alpha)
-    needed = 2 / alpha
-    limit = before.high + margin
-    grown = capital(_as_scores(now), limit) if limit < 1 else np.zeros_like(now)
-    over = np.flatnonzero(grown >= needed)
+    count = min(known.size, now.size)
+    apart = _as_scores(now[:count] - known[:count], least=-1.0, first=0.0, variance=0.5)
+    grown = capital(apart, margin)
+    over = np.flatnonzero(grown >= 1 / alpha)
     return Drift(
-        reference=before,
+        reference=interval(known, confidence=confidence),
         present=interval(now, confidence=confidence),
         evidence=float(grown.max()),
-        needed=needed,
+        needed=1 / alpha,
         after=int(over[0]) + 1 if over.size else None,
     )
 
@@ -107,7 +104,7 @@ def interval(values: ArrayLike, *, confidence: float) -> Interval:
 
 
 def _lower(x: Floats, alpha: float) -> float:
-    scored = _as_scores(x)
+    scored = _as_scores(x, least=0.0, first=0.5, variance=0.25)
     low, high = 0.0, 1.0
     for _ in range(_HALVINGS):
         null = (low + high) / 2
@@ -118,12 +115,19 @@ def _lower(x: Floats, alpha: float) -> float:
     return low
 
 
-def _as_scores(x: Floats) -> Scores:
-    """Return values as the bet takes them: deviation and variance guessed from those before."""
-    seen = np.arange(1, x.size + 1)  # with one made-up value of 0.5 before the first
-    mean = (0.5 + _before(x)) / seen
-    spread = np.sqrt((0.25 + _before((x - mean) ** 2)) / seen)
-    return Scores(x, np.zeros_like(x), 1 / spread**2, spread)
+def _as_scores(x: Floats, *, least: float, first: float, variance: float) -> Scores:
+    """Return values as the bet takes them: mean and variance guessed from those before.
+
+    Args:
+        x: (n,) values.
+        least: What they could be.
+        first: A made-up value before the first,
+        variance: and what it is off by, squared: the largest variance.
+    """
+    seen = np.arange(1, x.size + 1)
+    mean = (first + _before(x)) / seen
+    spread = np.sqrt((variance + _before((x - mean) ** 2)) / seen)
+    return Scores(x, np.full_like(x, least), 1 / spread**2, spread)
 
 
 def _before(values: Floats) -> Floats:

@@ -74,7 +74,7 @@ def test_more_refusals_are_told_with_their_figures() -> None:
 def test_false_alarms_share_the_stated_probability() -> None:
     needed = {one.drift.needed for one in look().watched if one.drift is not None}
     rules = RECIPE.monitoring
-    assert needed == {2 / (rules.false_alarm / len(rules.alarms))}
+    assert needed == {1 / (rules.false_alarm / len(rules.alarms))}
 
 
 def test_a_share_is_drawn_within_the_cost_and_the_rest_waits() -> None:

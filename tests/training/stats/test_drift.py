@@ -51,7 +51,7 @@ def test_a_drift_is_found_and_one_within_the_margin_is_not() -> None:
     rng = np.random.default_rng(2)
     reference = rare(rng, 0.03, 400)
     assert alarms(rare(rng, 0.15, 300), reference) > 0.9 * RUNS
-    assert alarms(rare(rng, 0.05, 300), reference, margin=0.05) == 0
+    assert alarms(rare(rng, 0.05, 300), reference, margin=0.05) < 0.05 * RUNS
 
 
 def test_a_fall_is_a_rise_turned_over() -> None:
@@ -60,7 +60,7 @@ def test_a_fall_is_a_rise_turned_over() -> None:
     found = drift.fall(reference, present, margin=0.02, alpha=0.01, confidence=0.95)
     assert found.after is not None
     assert found.after < 300
-    assert found.evidence >= found.needed == 200
+    assert found.evidence >= found.needed == 100
     assert found.reference.low < reference.mean() < found.reference.high
     assert found.present.low < present.mean() < found.present.high
     assert found.present.high < found.reference.low
@@ -96,10 +96,19 @@ def test_the_present_s_interval_covers_at_every_time() -> None:
     assert missed / 200 < 0.2
 
 
+def test_what_exceeds_the_reference_s_number_changes_nothing() -> None:
+    rng = np.random.default_rng(6)
+    reference, present = rng.beta(2, 8, 50), rng.beta(2, 8, 80)
+    present[50:] = 1.0
+    found = drift.rise(reference, present, margin=0.0, alpha=0.05, confidence=0.95)
+    assert found.after is None
+    assert found.present.count == 80
+
+
 def test_a_reference_at_the_edge_leaves_no_room_and_no_alarm() -> None:
     found = drift.rise([1.0] * 50, [1.0] * 50, margin=0.1, alpha=0.05, confidence=0.95)
     assert found.after is None
-    assert found.evidence == 0
+    assert found.evidence < 1
 
 
 @pytest.mark.parametrize(("reference", "present"), [([], [0.5]), ([0.5], []), ([0.5], [1.5])])
