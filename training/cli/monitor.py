@@ -133,7 +133,7 @@ def _show(found: "Report") -> None:
             f"{one.rule.direction} by more than {one.rule.margin:g}",
             _words(None if drift is None else drift.reference),
             _words(None if drift is None else drift.present),
-            f"{drift.evidence:.1f} of {drift.needed:.0f}" if drift else "",
+            f"{drift.evidence:.3g} of {drift.needed:.0f}" if drift else "",
             f"after {drift.after} conversations" if drift and drift.after else "",
         )
     console().print(table)

@@ -16,6 +16,7 @@ from serving.errors import SwitchboardError
 from serving.observability import webhook
 from serving.store import audit, interactions
 from serving.store.database import Database
+from training.errors import RecipeError
 from training.monitoring import report, rules, windows
 from training.monitoring.grades import Grade
 from training.monitoring.report import Report, Watched
@@ -72,12 +73,17 @@ async def run(
         given: Reads the grades that there are.
         every_s: Seconds between two looks.
         seen: Is told of each look.
+
+    Raises:
+        RecipeError: The reference would lie in the present.
     """
     while True:
         try:
             found = await look(db, lob, recipe, given())
             seen(found)
             await tell(db, found, recipe.flywheel)
+        except RecipeError:
+            raise
         except SwitchboardError as exc:  # the store is down, or the grades cannot be read
             logger.info(f"{lob}: {exc.message}")
         await asyncio.sleep(every_s)

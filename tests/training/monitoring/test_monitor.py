@@ -14,7 +14,7 @@ from tests.training.records import labelled
 from tests.waiting import until_async
 from tests.webhook_receiver import receiving
 from training.data.sampling import DAY_S
-from training.errors import DatasetError
+from training.errors import DatasetError, RecipeError
 from training.monitoring import monitor, windows
 from training.monitoring.grades import Grade
 from training.monitoring.report import Report
@@ -120,3 +120,11 @@ async def test_a_monitor_looks_again_after_a_look_that_failed(
     with contextlib.suppress(asyncio.CancelledError):
         await running
     assert "care: g.jsonl, line 1: no grade" in caplog.messages
+
+
+async def test_a_reference_that_lies_in_the_present_is_refused_at_start(store: Database) -> None:
+    wrong = Recipe.model_validate({"monitoring": {"reference_until": "2999-01-01T00:00:00Z"}})
+    with pytest.raises(RecipeError, match=r"monitoring\.reference_until"):
+        await monitor.run(
+            "care", db=store, recipe=wrong, given=list[Grade], every_s=0.01, seen=lambda _: None
+        )
