@@ -57,3 +57,15 @@ def shadowed(version: str, share: float, conversation_id: str) -> bool:
         conversation_id: "" where the client named none: such answers are not compared.
     """
     return bool(conversation_id) and draw(f"shadow {version}", conversation_id) < share
+
+
+def monitored(lob: str, share: float, answer_id: str, salt: str) -> bool:
+    """Whether an answer is drawn to be graded.
+
+    Args:
+        lob: The line of business.
+        share: Of its answers. As it grows, no answer that was drawn falls out.
+        answer_id: The response's id, which the server makes.
+        salt: The operator's own.
+    """
+    return draw(f"monitor {lob} {salt}", answer_id) < share

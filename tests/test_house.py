@@ -165,6 +165,7 @@ COVERED_BY = {
     "training/recipe/forgetting.py": "tests/training/evaluation/test_forgetting.py",
     "training/recipe/gate.py": "tests/training/evaluation/test_gate.py",
     "training/recipe/judge.py": "tests/training/evaluation/test_judge.py",
+    "training/recipe/monitoring.py": "tests/training/cli/test_monitor.py",
     "training/recipe/methods.py": "tests/training/trainers/test_stages.py",
     "training/recipe/resources.py": "tests/training/execution/test_executor.py",
     "training/recipe/search.py": "tests/training/execution/test_search.py",

@@ -104,6 +104,7 @@ async def stream(
     until: float | None = None,
     tasks: Collection[Task | str] | None = None,
     page: int = PAGE,
+    judged: bool = True,
 ) -> AsyncIterator[LabelledInteraction]:
     """Yield the interactions that have feedback, oldest first, a page in memory at a time.
 
@@ -121,14 +122,11 @@ async def stream(
         until: The latest `created_at`, itself excluded.
         tasks: The tasks to keep; None keeps all.
         page: Rows a page.
+        judged: False yields those without feedback, too.
     """
-    # Not `id IN (SELECT …)`: SQLite would make that list anew for every page.
-    commented = exists().where(Feedback.interaction_id == Interaction.id)
-    wanted: list[ColumnElement[bool]] = [
-        Interaction.lob == lob,
-        *of_models(),
-        commented,
-    ]
+    wanted: list[ColumnElement[bool]] = [Interaction.lob == lob, *of_models()]
+    if judged:  # not `id IN (SELECT …)`: SQLite would make that list anew for every page
+        wanted.append(exists().where(Feedback.interaction_id == Interaction.id))
     if since is not None:
         wanted.append(Interaction.created_at >= since)
     if until is not None:
@@ -143,7 +141,8 @@ async def stream(
             rows = (await connection.execute(statement.where(*after))).mappings().all()
             found = await _with_feedback(connection, rows)
         for one in found:
-            yield one
+            if one.feedback or not judged:  # a row without has none, or it went meanwhile
+                yield one
         if len(rows) < page:
             return
         at, id_ = rows[-1]["created_at"], rows[-1]["id"]
@@ -157,7 +156,7 @@ async def named(db: Database, ids: Collection[str]) -> list[LabelledInteraction]
     statement = select(Interaction).where(Interaction.id.in_(ids), *of_models())
     async with db.reader() as connection:
         rows = (await connection.execute(statement)).mappings().all()
-        found = await _with_feedback(connection, rows)
+        found = [one for one in await _with_feedback(connection, rows) if one.feedback]
     return sorted(found, key=lambda one: (one.interaction.created_at, one.interaction.id))
 
 
@@ -169,9 +168,8 @@ async def _with_feedback(
     said: defaultdict[str, list[FeedbackRecord]] = defaultdict(list)
     for row in (await connection.execute(comments)).mappings():
         said[row["interaction_id"]].append(FeedbackRecord.model_validate(dict(row)))
-    # A row without feedback has none, or that went between the two queries.
     of = [(InteractionRecord.model_validate(dict(row)), said[row["id"]]) for row in rows]
-    return [LabelledInteraction(interaction=one, feedback=tuple(all_)) for one, all_ in of if all_]
+    return [LabelledInteraction(interaction=one, feedback=tuple(all_)) for one, all_ in of]
 
 
 async def served(db: Database, *, lob: str, since: float) -> list[Served]:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving.draws import draw, holds_back, in_canary, judge_draw, shadowed
+from serving.draws import draw, holds_back, in_canary, judge_draw, monitored, shadowed
 
 IDS = [f"c{number}" for number in range(20_000)]
 
@@ -64,3 +64,11 @@ def test_a_shadow_s_conversations_are_a_share_and_no_more_often_its_canary_s() -
     assert both / len(found) == pytest.approx(0.5, abs=0.03)
     assert all(shadowed("care@2", 0.4, name) for name in found)
     assert not shadowed("care@2", 1.0, "")
+
+
+def test_answers_are_drawn_to_be_graded_by_share_and_salt_and_none_falls_out() -> None:
+    found = {name for name in IDS if monitored("care", 0.2, name, "s")}
+    assert len(found) / len(IDS) == pytest.approx(0.2, abs=0.012)
+    assert all(monitored("care", 0.4, name, "s") for name in found)
+    other = sum(monitored("care", 0.2, name, "t") for name in found)
+    assert other / len(found) == pytest.approx(0.2, abs=0.03)

@@ -90,10 +90,11 @@ def is_refusal(output: str, final: str) -> bool:
         output: What the model wrote.
         final: What the agent sent.
     """
-    return _refuses(output) and not _refuses(final)
+    return refuses(output) and not refuses(final)
 
 
-def _refuses(text: str) -> bool:
+def refuses(text: str) -> bool:
+    """Say whether a text refuses, or says nothing."""
     plain = _plain(text).replace("\u2019", "'")
     return not plain or _REFUSAL.search(plain) is not None
 

@@ -28,6 +28,7 @@ from training.recipe.methods import (
     Sft,
     ValidationConfig,
 )
+from training.recipe.monitoring import MonitoringConfig
 from training.recipe.resources import ResourcesConfig
 from training.recipe.search import SearchConfig
 from training.recipe.speed import SpeedConfig
@@ -91,6 +92,11 @@ class Recipe(RecipeSection):
         ForgettingConfig(), description="What of the base must stay."
     )
     canary: CanaryConfig = Field(CanaryConfig(), description="How a canary grows and what ends it.")
+    monitoring: MonitoringConfig = Field(
+        MonitoringConfig(),
+        exclude=True,  # nor does what is watched afterwards
+        description="What of production is graded, and when its drift is told.",
+    )
     search: SearchConfig = Field(
         SearchConfig(), description="What `switchboard train --search N` tries."
     )

@@ -96,6 +96,17 @@ async def test_the_stream_has_every_row_once_whatever_the_page(
     assert [[f.edit for f in one.feedback] for one in found] == [["one", "two"]] * 7
 
 
+async def test_the_stream_has_those_that_nobody_judged_if_they_are_wanted(
+    db: Database, interaction, feedback
+) -> None:
+    records = [interaction(id=f"i{n}", created_at=float(n)) for n in range(3)]
+    await interactions.save(db, [*records, interaction(id="rule", version="rule:hours@1")])
+    await feedbacks.add(db, feedback("i1", edit="one"))
+    found = [one async for one in interactions.stream(db, lob="care", page=2, judged=False)]
+    assert [one.interaction for one in found] == records
+    assert [len(one.feedback) for one in found] == [0, 1, 0]
+
+
 async def test_named_interactions_come_with_their_feedback_oldest_first(
     db: Database, interaction, feedback
 ) -> None:
