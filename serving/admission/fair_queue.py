@@ -16,6 +16,7 @@ Fairness, and a quiet line's request finds a place free instead of waiting for a
 
 **Spare places** go to shadows and batches (`spare`): only while no request waits and another place
 is free after it; a request without room takes back at once as many as it needs, the newest first.
+Beside requests a batch holds `limits.batch_beside_live`: each more makes the engine's steps longer.
 
 **Rates** are checked first; see rate_limit.py.
 """
@@ -25,13 +26,15 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from serving.admission.lines import Claim, Key, Line
+from serving.admission.lines import Claim, Key, Line, next_line
 from serving.admission.rate_limit import Bucket
+from serving.admission.spare import Spare
 from serving.config.limits import KeyLimits, Limits, LobLimits
 from serving.errors import Overloaded, RateLimited
 from serving.observability import metrics
 
 _SMOOTHING = 0.1
+_QUIET_S = 1.0  # so long after the last request batches stay narrow: the next one may come
 
 
 class Admission:
@@ -67,7 +70,8 @@ class Admission:
         self._clock = clock
         self._keys: dict[str, Key] = {}
         self.nobody = Key("", KeyLimits(), replicas)
-        self._spare: dict[Claim, Callable[[], object]] = {}
+        self._spare = Spare(self.release)
+        self._live_at = -math.inf
         self._admitted = 0
         self._stale_at = math.inf
         self._hold_s = 0.0
@@ -131,8 +135,9 @@ class Admission:
         if not line.present or now >= self._stale_at:
             self._update_caps(line, now)
         claim = Claim(line, key, level, min(cost, self.places), now)
-        if self._spare and not self._has_room(claim):
-            self._take_back(claim)
+        if self._spare:
+            self._spare.take_back(partial(self._has_room, claim))
+            self._spare.take_back(self._batches_are_narrow, batches_only=True)
         if self._has_room(claim):
             self._admit(claim, now)
             return claim
@@ -143,7 +148,12 @@ class Admission:
         return claim
 
     def spare(
-        self, lob: str, stop: Callable[[], object], cost: int = 1, left: int = 1
+        self,
+        lob: str,
+        stop: Callable[[], object],
+        cost: int = 1,
+        left: int = 1,
+        batch: bool = False,
     ) -> Claim | None:
         """Take places for work that nobody waits for; None while requests wait or may want them.
 
@@ -152,13 +162,17 @@ class Admission:
             stop: Called when a request needs the places, which are then given back already.
             cost: How many.
             left: How many must be free beside them.
+            batch: Whether it is for a batch, which stays narrow beside requests.
         """
         now, line = self._clock(), self.lines[lob]
         wanted = cost + left
         if self.waiting or self.inflight + wanted > self.places or not line.fits(wanted):
             return None
+        live = self.inflight > self._spare.places or now - self._live_at < _QUIET_S
+        if batch and live and not self._batches_are_narrow(cost):
+            return None
         claim = Claim(line, self.nobody, 0, cost, now)
-        self._spare[claim] = stop
+        self._spare.add(claim, stop, batch=batch)
         self._admit(claim, now)
         return claim
 
@@ -166,9 +180,10 @@ class Admission:
         """Give places back, or leave the queue; once more does nothing."""
         line = claim.line
         now = self._clock()
-        self._spare.pop(claim, None)
+        spare = self._spare.discard(claim)
         if claim.held:
             claim.held = False
+            self._live_at = self._live_at if spare else now
             line.inflight -= claim.cost
             self.inflight -= claim.cost
             self._hold_s += _SMOOTHING * (now - claim.since - self._hold_s)
@@ -182,12 +197,8 @@ class Admission:
         free = self.places - self.inflight
         return not self.waiting and claim.cost <= free and claim.line.fits(claim.cost)
 
-    def _take_back(self, wanted: Claim) -> None:
-        for claim, stop in reversed(list(self._spare.items())):
-            if self._has_room(wanted):
-                return
-            self.release(claim)
-            stop()
+    def _batches_are_narrow(self, more: int = 0) -> bool:
+        return self._spare.of_batches + more <= self._limits.batch_beside_live
 
     def _take_token(
         self, bucket: Bucket | None, now: float, lob: str, reason: str, whose: str
@@ -235,14 +246,7 @@ class Admission:
         if now >= self._stale_at:
             self._update_caps(None, now)
         while self.waiting:
-            best: Line | None = None
-            for line in self.lines.values():
-                if (
-                    line.waiting
-                    and line.fits(line.head().cost)
-                    and (best is None or _rank(line) < _rank(best))
-                ):
-                    best = line
+            best = next_line(self.lines.values())
             if best is None:
                 return
             claim = best.head()
@@ -294,7 +298,3 @@ class Admission:
     def _retry_after(self, wait_s: float) -> dict[str, str]:
         low, high = self._limits.retry_after_min_s, self._limits.retry_after_max_s
         return {"retry-after": str(max(low, min(high, math.ceil(wait_s))))}
-
-
-def _rank(line: Line) -> tuple[float, int]:
-    return line.inflight / line.weight, line.last

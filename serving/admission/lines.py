@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Iterable
 
 from serving.admission.rate_limit import Bucket
 from serving.config.limits import KeyLimits, LobLimits
@@ -75,6 +76,16 @@ class Claim:
         self.since = now
         self.held = False
         self.waiter: asyncio.Future[None] | None = None
+
+
+def next_line(lines: Iterable[Line]) -> Line | None:
+    """Return the waiting line with room that is furthest below its share, if there is one."""
+    able = (line for line in lines if line.waiting and line.fits(line.head().cost))
+    return min(able, key=_rank, default=None)
+
+
+def _rank(line: Line) -> tuple[float, int]:
+    return line.inflight / line.weight, line.last
 
 
 def _bucket(limits: LobLimits | KeyLimits, replicas: int) -> Bucket | None:

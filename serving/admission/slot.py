@@ -45,7 +45,7 @@ class AdmissionSlot:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - a request runs in a task
         left = 1 if self._admission.places > cost else 0
-        self._claim = self._admission.spare(lob, task.cancel, cost, left)
+        self._claim = self._admission.spare(lob, task.cancel, cost, left, batch=True)
         if self._claim is None:
             raise Overloaded("No place is spare for a batch now.")
 

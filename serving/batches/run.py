@@ -24,7 +24,7 @@ from serving.store.files.records import BatchRecord, FileRecord
 
 CHECK_S = 0.5
 """Between two looks whether a batch is cancelled or its window has ended."""
-PLACE_S = (0.02, 0.25)
+PLACE_S = (0.02, 1.0)
 """The first pause of a line that found no place, and the longest."""
 DOWN_S = (0.5, 30.0)
 """The same where what must answer is down."""

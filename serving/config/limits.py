@@ -130,6 +130,14 @@ class Limits(Section):
     present_s: float = Field(
         30.0, ge=0, description="How long after its last request a line counts as present."
     )
+    batch_beside_live: int = Field(
+        1,
+        ge=0,
+        description=(
+            "Places that batches hold on a replica while requests are answered there; lines beyond "
+            "are given up and asked again. More slows requests, 0 lets batches wait for quiet."
+        ),
+    )
     retry_after_min_s: int = Field(1, ge=1, description="Least Retry-After of a 429.")
     retry_after_max_s: int = Field(30, ge=1, description="Greatest Retry-After of a 429.")
     priorities: dict[str, int] = Field(

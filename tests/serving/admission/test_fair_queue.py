@@ -300,6 +300,34 @@ def test_a_request_takes_back_no_more_than_it_needs_and_the_newest_first() -> No
     assert admission.inflight == 4
 
 
+def test_a_batch_is_narrow_beside_requests_and_wide_again_after_a_while() -> None:
+    clock = Clock()
+    admission, key = make(8, clock=clock)
+    stopped: list[int] = []
+
+    def batch(number: int) -> Claim | None:
+        return admission.spare("care", lambda: stopped.append(number), batch=True)
+
+    assert all(batch(number) for number in range(4))
+    live = admission.claim("sales", key)
+    assert stopped == [3, 2, 1]  # the newest first, all but limits.batch_beside_live
+    assert batch(4) is None
+    assert admission.spare("care", lambda: None) is not None  # a shadow has a share of its own
+    admission.release(live)
+    assert batch(5) is None  # the next request may come at once
+    clock.now += 1
+    assert batch(6) is not None
+
+
+def test_what_a_batch_has_to_give_back_is_no_request() -> None:
+    admission, _ = make(8)
+    spare = admission.spare("care", lambda: None, batch=True)
+    assert spare is not None
+    admission.release(spare)
+    admission.release(spare)
+    assert all(admission.spare("care", lambda: None, batch=True) for _ in range(3))
+
+
 def test_spare_work_may_take_several_places_and_the_last_if_it_is_told() -> None:
     admission, _ = make(3)
     assert admission.spare("care", lambda: None, 3) is None
