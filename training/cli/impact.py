@@ -26,6 +26,9 @@ def impact(
             min=0.001, help="A canary's conversation counts so many seconds after it began."
         ),
     ] = 1800.0,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Also keep it in the store, for the console's page.")
+    ] = False,
     star: Annotated[
         Path | None,
         typer.Option(help="Instead of the store read RasaHQ/STAR's file: its own agents' log."),
@@ -44,6 +47,8 @@ def impact(
     if star is not None:
         if days is not None or version is not None:
             raise typer.BadParameter("--days and --version choose in the store, not in --star.")
+        if publish:
+            raise typer.BadParameter("--publish is of the store's lines, not of --star.")
         reports = [impact_report.of_star(star, lob)]
     else:
         settings = server_settings.load(config)
@@ -53,6 +58,8 @@ def impact(
         reports = asyncio.run(
             impact_report.read(settings, lobs, days=days, version=version, window_s=window)
         )
+        if publish:
+            asyncio.run(impact_report.publish(settings, reports))
     if html is not None:
         impact_report.write(reports, html)
     if json_:

@@ -74,6 +74,7 @@ async def client(tmp_path: Path, alarm: Alarm, journal: Journal) -> AsyncIterato
             rollouts=nothing,
             reviewing=Reviewing(db, {}, None, storing),
             models=Models(None, None, Fallback(), {}.__getitem__),
+            costs=Costs(),
         )
 
         async def authenticated(scope: Any, receive: Any, send: Any) -> None:

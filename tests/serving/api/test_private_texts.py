@@ -58,6 +58,7 @@ async def client(sqlite_db: Database, tmp_path: Path) -> AsyncIterator[httpx.Asy
         rollouts=nothing,
         reviewing=Reviewing(sqlite_db, lobs, None, storing),
         models=Models(None, None, Fallback(), {}.__getitem__),
+        costs=Costs(),
     )
 
     async def authenticated(scope: Any, receive: Any, send: Any) -> None:

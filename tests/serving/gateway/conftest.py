@@ -263,6 +263,7 @@ async def site(
         rollouts=rolled,
         reviewing=reviewing,
         models=models,
+        costs=settings.costs,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     kept = Files(
