@@ -13,7 +13,6 @@ from serving.config.settings import Settings
 from serving.store import interactions, routes
 from serving.store.database import Database
 from serving.store.records import Rollout, Served
-from serving.store.reports import impact as published
 from training.analysis import handling, impact, impact_causal, impact_holdback, impact_star
 from training.analysis.handling import Sources
 from training.analysis.impact import ALL, POSITIONS, Position, Row
@@ -125,17 +124,6 @@ async def read(
                 one = replace(one, rows=rows, comparisons=arms)
             reports.append(one)
         return reports
-    finally:
-        await db.close()
-
-
-async def publish(settings: Settings, reports: Sequence[Report]) -> None:
-    """Keep reports in the store, each in place of its line's earlier one."""
-    db = Database(settings.store_address)
-    await db.open()
-    try:
-        for one in reports:
-            await published.publish(db, one.lob, one.as_json())
     finally:
         await db.close()
 

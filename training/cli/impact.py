@@ -9,6 +9,7 @@ from serving.terminal import Json, console, print_json
 from training.cli.options import DEFAULT_CONFIG, Config
 
 if TYPE_CHECKING:
+    from serving.config.settings import Settings
     from training.analysis.impact_report import Report
 
 
@@ -59,7 +60,7 @@ def impact(
             impact_report.read(settings, lobs, days=days, version=version, window_s=window)
         )
         if publish:
-            asyncio.run(impact_report.publish(settings, reports))
+            asyncio.run(_publish(settings, reports))
     if html is not None:
         impact_report.write(reports, html)
     if json_:
@@ -72,6 +73,19 @@ def impact(
             typer.echo(note)
     if html is not None:
         typer.echo(f"Report: {html}")
+
+
+async def _publish(settings: "Settings", reports: "list[Report]") -> None:
+    from serving.store.database import Database
+    from serving.store.reports import impact as published
+
+    db = Database(settings.store_address)
+    await db.open()
+    try:
+        for one in reports:
+            await published.publish(db, one.lob, one.as_json())
+    finally:
+        await db.close()
 
 
 def _show(report: "Report") -> None:

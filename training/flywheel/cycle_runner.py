@@ -260,7 +260,7 @@ class CycleRunner:
 
     async def _publish(self, cycle: Cycle) -> None:
         try:
-            await telling.publish_impact(self.settings, cycle.lob)
+            await telling.publish_impact(self.settings, self.db, cycle.lob)
         except SwitchboardError as exc:  # the figures are of yesterday then, which the page says
             logger.info(f"{cycle.lob}: the impact was not published: {exc.message}")
 

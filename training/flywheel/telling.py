@@ -11,7 +11,7 @@ from pathlib import Path
 from serving.config.settings import Settings
 from serving.errors import SwitchboardError
 from serving.store.database import Database
-from serving.store.reports import looks
+from serving.store.reports import impact, looks
 from training.analysis import impact_report
 from training.flywheel.schedule import CycleDecision
 from training.recipe.flywheel import FlywheelConfig
@@ -113,6 +113,7 @@ def steps(out: Path, lob: str, since: float) -> tuple[int, int] | None:
     return None
 
 
-async def publish_impact(settings: Settings, lob: str) -> None:
+async def publish_impact(settings: Settings, db: Database, lob: str) -> None:
     """Publish what a line's suggestions are worth; docs/impact.md."""
-    await impact_report.publish(settings, await impact_report.read(settings, [lob]))
+    for report in await impact_report.read(settings, [lob]):
+        await impact.publish(db, lob, report.as_json())

@@ -19,6 +19,7 @@ from serving.capture.health import Health
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.config.lobs import Fallback
+from serving.config.sections import Costs
 from serving.embedding.models import Models
 from serving.observability.alarm import Alarm
 from serving.store import interactions

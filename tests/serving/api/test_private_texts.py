@@ -17,6 +17,7 @@ from serving.capture.interaction import Capture
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.config.lobs import Fallback, Lob
+from serving.config.sections import Costs
 from serving.embedding.models import Models
 from serving.encryption import keyring
 from serving.store import events, feedback, interactions
