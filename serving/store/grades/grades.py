@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from pydantic import Field
-from sqlalchemy import ColumnElement, exists, func, select
+from sqlalchemy import ColumnElement, Text, cast, func, select
 
 from serving.draws import draw
 from serving.store import audit, interactions
 from serving.store.database import Database
 from serving.store.grades.tables import GradeRow
 from serving.store.records import ABSTAINED, Record, Status, Task
-from serving.store.reviews.tables import ReviewRow
+from serving.store.reviews.records import MARK
 from serving.store.tables import Interaction
 
 SAMPLE = 50
@@ -132,7 +132,7 @@ def places(found: Sequence[Graded]) -> list[tuple[str, str, int]]:
 
 
 def _gradable(lob: str, since: float) -> list[ColumnElement[bool]]:
-    held = exists().where(ReviewRow.interaction_id == Interaction.id)
+    held = cast(Interaction.guards, Text).contains(f'"{MARK}"', autoescape=True)  # as `held_as`
     return [
         Interaction.lob == lob,
         Interaction.created_at >= since,

@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import shutil
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -49,9 +50,11 @@ from serving.store import interactions, shadows
 from serving.store.database import Database
 from serving.store.records import InteractionRecord, Route
 from serving.untrusted_text import SpecialTokens
+from tests.waiting import until_async
 
 LOBS = ("care", "sales")
 PLACES = 8
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @dataclass
@@ -322,6 +325,41 @@ async def site(
     await models.close()
     await chains.close()
     journal.close()
+
+
+@pytest.fixture
+async def address(site: Site) -> AsyncIterator[str]:
+    """The replica, listening on a port."""
+    import uvicorn
+
+    config = uvicorn.Config(site.gateway, port=0, lifespan="off", log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await until_async(lambda: server.started, "the server listens")
+    (port,) = {one.getsockname()[1] for each in server.servers for one in each.sockets}
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def page(address: str) -> AsyncIterator[Any]:
+    """A page of a browser; nothing may go wrong in it, nor a script ask anything."""
+    wrong: list[str] = []
+    from playwright.async_api import async_playwright
+
+    if CHROMIUM is None:
+        pytest.skip("there is no Chromium on this machine")
+    async with async_playwright() as driver:
+        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        made = await browser.new_page(base_url=address)
+        made.set_default_timeout(120_000)
+        made.on("pageerror", lambda error: wrong.append(str(error)))
+        made.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
+        made.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+        yield made
+        await browser.close()
+    assert wrong == []
 
 
 @pytest.fixture(scope="session")

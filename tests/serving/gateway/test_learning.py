@@ -12,6 +12,7 @@ from serving.store.database import Database
 from serving.store.grades import grades
 from serving.store.records import CycleState, DatasetRecord, InteractionRecord
 from serving.store.reports import impact, looks
+from serving.store.reviews.records import MARK
 from tests.serving.conftest import Interactions
 from tests.serving.gateway.conftest import Site
 from tests.serving.gateway.test_console_pages import version
@@ -206,11 +207,12 @@ async def test_a_faulty_grade_stores_nothing(
 async def test_only_answers_that_people_were_shown_are_graded(
     site: Site, interaction: Interactions
 ) -> None:
-    held = {"guard": "reviews.high_stakes", "action": "review", "kind": "x", "score": 1.0}
-    for fields in ({"task": "chat"}, {"status": "aborted"}, {"guards": [held | {"span": [0, 1]}]}):
+    held = {"guard": MARK, "review": "review-1"}
+    for fields in ({"task": "chat"}, {"status": "aborted"}, {"guards": [held]}):
         made = await answered(site, interaction, **fields)
         answer = await grade(site, made.id, ["reviewer"])
         assert (answer.status_code, answer.json()["error"]["param"]) == (400, "id"), fields
+    assert await grades.sample(site.db, "care", 0) == []
 
 
 async def test_quality_shows_what_was_published_and_what_the_store_counts(
