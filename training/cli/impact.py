@@ -52,6 +52,8 @@ def impact(
             raise typer.BadParameter("--publish is of the store's lines, not of --star.")
         reports = [impact_report.of_star(star, lob)]
     else:
+        if publish and version is not None:
+            raise typer.BadParameter("--publish keeps all versions: leave --version out.")
         settings = server_settings.load(config)
         if lob is not None:
             settings.require_lob(lob)

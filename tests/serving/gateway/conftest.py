@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import shutil
 import warnings
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
@@ -50,11 +49,11 @@ from serving.store import interactions, shadows
 from serving.store.database import Database
 from serving.store.records import InteractionRecord, Route
 from serving.untrusted_text import SpecialTokens
+from tests import chromium
 from tests.waiting import until_async
 
 LOBS = ("care", "sales")
 PLACES = 8
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 
 
 @dataclass
@@ -344,22 +343,9 @@ async def address(site: Site) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def page(address: str) -> AsyncIterator[Any]:
-    """A page of a browser; nothing may go wrong in it, nor a script ask anything."""
-    wrong: list[str] = []
-    from playwright.async_api import async_playwright
-
-    if CHROMIUM is None:
-        pytest.skip("there is no Chromium on this machine")
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        made = await browser.new_page(base_url=address)
-        made.set_default_timeout(120_000)
-        made.on("pageerror", lambda error: wrong.append(str(error)))
-        made.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        made.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
+    """A page of a browser on it."""
+    async with chromium.opened(address) as made:
         yield made
-        await browser.close()
-    assert wrong == []
 
 
 @pytest.fixture(scope="session")

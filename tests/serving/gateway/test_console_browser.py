@@ -16,6 +16,7 @@ from serving.store.grades import grades
 from serving.store.grades.grades import Grade
 from serving.store.records import CycleState
 from serving.store.reports import looks
+from tests.chromium import sign_in
 from tests.serving.conftest import Interactions
 from tests.serving.gateway.browser import EVIL
 from tests.serving.gateway.conftest import Site
@@ -27,10 +28,7 @@ from tests.waiting import until_async
 
 async def enter(site: Site, page: Any, role: str, name: str = EVIL) -> None:
     key, _ = await auth.create(site.db, name=name, roles=[role], lobs=["care"])
-    await page.goto("/console")
-    await page.fill("#key", key)
-    await page.press("#key", "Enter")
-    await page.wait_for_selector("nav")
+    await sign_in(page, key)
 
 
 async def test_an_agent_works_at_the_desk_and_every_event_is_stored(site: Site, page: Any) -> None:
