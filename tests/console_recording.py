@@ -1,8 +1,8 @@
 """One conversation from the first keystroke to the adapter that learned from it, in pictures.
 
-The real console is driven by the keyboard. `test_console_recording.py` of the gateway's tests goes as
-far as no engine is needed, that of the e2e tests to the end; both make the pictures of docs/console.md
-where DOCS_SCREENSHOTS names their folder.
+The real console is driven by the keyboard. `test_console_recording.py` of the gateway's tests goes
+as far as no engine is needed, that of the e2e tests to the end; both make the pictures of
+docs/console.md where DOCS_SCREENSHOTS names their folder.
 """
 
 import os

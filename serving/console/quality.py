@@ -1,4 +1,4 @@
-"""What the lines' answers are worth, and answers to grade: by people, without naming the version."""
+"""What the lines' answers are worth, and answers that people grade without seeing the version."""
 
 from typing import Any
 from urllib.parse import quote

@@ -192,7 +192,7 @@ def progress(look: Look | None, holder: str | None, found: Sequence[Cycle]) -> P
 
 
 def turned_down(cycle: Cycle, version: AdapterVersion | None) -> TurnedDown:
-    """Say why a cycle did not end well: the gate's reasons, the canary's, or what the log says last.
+    """Say why a cycle did not end well: by the gate, by the canary, or as the log says last.
 
     Args:
         cycle: It ended so.
@@ -232,4 +232,5 @@ def _next(look: Look | None) -> Next | None:
 
 
 def _cycle(cycle: Cycle) -> CycleView:
-    return CycleView.model_validate(cycle.model_dump(exclude={"id", "lob", "term", "feedback_seen"}))
+    shown = cycle.model_dump(exclude={"id", "lob", "term", "feedback_seen"})
+    return CycleView.model_validate(shown)

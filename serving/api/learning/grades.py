@@ -14,7 +14,7 @@ from serving.auth import ApiKey, Role
 from serving.errors import InvalidRequest, NotFound
 from serving.routing import Table
 from serving.store import audit, interactions
-from serving.store.database import Database
+from serving.store.database import Database, storable
 from serving.store.grades import grades
 from serving.store.grades.grades import GRADED_TASKS, Grade, GradeRecord
 from serving.store.records import InteractionRecord, Status
@@ -100,7 +100,7 @@ def router(db: Database, table: Callable[[], Table]) -> APIRouter:
     async def _give(request: Request, body: GradeBody) -> Given:
         key: ApiKey = request.state.key
         need(key, Role.REVIEWER)
-        found = await interactions.get(db, body.id)
+        found = await interactions.get(db, storable(body.id))
         if found is None:
             raise NotFound(f"There is no interaction {body.id}.", param="id")
         scope(key, found)

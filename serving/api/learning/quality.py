@@ -1,4 +1,4 @@
-"""`GET /v1/quality`: what a line's answers are worth, how quick they are, what people think of them."""
+"""`GET /v1/quality`: what a line's answers are worth, how quick they are, what people think."""
 
 import asyncio
 import time

@@ -1,10 +1,10 @@
 """How far graders agree: Krippendorff's alpha.
 
-K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), with the ordinal metric. Unlike
-Cohen's kappa it takes any number of graders, of whom each graded some answers only, and holds one
-step apart to be nearer than two. 1 is full agreement, 0 what chance would give; he asks for 0.8, and
-0.667 for tentative conclusions (Content Analysis, 2004, ch. 11). The interval is a percentile
-bootstrap over answers (Efron 1979).
+K. Krippendorff, "Computing Krippendorff's Alpha-Reliability" (2011), with the ordinal metric.
+Unlike Cohen's kappa it takes any number of graders, of whom each graded some answers only, and
+holds one step apart to be nearer than two. 1 is full agreement, 0 what chance would give; he asks
+for 0.8, and 0.667 for tentative conclusions (Content Analysis, 2004, ch. 11). The interval is a
+percentile bootstrap over answers (Efron 1979).
 """
 
 from collections.abc import Sequence

@@ -83,7 +83,8 @@ async def next_for(db: Database, lob: str, key_id: str, since: float) -> tuple[s
     ids = await sample(db, lob, since)
     mine = GradeRow.interaction_id.in_(ids), GradeRow.key_id == key_id
     async with db.reader() as connection:
-        done = set((await connection.execute(select(GradeRow.interaction_id).where(*mine))).scalars())
+        found = await connection.execute(select(GradeRow.interaction_id).where(*mine))
+        done = set(found.scalars())
     left = [id_ for id_ in ids if id_ not in done]
     return (left[0] if left else None), len(left)
 
@@ -99,7 +100,8 @@ async def give(db: Database, record: GradeRecord) -> None:
     async with db.session() as connection:
         await connection.execute(statement)
         detail = {"grade": row["grade"], "unsupported": record.unsupported}
-        await audit.append(connection, record.key_id or None, "grade", record.interaction_id, detail)
+        who = record.key_id or None
+        await audit.append(connection, who, "grade", record.interaction_id, detail)
 
 
 async def given(db: Database, lob: str, since: float) -> list[Graded]:

@@ -1,1 +1,1 @@
-"""What is told of the lines for people to see: by training, which the server cannot ask, and by rows."""
+"""What people see of the lines: told by training, which the server cannot ask, or counted."""

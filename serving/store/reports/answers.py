@@ -1,4 +1,4 @@
-"""How a line's answers were: how many, how quick, how often with what nothing supports. By SQL alone."""
+"""How a line's answers were: how many, how quick, how often with what nothing supports."""
 
 from typing import Any
 

@@ -45,7 +45,10 @@ def report(text: str) -> dict[str, Any]:
 async def learned(site: Site, make: Interactions, text: str = "Please send a photo.") -> str:
     """A line with a rejected cycle, published figures, and answers to grade; `text` is all said."""
     db = site.db
-    filters = [{"name": text, "kept": 30, "dropped": 12}, {"name": "distinct", "kept": 29, "dropped": 1}]
+    filters = [
+        {"name": text, "kept": 30, "dropped": 12},
+        {"name": "distinct", "kept": 29, "dropped": 1},
+    ]
     record = DatasetRecord(id="d" * 64, lob="care", uri="x", manifest={"filters": filters})
     await datasets.save(db, record)
     reason = {"metric": "m", "rule": "superiority", "passed": False, "text": f"0.4: {text}"}

@@ -1,7 +1,7 @@
 """A conversation at the desk becomes an example of the flywheel's dataset, as people see it.
 
-Real: console, gateway, store, events, scheduler, curation. What the engine answers is the test's, and
-nothing is trained: the e2e test of this name goes on to the adapter.
+Real: console, gateway, store, events, scheduler, curation. What the engine answers is the test's,
+and nothing is trained: the e2e test of this name goes on to the adapter.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from tests.serving.gateway.conftest import Site
 from tests.training.conftest import make_base
 from tests.training.records import drawn, labelled
 from tests.training.stub_server import Stub, serving
+from tests.waiting import until_async
 from training.data import dataset
 from training.execution.local import Worker
 from training.flywheel.scheduler import FlywheelScheduler
@@ -54,11 +55,10 @@ class Waiting(Worker):
 
 async def others(db: Database) -> None:
     """What other agents edited, kept and put away."""
-    said: tuple[dict[str, Any], ...] = ({"edit": "We send a new one."}, {"used": True}, {"rating": 0.5})
     rows = [
         labelled(
             f"o{n}",
-            said[0] | {"edit": f"We send number {n}."} if n % 5 < 3 else said[n % 5 - 2],
+            _said(n),
             task="suggestion",
             prompt=f"customer: my order {n} is late",
             conversation_id=drawn(n % 4 == 3, n),
@@ -68,6 +68,12 @@ async def others(db: Database) -> None:
     await interactions.save(db, [row.interaction for row in rows])
     for row in rows:
         await feedback.add(db, row.feedback[0])
+
+
+def _said(number: int) -> dict[str, Any]:
+    if number % 5 < 3:
+        return {"edit": f"We send number {number}."}
+    return {"used": True} if number % 5 == 3 else {"rating": 0.5}
 
 
 async def test_a_conversation_goes_from_the_first_keystroke_into_the_dataset(
@@ -116,7 +122,7 @@ async def test_a_conversation_goes_from_the_first_keystroke_into_the_dataset(
         await page.get_by_text(re.compile(r"due, with \d+ new feedback")).wait_for()
         await photograph(page, "4-due")
         turning = asyncio.create_task(wheel.step(LINE))
-        await asyncio.wait({turning, asyncio.create_task(worker.began.wait())}, return_when="FIRST_COMPLETED")
+        await until_async(lambda: worker.began.is_set() or turning.done(), "the training begins")
         assert not turning.done(), turning
         await page.get_by_text("trains and is judged").first.wait_for()
         await page.get_by_text("Feedback that was left out").wait_for()
