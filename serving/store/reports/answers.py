@@ -2,8 +2,18 @@
 
 from typing import Any
 
-from sqlalchemy import Integer, Select, Text, and_, case, cast, func, select
-from sqlalchemy.orm import InstrumentedAttribute
+from sqlalchemy import (
+    CompoundSelect,
+    Integer,
+    Subquery,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    select,
+    union_all,
+)
 
 from serving.store.database import Database
 from serving.store.records import Record, Status
@@ -11,6 +21,8 @@ from serving.store.tables import Interaction
 
 CLAIMS = "output.claims"
 """The guard that finds what an answer says and nothing of its input supports."""
+LIMIT = 50_000
+"""The newest answers of which figures are; more would take longer than a page may."""
 _PERCENTILES = (50, 95)
 
 
@@ -37,43 +49,39 @@ class Answers(Record):
 async def by_version(db: Database, lob: str, since: float) -> list[Answers]:
     """Return what a line's versions, and whatever else answered for it, did since then.
 
-    Percentiles are nearest-rank, exact.
+    Percentiles are nearest-rank, exact, of the newest `LIMIT` answers, as all of it.
 
     Args:
         db: The store.
         lob: The line of business.
         since: The earliest request, in seconds since the epoch.
     """
-    version = func.coalesce(Interaction.version, "").label("version")
-    mine = Interaction.lob == lob, Interaction.created_at >= since
-    completed = Interaction.status == Status.COMPLETED
-    found = cast(Interaction.guards, Text).contains(f'"{CLAIMS}"', autoescape=True)
+    rows = _newest(lob, since)
+    completed = rows.c.status == Status.COMPLETED
 
     def number(condition: Any) -> Any:
         return func.sum(case((condition, 1), else_=0))
 
     counts = (
         select(
-            version,
+            rows.c.version,
             func.count().label("answers"),
             number(completed).label("completed"),
-            number(Interaction.status == Status.ABORTED).label("aborted"),
-            number(Interaction.status == Status.ERROR).label("failed"),
-            func.count(Interaction.conversation_id.distinct()).label("conversations"),
-            number(and_(completed, found)).label("unsupported"),
+            number(rows.c.status == Status.ABORTED).label("aborted"),
+            number(rows.c.status == Status.ERROR).label("failed"),
+            func.count(rows.c.conversation_id.distinct()).label("conversations"),
+            number(and_(completed, rows.c.unsupported == 1)).label("unsupported"),
         )
-        .where(*mine)
-        .group_by(version)
-        .order_by(version)
+        .group_by(rows.c.version)
+        .order_by(rows.c.version)
     )
     times: dict[str, dict[str, float]] = {}
     async with db.reader() as connection:
-        rows = (await connection.execute(counts)).mappings().all()
-        for name, column in (("latency", Interaction.latency_ms), ("ttft", Interaction.ttft_ms)):
-            ranked = _ranked(column, version, (*mine, completed, column.is_not(None)))
-            for of, percent, value in await connection.execute(ranked):
-                times.setdefault(of, {})[f"{name}_p{percent}"] = value
-    return [Answers.model_validate(dict(row) | times.get(row["version"], {})) for row in rows]
+        found = (await connection.execute(counts)).mappings().all()
+        for name in ("latency", "ttft"):
+            for version, percent, value in await connection.execute(_ranked(rows, f"{name}_ms")):
+                times.setdefault(version, {})[f"{name}_p{percent}"] = value
+    return [Answers.model_validate(dict(row) | times.get(row["version"], {})) for row in found]
 
 
 async def conversations(db: Database, since: float) -> tuple[int, float | None]:
@@ -91,27 +99,42 @@ async def conversations(db: Database, since: float) -> tuple[int, float | None]:
     return int(number), first
 
 
-def _ranked(
-    column: InstrumentedAttribute[Any], version: Any, mine: tuple[Any, ...]
-) -> Select[tuple[str, int, float]]:
-    """Select (version, percent, value) by nearest rank."""
-    rows = (
+def _newest(lob: str, since: float) -> Subquery:
+    claims = cast(Interaction.guards, Text).contains(f'"{CLAIMS}"', autoescape=True)
+    return (
+        select(
+            func.coalesce(Interaction.version, "").label("version"),
+            Interaction.status,
+            Interaction.conversation_id,
+            Interaction.latency_ms,
+            Interaction.ttft_ms,
+            case((claims, 1), else_=0).label("unsupported"),
+        )
+        .where(Interaction.lob == lob, Interaction.created_at >= since)
+        .order_by(Interaction.created_at.desc())
+        .limit(LIMIT)
+        .subquery()
+    )
+
+
+def _ranked(rows: Subquery, name: str) -> CompoundSelect[tuple[str, int, float]]:
+    """Select (version, percent, value) of completed answers by nearest rank."""
+    version, column = rows.c.version, rows.c[name]
+    known = rows.c.status == Status.COMPLETED, column.is_not(None)
+    ranked = (
         select(
             version,
             column.label("value"),
-            func.row_number().over(partition_by=version, order_by=column).label("rank"),
-            func.count().over(partition_by=version).label("count"),
+            func.row_number().over(partition_by=version, order_by=column).label("place"),
+            func.count().over(partition_by=version).label("number"),
         )
-        .where(*mine)
+        .where(*known)
         .subquery()
     )
-    ranks = {
-        percent: cast((rows.c["count"] * percent + 99) // 100, Integer) for percent in _PERCENTILES
-    }
     wanted = [
-        select(rows.c.version, cast(percent, Integer).label("percent"), rows.c.value).where(
-            rows.c.rank == rank
+        select(ranked.c.version, cast(percent, Integer).label("percent"), ranked.c.value).where(
+            ranked.c.place == (ranked.c.number * percent + 99) // 100
         )
-        for percent, rank in ranks.items()
+        for percent in _PERCENTILES
     ]
-    return wanted[0].union_all(*wanted[1:])  # type: ignore[return-value]
+    return union_all(*wanted)
