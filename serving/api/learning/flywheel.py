@@ -161,7 +161,9 @@ async def _line(db: Database, lob: str, look: Look | None, holder: str | None) -
     down = next((one for one in found if one.state in DOWN), None)
     built = next((one.dataset_id for one in found if one.dataset_id is not None), None)
     filters = await datasets.part(db, built, "filters") if built is not None else None
-    version = down and down.version and await adapter_versions.get(db, down.version)
+    version = None
+    if down is not None and down.version is not None:
+        version = await adapter_versions.get(db, down.version)
     return LineView(
         lob=lob,
         paused=told.paused if told else False,
@@ -171,7 +173,7 @@ async def _line(db: Database, lob: str, look: Look | None, holder: str | None) -
         holder=holder,
         progress=progress(look, holder, found),
         cycles=[_cycle(one) for one in found],
-        turned_down=turned_down(down, version or None) if down else None,
+        turned_down=turned_down(down, version) if down else None,
         left_out=LeftOut(dataset_id=built, filters=filters) if built and filters else None,
     )
 

@@ -136,7 +136,9 @@ def by_version(given: Sequence[Graded]) -> list[GradesOf]:
                 version=version,
                 answers=len({one.interaction_id for one in mine}),
                 unsupported=sum(one.unsupported for one in mine),
-                **{grade.value: counts[grade] for grade in Grade},
+                wrong=counts[Grade.WRONG],
+                usable=counts[Grade.USABLE],
+                good=counts[Grade.GOOD],
             )
         )
     return rows
