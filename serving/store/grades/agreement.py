@@ -41,9 +41,7 @@ class Agreement:
     graders: int
 
 
-def agreement(
-    given: Sequence[tuple[str, str, int]], levels: int, *, seed: int = 0
-) -> Agreement:
+def agreement(given: Sequence[tuple[str, str, int]], levels: int, *, seed: int = 0) -> Agreement:
     """Return the agreement of grades.
 
     Args:

@@ -25,7 +25,6 @@ from tests.serving.gateway.test_console_pages import held
 from tests.waiting import until_async
 
 
-
 async def enter(site: Site, page: Any, role: str, name: str = EVIL) -> None:
     key, _ = await auth.create(site.db, name=name, roles=[role], lobs=["care"])
     await sign_in(page, key)

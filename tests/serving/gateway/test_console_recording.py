@@ -132,6 +132,6 @@ async def test_a_conversation_goes_from_the_first_keystroke_into_the_dataset(
     (cycle,) = await cycles.latest(db, LINE)
     assert cycle.state is CycleState.TRAIN
     assert cycle.dataset_id is not None
-    (folder,) = [one for one in (tmp_path / "runs" / "datasets").rglob(dataset.MANIFEST)]
+    (folder,) = list((tmp_path / "runs" / "datasets").rglob(dataset.MANIFEST))
     built = dataset.read(folder.parent)
     assert [e.target for e in built.train if e.interaction_id.startswith(id_)] == [text]

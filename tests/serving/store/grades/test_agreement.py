@@ -35,7 +35,7 @@ def test_it_is_krippendorffs_own_figure() -> None:
 
 
 def test_who_always_agrees_has_one_and_who_guesses_about_none() -> None:
-    drawn = random.Random(1)  # noqa: S311
+    drawn = random.Random(1)
     same = [(f"u{n}", who, n % 3) for n in range(60) for who in ("a", "b")]
     assert agreement(same, 3).alpha == 1
     guessed = [(f"u{n}", who, drawn.randrange(3)) for n in range(600) for who in ("a", "b")]
