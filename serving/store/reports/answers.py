@@ -79,8 +79,8 @@ async def by_version(db: Database, lob: str, since: float) -> list[Answers]:
     async with db.reader() as connection:
         found = (await connection.execute(counts)).mappings().all()
         for name in ("latency", "ttft"):
-            for version, percent, value in await connection.execute(_ranked(rows, f"{name}_ms")):
-                times.setdefault(version, {})[f"{name}_p{percent}"] = value
+            for one in await connection.execute(_ranked(rows, f"{name}_ms")):
+                times.setdefault(one.version, {})[f"{name}_p{one.percent}"] = one.value
     return [Answers.model_validate(dict(row) | times.get(row["version"], {})) for row in found]
 
 
@@ -117,7 +117,7 @@ def _newest(lob: str, since: float) -> Subquery:
     )
 
 
-def _ranked(rows: Subquery, name: str) -> CompoundSelect[tuple[str, int, float]]:
+def _ranked(rows: Subquery, name: str) -> CompoundSelect[Any]:
     """Select (version, percent, value) of completed answers by nearest rank."""
     version, column = rows.c.version, rows.c[name]
     known = rows.c.status == Status.COMPLETED, column.is_not(None)
