@@ -13,7 +13,7 @@ from training.recipe.curation import CurationConfig
 
 LINE = "care"
 CUSTOMER = "My kettle arrived broken. Can I have a new one?"
-MORE = " Sorry about that!"
+MORE = " It arrives on Friday."
 
 
 async def photograph(page: Any, name: str) -> None:

@@ -6,6 +6,7 @@ and nothing is trained: the e2e test of this name goes on to the adapter.
 
 import asyncio
 import re
+import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from training.flywheel.scheduler import FlywheelScheduler
 from training.recipe.recipe import Recipe
 from training.trainers.job import Job, Result
 
-OTHERS = 20
+OTHERS = 30
 RECIPE = Recipe.model_validate(
     {
         "curation": {
@@ -55,6 +56,7 @@ class Waiting(Worker):
 
 async def others(db: Database) -> None:
     """What other agents edited, kept and put away."""
+    began = time.time() - 3600
     rows = [
         labelled(
             f"o{n}",
@@ -62,6 +64,7 @@ async def others(db: Database) -> None:
             task="suggestion",
             prompt=f"customer: my order {n} is late",
             conversation_id=drawn(n % 4 == 3, n),
+            created_at=began + 60 * n,
         )
         for n in range(OTHERS)
     ]
@@ -123,7 +126,7 @@ async def test_a_conversation_goes_from_the_first_keystroke_into_the_dataset(
         await photograph(page, "4-due")
         turning = asyncio.create_task(wheel.step(LINE))
         await until_async(lambda: worker.began.is_set() or turning.done(), "the training begins")
-        assert not turning.done(), turning
+        assert not turning.done(), await cycles.latest(db, LINE)
         await page.get_by_text("trains and is judged").first.wait_for()
         await page.get_by_text("Feedback that was left out").wait_for()
         await photograph(page, "5-dataset")
