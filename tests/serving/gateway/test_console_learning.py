@@ -104,7 +104,7 @@ async def test_the_flywheel_says_what_comes_next_and_what_was_left_out(
     page = await browser.get("/flywheel")
     for said in (
         f"waits: {WHY}",
-        "0 of 50",
+        "0; a cycle needs 50",
         "rejected by the gate",
         REASON,
         "due, with 42 new feedback",
