@@ -21,7 +21,7 @@ from serving.store.tables import Interaction
 
 CLAIMS = "output.claims"
 """The guard that finds what an answer says and nothing of its input supports."""
-LIMIT = 50_000
+LIMIT = 20_000
 """The newest answers of which figures are; more would take longer than a page may."""
 _PERCENTILES = (50, 95)
 
