@@ -83,10 +83,10 @@ class CycleRunner:
             if cycle.is_open and (await cycles.see(self.db, cycle.lob)).paused:
                 break
         self._report(cycle)
-        if not cycle.is_open:
-            await self._publish(cycle)
         if cycle.state in BAD_ENDS:
             await self._alert(BAD_ENDS[cycle.state], cycle, recipe)
+        if not cycle.is_open:  # last: of many answers it takes a while, and people are told first
+            await self._publish(cycle)
 
     async def _step(self, cycle: Cycle, recipe: Recipe) -> Cycle:
         steps = {
