@@ -22,11 +22,13 @@ from serving.api.access import Reason, need, read_of, scope, shown_to, undecided
 from serving.api.arrival import Arrivals
 from serving.api.bodies import CanaryBody, FeedbackBody, PromoteBody, RollbackBody
 from serving.api.compatible import embeddings, responses
+from serving.api.learning import flywheel, grades, quality
 from serving.auth import ApiKey, Role
 from serving.capture import Drainer
 from serving.capture.health import Health
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
+from serving.config.sections import Costs
 from serving.embedding.models import Models
 from serving.errors import (
     InvalidRequest,
@@ -61,6 +63,7 @@ def build(
     rollouts: Rollouts,
     reviewing: Reviewing,
     models: Models,
+    costs: Costs,
 ) -> FastAPI:
     """Make the application of our own endpoints.
 
@@ -76,6 +79,7 @@ def build(
         rollouts: The coordinator.
         reviewing: The review queues.
         models: What embeds and ranks.
+        costs: What running costs.
     """
     app = FastAPI(
         title="Switchboard", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
@@ -86,6 +90,9 @@ def build(
     app.include_router(reviews.router(reviewing, drainer))
     app.include_router(embeddings.router(models))
     app.include_router(responses.router())
+    app.include_router(flywheel.router(db, lambda: adapters.table))
+    app.include_router(grades.router(db, lambda: adapters.table))
+    app.include_router(quality.router(db, lambda: adapters.table, costs))
 
     @app.exception_handler(SwitchboardError)
     async def _ours(_: Request, exc: Exception) -> JSONResponse:

@@ -230,6 +230,7 @@ async def start(
         rollouts=rollouts,
         reviewing=reviewing,
         models=models,
+        costs=settings.costs,
     )
     limits = settings.limits
     admission = Admission(

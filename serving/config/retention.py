@@ -15,7 +15,7 @@ class Retention(Section):
     interactions: Days | None = Field(
         None,
         description="Days from the request until an interaction goes, with its feedback, events, "
-        "shadow answers, redaction, originals and review task; null keeps.",
+        "shadow answers, redaction, originals, grades and review task; null keeps.",
     )
     feedback: Days | None = Field(
         None, description="Days from when it came until feedback goes; null keeps."

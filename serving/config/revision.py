@@ -60,6 +60,7 @@ _PRICES: dict[str, Price] = {
     "files.keep_days": "heavy",
     "fine_tuning": "heavy",
     "console": "heavy",
+    "costs": "heavy",
     "upstreams": "heavy",
     "replicas": "scale",
     "autoscaling": "scale",

@@ -212,6 +212,20 @@ class Console(Section):
     )
 
 
+class Costs(Section):
+    """What running the deployment costs."""
+
+    per_hour: float | None = Field(
+        None,
+        gt=0,
+        allow_inf_nan=False,
+        description="What all its machines cost an hour together, on average; null: not known.",
+    )
+    currency: str = Field(
+        "EUR", min_length=1, max_length=8, description="In what that is: shown beside the figure."
+    )
+
+
 class Rollouts(Section):
     """Bounds on a promotion."""
 

@@ -23,6 +23,7 @@ from serving.config.sections import (
     AdapterSettings,
     Auth,
     Console,
+    Costs,
     FileSettings,
     FineTuning,
     Http,
@@ -94,6 +95,7 @@ class Settings(Section):
     )
     auth: Auth = Field(default_factory=Auth, description="API keys.")
     console: Console = Field(default_factory=Console, description="The pages for people.")
+    costs: Costs = Field(default_factory=Costs, description="What running costs.")
     rollouts: Rollouts = Field(default_factory=Rollouts, description="Bounds on a promotion.")
     limits: Limits = Field(default_factory=Limits, description="Admission under load.")
     alerts: Alerts = Field(default_factory=Alerts, description="What is told by a webhook.")

@@ -17,7 +17,7 @@ from starlette.staticfiles import StaticFiles
 from serving import endpoints
 from serving.asgi import App, Message, Receive, Scope, Send
 from serving.auth import KeyRing
-from serving.console import adapters, desk, operations, reviews
+from serving.console import adapters, desk, flywheel, operations, quality, reviews
 from serving.console.calls import Refused
 from serving.console.frame import SIGN_IN, Frame, read_form
 from serving.console.pages import HEADERS, HERE, Pages, allowed
@@ -65,6 +65,8 @@ def build(gateway: Gateway, db: Database, keys: KeyRing) -> App:
             Mount(f"{endpoints.CONSOLE}/static", StaticFiles(directory=HERE / "static")),
             *reviews.routes(frame),
             *adapters.routes(frame, keys),
+            *flywheel.routes(frame),
+            *quality.routes(frame),
             *operations.routes(frame),
             *desk.routes(frame),
         ],

@@ -18,6 +18,8 @@ ROLES: dict[str, tuple[Role, ...]] = {
     "desk": (Role.AGENT, Role.SERVICE),
     "review": (Role.REVIEWER,),
     "adapters": (Role.TRAINER,),
+    "flywheel": (Role.TRAINER,),
+    "quality": (Role.TRAINER, Role.REVIEWER),
     "operations": tuple(Role),
 }
 """Who may see which page; an admin all."""

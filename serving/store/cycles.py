@@ -22,6 +22,14 @@ async def see(db: Database, lob: str) -> Flywheel:
     return Flywheel.model_validate(dict(row))
 
 
+async def told(db: Database, lob: str) -> Flywheel | None:
+    """Return what people told the scheduler of a line of business; None where nobody looked yet."""
+    statement = select(FlywheelRow).where(FlywheelRow.lob == lob)
+    async with db.reader() as connection:
+        row = (await connection.execute(statement)).mappings().one_or_none()
+    return Flywheel.model_validate(dict(row)) if row else None
+
+
 async def set_flags(
     db: Database, lob: str, *, paused: bool | None = None, forced: bool | None = None
 ) -> Flywheel:

@@ -93,6 +93,13 @@ async def list_all(db: Database, lob: str | None = None) -> list[DatasetRecord]:
     return [DatasetRecord.model_validate(dict(row)) for row in rows]
 
 
+async def part(db: Database, id: str, name: str) -> Any:  # noqa: A002
+    """Return one part of a dataset's manifest; None where there is no such dataset or part."""
+    statement = select(Dataset.manifest[name]).where(Dataset.id == id)
+    async with db.reader() as connection:
+        return (await connection.execute(statement)).scalar_one_or_none()
+
+
 async def parts(db: Database, lob: str, kind: str, part: str) -> list[tuple[str, Any]]:
     """Return the ids and one part of the manifests of a kind of dataset, oldest first.
 

@@ -9,6 +9,7 @@ from serving.terminal import Json, console, print_json
 from training.cli.options import DEFAULT_CONFIG, Config
 
 if TYPE_CHECKING:
+    from serving.config.settings import Settings
     from training.analysis.impact_report import Report
 
 
@@ -26,6 +27,9 @@ def impact(
             min=0.001, help="A canary's conversation counts so many seconds after it began."
         ),
     ] = 1800.0,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Also keep it in the store, for the console's page.")
+    ] = False,
     star: Annotated[
         Path | None,
         typer.Option(help="Instead of the store read RasaHQ/STAR's file: its own agents' log."),
@@ -44,8 +48,12 @@ def impact(
     if star is not None:
         if days is not None or version is not None:
             raise typer.BadParameter("--days and --version choose in the store, not in --star.")
+        if publish:
+            raise typer.BadParameter("--publish is of the store's lines, not of --star.")
         reports = [impact_report.of_star(star, lob)]
     else:
+        if publish and version is not None:
+            raise typer.BadParameter("--publish keeps all versions: leave --version out.")
         settings = server_settings.load(config)
         if lob is not None:
             settings.require_lob(lob)
@@ -53,6 +61,8 @@ def impact(
         reports = asyncio.run(
             impact_report.read(settings, lobs, days=days, version=version, window_s=window)
         )
+        if publish:
+            asyncio.run(_publish(settings, reports))
     if html is not None:
         impact_report.write(reports, html)
     if json_:
@@ -65,6 +75,19 @@ def impact(
             typer.echo(note)
     if html is not None:
         typer.echo(f"Report: {html}")
+
+
+async def _publish(settings: "Settings", reports: "list[Report]") -> None:
+    from serving.store.database import Database
+    from serving.store.reports import impact as published
+
+    db = Database(settings.store_address)
+    await db.open()
+    try:
+        for one in reports:
+            await published.publish(db, one.lob, one.as_json())
+    finally:
+        await db.close()
 
 
 def _show(report: "Report") -> None:

@@ -22,7 +22,8 @@ from training.errors import DatasetError, TooLittleData
 from training.evaluation import server
 from training.execution import curation_process
 from training.execution.local import Worker
-from training.flywheel import report, schedule
+from training.flywheel import report, schedule, telling
+from training.flywheel.telling import Teller
 from training.recipe.recipe import Recipe
 
 logger = logging.getLogger(__name__)
@@ -58,6 +59,10 @@ class CycleRunner:
     api_key: str | None = None
     worker: Worker | None = None
     training: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(1))
+    teller: Teller = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.teller = Teller(self.db, self.owner)
 
     async def work(self, cycle: Cycle, recipe: Recipe) -> None:
         """Take steps until the cycle ends, waits, or is paused."""
@@ -80,6 +85,8 @@ class CycleRunner:
         self._report(cycle)
         if cycle.state in BAD_ENDS:
             await self._alert(BAD_ENDS[cycle.state], cycle, recipe)
+        if not cycle.is_open:  # last: of many answers it takes a while, and people are told first
+            await self._publish(cycle)
 
     async def _step(self, cycle: Cycle, recipe: Recipe) -> Cycle:
         steps = {
@@ -121,7 +128,7 @@ class CycleRunner:
         judged = await self._judged(cycle)
         if judged is None:
             try:
-                async with self.training:
+                async with self.training, self.teller.training(cycle.lob, self.out):
                     outcome = await pipeline.run(
                         cycle.lob,
                         config=self.config,
@@ -250,6 +257,12 @@ class CycleRunner:
         fault = await webhook.post(url, secret, content)
         if fault:
             logger.info(f"{cycle.lob}: {fault}")
+
+    async def _publish(self, cycle: Cycle) -> None:
+        try:
+            await telling.publish_impact(self.settings, self.db, cycle.lob)
+        except SwitchboardError as exc:  # the figures are of yesterday then, which the page says
+            logger.info(f"{cycle.lob}: the impact was not published: {exc.message}")
 
     def _report(self, cycle: Cycle) -> None:
         try:

@@ -68,6 +68,7 @@ class FlywheelScheduler(CycleRunner):
         """
         recipe = self.recipes(lob)
         decision, _ = await self.look(lob, recipe)
+        await self.teller.decided(lob, decision, recipe.flywheel)
         if decision.action == "wait":
             return decision
         try:

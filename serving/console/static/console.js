@@ -16,7 +16,8 @@ if (switchOfShortcuts) {
 
 document.addEventListener("keydown", (event) => {
   const at = event.target;
-  const writing = at instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName);
+  const field = at instanceof HTMLElement && /^(INPUT|TEXTAREA|SELECT)$/.test(at.tagName);
+  const writing = field && at.type !== "checkbox";
   if (writing) {
     if (event.key === "Escape") at.blur();
     if (event.key === "Enter" && event.ctrlKey && at.form) {
@@ -35,9 +36,38 @@ document.addEventListener("keydown", (event) => {
   const found = document.querySelector(`[data-key="${CSS.escape(event.key)}"]`);
   if (!found) return;
   event.preventDefault();
-  if (found.matches("input, textarea")) found.focus();
+  if (found.matches("input[type=checkbox]")) found.click();
+  else if (found.matches("input, textarea")) found.focus();
   else found.click();
 });
+
+// A page that follows: the texts of what has data-live are asked for again, and put in as text.
+const FOLLOW_MS = 3000;
+
+function live(page) {
+  return new Map([...page.querySelectorAll("[data-live]")].map((one) => [one.dataset.live, one]));
+}
+
+async function follow() {
+  const answer = await fetch(location.href, { redirect: "error" });
+  if (!answer.ok) return;
+  const fresh = live(new DOMParser().parseFromString(await answer.text(), "text/html"));
+  const shown = live(document);
+  if ([...fresh.keys()].join() !== [...shown.keys()].join()) {
+    location.reload(); // there is more to show than before
+    return;
+  }
+  for (const [name, one] of shown) {
+    const text = fresh.get(name).textContent;
+    if (one.textContent !== text) one.textContent = text;
+  }
+}
+
+if (live(document).size) {
+  setInterval(() => {
+    if (!document.hidden) follow().catch(() => {}); // the next one may succeed
+  }, FOLLOW_MS);
+}
 
 // The desk: what an agent's desktop does with suggestions, and tells (docs/events.md).
 const DEBOUNCE_MS = 150; // the server ends what is asked for and typed over

@@ -25,6 +25,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serving.config.retention import Retention
 from serving.store.database import Database
 from serving.store.erasure import tombstones
+from serving.store.grades.tables import GradeRow
 from serving.store.privacy.tables import Redaction, VaultKey, VaultRow
 from serving.store.reviews import removal
 from serving.store.reviews.records import Decision, Status
@@ -132,7 +133,8 @@ async def _delete(
     if whole or kind == "reviews":
         gone["reviews"] = await removal.remove(connection, ids)
     if whole:
-        await connection.execute(delete(Redaction).where(Redaction.interaction_id.in_(ids)))
+        for beside in (Redaction, GradeRow):
+            await connection.execute(delete(beside).where(beside.interaction_id.in_(ids)))
         own = delete(Interaction).where(Interaction.id.in_(ids))
         gone["interactions"] = (await connection.execute(own)).rowcount
     return {name: number for name, number in gone.items() if number}

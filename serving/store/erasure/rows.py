@@ -10,6 +10,7 @@ from serving.store.database import Database
 from serving.store.erasure import tombstones
 from serving.store.erasure.erasures import Erasure, Target
 from serving.store.erasure.tables import ErasedItem
+from serving.store.grades.tables import GradeRow
 from serving.store.privacy.tables import Redaction, VaultKey, VaultRow
 from serving.store.records import Json, Record
 from serving.store.reviews import removal
@@ -24,6 +25,7 @@ _OF_AN_INTERACTION: dict[str, Any] = {
     "shadow_answers": ShadowAnswer,
     "events": Event,
     "feedback": Feedback,
+    "grades": GradeRow,
 }
 
 

@@ -19,6 +19,7 @@ from serving.capture.health import Health
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.config.lobs import Fallback
+from serving.config.sections import Costs
 from serving.embedding.models import Models
 from serving.observability.alarm import Alarm
 from serving.store import interactions
@@ -74,6 +75,7 @@ async def client(tmp_path: Path, alarm: Alarm, journal: Journal) -> AsyncIterato
             rollouts=nothing,
             reviewing=Reviewing(db, {}, None, storing),
             models=Models(None, None, Fallback(), {}.__getitem__),
+            costs=Costs(),
         )
 
         async def authenticated(scope: Any, receive: Any, send: Any) -> None:

@@ -6,12 +6,7 @@ import pytest
 
 from serving.store import events, feedback, interactions
 from tests.serving.conftest import Interactions
-from tests.serving.gateway.conftest import (  # noqa: F401 - fixtures
-    Site,
-    sections,
-    site,
-    tracing,
-)
+from tests.serving.gateway.conftest import Site, sections, site, tracing  # noqa: F401 - fixtures
 
 
 @pytest.fixture

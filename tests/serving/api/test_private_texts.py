@@ -17,6 +17,7 @@ from serving.capture.interaction import Capture
 from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.config.lobs import Fallback, Lob
+from serving.config.sections import Costs
 from serving.embedding.models import Models
 from serving.encryption import keyring
 from serving.store import events, feedback, interactions
@@ -58,6 +59,7 @@ async def client(sqlite_db: Database, tmp_path: Path) -> AsyncIterator[httpx.Asy
         rollouts=nothing,
         reviewing=Reviewing(sqlite_db, lobs, None, storing),
         models=Models(None, None, Fallback(), {}.__getitem__),
+        costs=Costs(),
     )
 
     async def authenticated(scope: Any, receive: Any, send: Any) -> None:

@@ -49,6 +49,8 @@ from serving.store import interactions, shadows
 from serving.store.database import Database
 from serving.store.records import InteractionRecord, Route
 from serving.untrusted_text import SpecialTokens
+from tests import chromium
+from tests.waiting import until_async
 
 LOBS = ("care", "sales")
 PLACES = 8
@@ -263,6 +265,7 @@ async def site(
         rollouts=rolled,
         reviewing=reviewing,
         models=models,
+        costs=settings.costs,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     kept = Files(
@@ -321,6 +324,28 @@ async def site(
     await models.close()
     await chains.close()
     journal.close()
+
+
+@pytest.fixture
+async def address(site: Site) -> AsyncIterator[str]:
+    """The replica, listening on a port."""
+    import uvicorn
+
+    config = uvicorn.Config(site.gateway, port=0, lifespan="off", log_level="error", ws="none")
+    server = uvicorn.Server(config)
+    serving = asyncio.create_task(server.serve())
+    await until_async(lambda: server.started, "the server listens")
+    (port,) = {one.getsockname()[1] for each in server.servers for one in each.sockets}
+    yield f"http://127.0.0.1:{port}"
+    server.should_exit = True
+    await serving
+
+
+@pytest.fixture
+async def page(address: str) -> AsyncIterator[Any]:
+    """A page of a browser on it."""
+    async with chromium.opened(address) as made:
+        yield made
 
 
 @pytest.fixture(scope="session")

@@ -15,12 +15,12 @@ from tests.serving.gateway.browser import EVIL, Browser, signed_in
 from tests.serving.gateway.conftest import Site
 from tests.serving.store.sessions.test_sessions import pass_by
 
-PAGES = ("desk", "review", "adapters", "operations")
+PAGES = ("desk", "review", "adapters", "flywheel", "quality", "operations")
 MAY = {
     "service": {"desk", "operations"},
     "agent": {"desk", "operations"},
-    "reviewer": {"review", "operations"},
-    "trainer": {"adapters", "operations"},
+    "reviewer": {"review", "quality", "operations"},
+    "trainer": {"adapters", "flywheel", "quality", "operations"},
     "admin": set(PAGES),
 }
 

@@ -5,61 +5,29 @@ Skipped where there is no Chromium (Debian's package `chromium`).
 
 import asyncio
 import os
-import shutil
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-import uvicorn
 from axe_playwright_python.async_playwright import Axe
-from playwright.async_api import async_playwright
 
 from serving import auth
-from serving.store import events, feedback
+from serving.store import cycles, events, feedback, leases
+from serving.store.grades import grades
+from serving.store.grades.grades import Grade
+from serving.store.records import CycleState
+from serving.store.reports import looks
+from tests.chromium import sign_in
+from tests.serving.conftest import Interactions
 from tests.serving.gateway.browser import EVIL
 from tests.serving.gateway.conftest import Site
+from tests.serving.gateway.test_console_learning import learned
 from tests.serving.gateway.test_console_pages import held
 from tests.waiting import until_async
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-
-
-@pytest.fixture
-async def address(site: Site) -> AsyncIterator[str]:
-    """The replica, listening on a port."""
-    config = uvicorn.Config(site.gateway, port=0, lifespan="off", log_level="error", ws="none")
-    server = uvicorn.Server(config)
-    serving = asyncio.create_task(server.serve())
-    await until_async(lambda: server.started, "the server listens")
-    (port,) = {one.getsockname()[1] for each in server.servers for one in each.sockets}
-    yield f"http://127.0.0.1:{port}"
-    server.should_exit = True
-    await serving
-
-
-@pytest.fixture
-async def page(address: str) -> AsyncIterator[Any]:
-    """A page of a browser; nothing may go wrong in it, nor a script ask anything."""
-    wrong: list[str] = []
-    async with async_playwright() as driver:
-        browser = await driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        made = await browser.new_page(base_url=address)
-        made.set_default_timeout(120_000)
-        made.on("pageerror", lambda error: wrong.append(str(error)))
-        made.on("console", lambda said: wrong.append(said.text) if said.type == "error" else None)
-        made.on("dialog", lambda dialog: wrong.append(f"dialog: {dialog.message}"))
-        yield made
-        await browser.close()
-    assert wrong == []
 
 
 async def enter(site: Site, page: Any, role: str, name: str = EVIL) -> None:
     key, _ = await auth.create(site.db, name=name, roles=[role], lobs=["care"])
-    await page.goto("/console")
-    await page.fill("#key", key)
-    await page.press("#key", "Enter")
-    await page.wait_for_selector("nav")
+    await sign_in(page, key)
 
 
 async def test_an_agent_works_at_the_desk_and_every_event_is_stored(site: Site, page: Any) -> None:
@@ -195,22 +163,71 @@ async def test_single_keys_can_be_switched_off(site: Site, page: Any) -> None:
     assert await page.evaluate("document.activeElement.tagName") == "BODY"
 
 
+async def test_a_grade_is_given_by_the_keyboard_alone(
+    site: Site, page: Any, interaction: Interactions
+) -> None:
+    await learned(site, interaction, text=EVIL)
+    await enter(site, page, "reviewer")
+    await page.goto("/console/quality")
+    await page.keyboard.press("j")
+    await page.keyboard.press("Enter")
+    await page.get_by_text("answers left for you").wait_for()
+    assert await page.inner_text("#answer + p") == EVIL
+    await page.keyboard.press("n")
+    assert await page.is_checked("#unsupported")
+    left = await page.inner_text("main [role=status]")
+    await page.keyboard.press("w")
+    await page.wait_for_function(
+        "left => document.querySelector('main [role=status]')?.innerText !== left", arg=left
+    )
+    (given,) = [one for one in await grades.given(site.db, "care", 0) if one.key_id != "other"]
+    assert (given.grade, given.unsupported) == (Grade.WRONG, True)
+    assert await page.locator("main img").count() == 0
+    await page.keyboard.press("q")
+    await page.wait_for_url("**/console/quality")
+
+
+async def test_the_flywheels_page_follows_what_happens(
+    site: Site, page: Any, interaction: Interactions
+) -> None:
+    await learned(site, interaction, text=EVIL)
+    await enter(site, page, "trainer")
+    await page.goto("/console/flywheel")
+    now = page.locator('[data-live="care now"]')
+    assert "nobody is at work" in await now.inner_text()
+    await page.keyboard.press("j")  # the first cycle
+    await page.keyboard.press("Enter")
+    cycle = await cycles.begin(site.db, "care", "asked for", 2)
+    await page.get_by_text("asked for").wait_for()
+    await cycles.note(site.db, cycle, EVIL, state=CycleState.TRAIN)
+    await leases.acquire(site.db, "flywheel/care", "s", 600)
+    await looks.tell(site.db, "care", "s", "training", 3, 12)
+    await page.get_by_text("training: 3 of 12").wait_for()
+    await page.evaluate("window.same = true")
+    await looks.tell(site.db, "care", "s", "training", 4, 12)
+    await page.get_by_text("training: 4 of 12").wait_for()
+    assert await page.evaluate("window.same"), "a text that changes reloads no page"
+    assert await page.locator("main img").count() == 0
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 async def test_no_page_has_a_serious_fault_of_accessibility(
-    site: Site, page: Any, scheme: str
+    site: Site, page: Any, interaction: Interactions, scheme: str
 ) -> None:
     """By axe-core's rules, which look at contrast, too; they find what a machine can find."""
     await held(site, said="Ask Acme", asked="Hello")
+    await learned(site, interaction)
     await page.emulate_media(color_scheme=scheme)
     found = {"sign-in": await faults(page, "/console/sign-in")}
     await enter(site, page, "admin")
-    for name in ("desk", "review", "adapters", "operations"):
+    for name in ("desk", "review", "adapters", "flywheel", "quality", "operations"):
         found[name] = await faults(page, f"/console/{name}")
     await page.goto("/console/review")
     await page.keyboard.press("j")
     await page.keyboard.press("Enter")
     await page.wait_for_selector("mark")
     found["task"] = await faults(page, page.url)
+    found["grade"] = await faults(page, "/console/quality/care")
     assert {name: one for name, one in found.items() if one} == {}
 
 
@@ -224,14 +241,17 @@ async def faults(page: Any, path: str) -> list[str]:
     return [f"{one['id']}: {one['nodes'][0]['target']}" for one in bad]
 
 
-async def test_no_page_is_heavy(site: Site, page: Any) -> None:
+async def test_no_page_is_heavy(site: Site, page: Any, interaction: Interactions) -> None:
     """With DOCS_SCREENSHOTS=docs/images each is photographed, for docs/console.md."""
     await held(site, said="You could ask Acme for one.", asked="My kettle arrived broken.")
+    await learned(site, interaction)
     folder = os.environ.get("DOCS_SCREENSHOTS")
     loaded: list[Any] = []
     page.on("response", lambda one: loaded.append(one))
     await enter(site, page, "admin", "Ana")
-    pages = {name: f"/console/{name}" for name in ("desk", "adapters", "operations", "review")}
+    names = ("desk", "adapters", "flywheel", "quality", "operations")
+    pages = {name: f"/console/{name}" for name in names}
+    pages |= {"grade": "/console/quality/care", "review": "/console/review"}
     for name, path in pages.items():
         loaded.clear()
         await page.goto(path)

@@ -88,7 +88,7 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
     record = interaction()
     async with db.session() as connection:
         for table in (
-            "console_sessions",
+            *("console_sessions", "flywheel_looks", "grades", "impact_reports"),
             *("cycles", "events", "flywheels", "leases", "shadow_answers"),
             *("redactions", "vault", "vault_keys"),
             *("review_counter", "review_events", "reviews"),

@@ -12,6 +12,8 @@ from serving.errors import NotFound
 from serving.store import feedback, interactions
 from serving.store.database import Database
 from serving.store.records import FeedbackRecord, LabelledInteraction
+from serving.store.reports import impact as reports
+from serving.store.reports.impact import Published
 from tests.training.data.formats.dialogs import dialog, write
 from tests.training.records import labelled
 from training.cli.impact import impact
@@ -164,3 +166,35 @@ def test_what_was_held_back_says_what_showing_saves(config: Path, tmp_path: Path
     assert said in call(config, "sales", "--html", str(page)).output
     assert said in page.read_text()
     assert "By chance, " not in call(config, "care").output
+
+
+async def published(tmp_path: Path, lob: str) -> Published | None:
+    db = Database(f"sqlite:///{tmp_path / 'store.sqlite'}")
+    await db.open()
+    found = await reports.latest(db, lob)
+    await db.close()
+    return found
+
+
+def test_a_report_is_kept_for_the_console_where_that_is_asked_for(
+    config: Path, tmp_path: Path
+) -> None:
+    shown = json.loads(call(config, "care", "--json").output)
+    assert asyncio.run(published(tmp_path, "care")) is None
+    assert json.loads(call(config, "care", "--json", "--publish").output) == shown
+    kept = asyncio.run(published(tmp_path, "care"))
+    assert kept is not None
+    assert [kept.content] == shown
+    assert asyncio.run(published(tmp_path, "sales")) is None
+
+
+@pytest.mark.parametrize("choice", [("--version", "care@1"), ("--star", "s")])
+def test_a_part_of_a_report_and_anothers_log_are_not_published(
+    config: Path, tmp_path: Path, choice: tuple[str, str]
+) -> None:
+    app = typer.Typer()
+    app.command()(impact)
+    arguments = ["--publish", *choice, "--config", str(config)]
+    result = CliRunner().invoke(app, arguments)
+    assert (result.exit_code, "--publish" in result.output) == (2, True)
+    assert asyncio.run(published(tmp_path, "care")) is None

@@ -19,6 +19,7 @@ from serving.config.settings import Settings
 from serving.store import cycles, feedback, interactions, leases, routes
 from serving.store.database import Database
 from serving.store.records import Cycle, CycleState
+from serving.store.reports import impact, looks
 from serving.store.tables import CycleRow, LeaseRow
 from tests.training.records import GATE_OF_FIVE, drawn, labelled
 from tests.training.stand_in import StandIn, wanted
@@ -134,8 +135,14 @@ async def test_a_cycle_goes_from_feedback_to_a_live_version_and_says_how(
     assert (tmp_path / "runs" / "care@1" / "report.html").is_file()
     assert hook.posts == []
     assert await leases.holders(store) == {}
+    assert (await looks.all_(store))["care"].why == "due, with 20 new feedback"
+    published = await impact.latest(store, "care")
+    assert published is not None
+    assert [row["position"] for row in published.content["rows"]] == ["summary", "all"]
     again = await wheel(store, settings, good, tmp_path).step("care")
     assert again.action == "wait"
+    look = (await looks.all_(store))["care"]
+    assert (look.action, look.next_at, look.needed) == ("wait", again.at, 10)
     assert good.promoted == ["care@1"]
 
 

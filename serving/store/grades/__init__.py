@@ -1,0 +1,1 @@
+"""What people think of sampled answers, and how far they agree."""
