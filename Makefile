@@ -19,7 +19,7 @@ READY := $(VENV)/.ready-$(EXTRA)
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos drill-nodes plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
-        bench-knowledge bench-paired bench-drafts
+        bench-knowledge bench-insights bench-paired bench-drafts
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -168,6 +168,11 @@ bench-claims: $(READY)
 # How often the passage that an agent looked up is found: by words, embeddings, both (STAR; 5 minutes).
 bench-knowledge: .cache/bench/real/.ready
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/knowledge/run.py $(ARGS)
+
+# Intents by labelled examples, and proposed without any (banking77, MultiDoGO in SWITCHBOARD_BANKING_DIR,
+# SWITCHBOARD_MULTIDOGO_DIR; 10 minutes).
+bench-insights: .cache/bench/real/.ready
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/insights/run.py $(ARGS)
 
 # What the guards of requests find and mistake (a minute); customers' turns where SWITCHBOARD_STAR_DIR and
 # SWITCHBOARD_ABCD_DIR name their folders.

@@ -11,7 +11,7 @@ from serving.redaction.recognition import mark
 from serving.store import interactions
 from serving.store.database import Database
 from serving.store.intents.recent import newest
-from serving.store.records import InteractionRecord, LabelledInteraction, Status, Task
+from serving.store.records import InteractionRecord, Status, Task
 from training.data.examples import conversation, judged, suspected
 from training.intents.turns import customers
 
@@ -80,17 +80,13 @@ async def proposed_from(
         most: Conversations at most, the newest.
         since: The earliest `created_at`, itself included.
     """
-    corrected = {
-        item.interaction.id: intent
-        async for item, intent in _corrected(db, lob, since)
-        if intent is not None
-    }
+    corrected = {one.id: value async for one, value in _right(db, lob, since)}
     told: dict[str, str] = {}
     async for one in newest(db, lob=lob, tasks=[Task.INSIGHT], since=since):
         if len(told) >= most:
             break
-        free = corrected.get(one.id) or free_intent(one)
-        if free and not _has_list(one):
+        free = corrected.get(one.id, free_intent(one))
+        if isinstance(free, str) and free.strip() and not _has_list(one):
             told.setdefault(conversation(one), free)
     if told:
         return Material("insights", _redacted(told))
@@ -114,27 +110,18 @@ async def labelled(db: Database, lob: str) -> list[Labelled]:
     rejected: nobody said what would be right.
     """
     found: dict[str, Labelled] = {}
-    async for item, intent in _with_intent(db, lob):
-        one = item.interaction
+    async for one, value in _right(db, lob):
         turns = tuple(customers(one))
-        if turns and not suspected(one):
-            made = Labelled(
-                conversation(one),
-                turns,
-                intent,
-                _intent(one.output),
-                "classified" not in one.request,
-            )
-            found[made.conversation] = made
+        if _has_list(one) and turns and not suspected(one):
+            intent, engine = _text(value), _text(_member(one.output))
+            by_engine = "classified" not in one.request
+            found[conversation(one)] = Labelled(conversation(one), turns, intent, engine, by_engine)
     return list(found.values())
 
 
 def free_intent(one: InteractionRecord) -> str | None:
     """Return the intent that an insight told in the model's own words; None: it told none."""
-    if one.status is not Status.COMPLETED or _has_list(one):
-        return None
-    said = _member(one.output)
-    return said if isinstance(said, str) and said.strip() else None
+    return _text(_member(one.output)) if one.status is Status.COMPLETED else None
 
 
 def _has_list(one: InteractionRecord) -> bool:
@@ -143,34 +130,21 @@ def _has_list(one: InteractionRecord) -> bool:
     return "enum" in ((schema.get("properties") or {}).get("intent") or {})
 
 
-async def _corrected(
-    db: Database, lob: str, since: float | None
-) -> AsyncIterator[tuple[LabelledInteraction, str | None]]:
+async def _right(
+    db: Database, lob: str, since: float | None = None
+) -> AsyncIterator[tuple[InteractionRecord, Any]]:
+    """Yield insights with the intent that a person says is right, by an edit or by using it."""
     async for item in interactions.stream(db, lob=lob, since=since, tasks=[Task.INSIGHT]):
         for one, said in judged(item):
-            if one.id == item.interaction.id and said.edit is not None:
-                value = _member(said.edit)
-                yield item, value if isinstance(value, str) and value.strip() else None
-
-
-async def _with_intent(
-    db: Database, lob: str
-) -> AsyncIterator[tuple[LabelledInteraction, Intent]]:
-    """Yield insights of a list, each with the intent that a person says is right."""
-    async for item in interactions.stream(db, lob=lob, tasks=[Task.INSIGHT]):
-        for one, said in judged(item):
-            if one.id != item.interaction.id or not _has_list(one):
+            good = said.used or (said.rating is not None and said.rating >= RATED_RIGHT)
+            if said.edit is None and (said.rejected or not good):
                 continue
-            right = said.used or (said.rating is not None and said.rating >= RATED_RIGHT)
-            if said.edit is not None and _MISSING is not (value := _member(said.edit)):
-                yield item, value if isinstance(value, str) else None
-            elif right and not said.rejected and _MISSING is not (value := _member(one.output)):
-                yield item, value if isinstance(value, str) else None
+            value = _member(one.output if said.edit is None else said.edit)
+            if one.id == item.interaction.id and value is not _MISSING:
+                yield one, value
 
 
-
-def _intent(text: str) -> Intent:
-    value = _member(text)
+def _text(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
