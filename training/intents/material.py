@@ -53,7 +53,7 @@ class Labelled:
         conversation: Its id.
         turns: What the customer said.
         intent: The right one.
-        engine: What the engine had said; it is compared only where `by_engine`.
+        engine: What the engine had said, "" for nothing; it is compared only where `by_engine`.
         by_engine: Whether the engine chose it, from the whole list.
     """
 
@@ -113,9 +113,14 @@ async def labelled(db: Database, lob: str) -> list[Labelled]:
     async for one, value in _right(db, lob):
         turns = tuple(customers(one))
         if _has_list(one) and turns and not suspected(one):
-            intent, engine = _text(value), _text(_member(one.output))
-            by_engine = "classified" not in one.request
-            found[conversation(one)] = Labelled(conversation(one), turns, intent, engine, by_engine)
+            said = _member(one.output)
+            found[conversation(one)] = Labelled(
+                conversation(one),
+                turns,
+                _text(value),
+                "" if said is _MISSING else _text(said),
+                by_engine="classified" not in one.request,
+            )
     return list(found.values())
 
 
