@@ -19,7 +19,7 @@ READY := $(VENV)/.ready-$(EXTRA)
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos drill-nodes plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
-        bench-knowledge bench-insights bench-paired bench-drafts
+        bench-knowledge bench-insights speech-model bench-paired bench-drafts
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -111,6 +111,14 @@ real-model: .cache/switchboard/real-model/config.json
 
 .cache/switchboard/real-model/config.json: benchmarks/real/model.py | .cache/bench/real/.ready
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/model.py
+
+# A Whisper model and a voice, by which transcriptions are tested: .cache/bench/speech.
+speech-model: .cache/bench/speech/.ready
+
+.cache/bench/speech/.ready: benchmarks/speech/requirements.txt | $(READY)
+	rm -rf $(@D)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<
+	touch $@
 
 # vllm serve, ray.serve.llm, LiteLLM and Switchboard in turns (40 minutes); benchmarks/README.md.
 bench-serving: $(READY)

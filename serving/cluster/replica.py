@@ -287,16 +287,7 @@ async def start(
     background += [asyncio.create_task(part.run()) for part in (*sweeps, networks)]
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(
-            storing,
-            reviewing,
-            notices,
-            libraries,
-            beside,
-            batching,
-            retention,
-            cleaning,
-            background,
-        ),
+        *(storing, reviewing, notices, libraries, beside),
+        *(batching, retention, cleaning, background),
         *(metrics_page, tracing),
     )

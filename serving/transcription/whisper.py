@@ -87,7 +87,7 @@ class Transcriber:
         self.settings = settings
         at_once = 1 if settings is None else settings.at_once
         self._executor = ThreadPoolExecutor(at_once, thread_name_prefix="transcription")
-        self._model: Any = None
+        self._model: Any = None  # of the library, once it is loaded
         self._running = 0
 
     async def start(self) -> None:
@@ -104,21 +104,19 @@ class Transcriber:
         """Let go of the threads."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
-    def of(self, model: str) -> Transcription:
-        """Return the section, if a client names its model.
-
-        Raises:
-            NotFound: There is no such model, or none at all.
-        """
+    def configured(self) -> Transcription:
+        """Return the section; raises NotFound where there is none."""
         if self.settings is None:
             raise NotFound("This server transcribes nothing: `transcription` is not configured.")
-        if model != self.settings.served_name:
-            raise NotFound(
-                f"The model `{model[:128]}` does not exist; `{self.settings.served_name}` "
-                "transcribes.",
-                param="model",
-            )
         return self.settings
+
+    def check(self, model: str) -> None:
+        """Raise NotFound unless a client names the model that there is."""
+        name = self.configured().served_name
+        if model != name:
+            raise NotFound(
+                f"The model `{model[:128]}` does not exist; `{name}` transcribes.", param="model"
+            )
 
     async def transcribe(self, source: IO[bytes], options: Options) -> Transcript:
         """Transcribe a recording.
@@ -134,9 +132,7 @@ class Transcriber:
             DeadlineExceeded: It takes too long.
             NotFound: Nothing transcribes.
         """
-        its = self.settings
-        if its is None:
-            raise NotFound("This server transcribes nothing: `transcription` is not configured.")
+        its = self.configured()
         if self._running >= its.at_once + its.max_waiting:
             raise Overloaded("Too many recordings wait to be transcribed. Try again.")
         self._running += 1
@@ -160,12 +156,10 @@ class Transcriber:
             work.exception()  # whoever gave up does not ask for it
 
     def _work(self, source: IO[bytes], options: Options, given_up: threading.Event) -> Transcript:
-        if self.settings is None or self._model is None:
-            raise RuntimeError("the model is not loaded")
         if given_up.is_set():
             raise DeadlineExceeded("The recording waited too long.")
         _check_language(options.language, self._model.supported_languages)
-        samples = decode(source, self.settings.max_audio_s)
+        samples = decode(source, self.configured().max_audio_s)
         heard, about = self._model.transcribe(
             samples,
             language=options.language,

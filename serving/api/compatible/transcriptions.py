@@ -81,13 +81,11 @@ def router(transcriber: Transcriber) -> APIRouter:
     async def _transcribe(request: Request) -> Response:
         key: ApiKey = request.state.key
         need(key, Role.SERVICE, Role.AGENT, Role.TRAINER)
-        limit = 1 if transcriber.settings is None else transcriber.settings.max_bytes
-        if transcriber.settings is None:
-            transcriber.of("")
+        limit = transcriber.configured().max_bytes
         sent = await form.read(request.headers, request.receive, limit, "`file` and `model`")
         try:
             asked, file = read(sent)
-            transcriber.of(asked.model)
+            transcriber.check(asked.model)
             made = await _measured(transcriber, cast(IO[bytes], file.file), asked)
         finally:
             await sent.close()

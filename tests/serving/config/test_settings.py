@@ -234,6 +234,7 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         optional |= {"knowledge": lobs.Knowledge, "responses": lobs.Responses}
         if not prefix:
             optional |= {"embeddings": embedding.Embeddings, "rerank": embedding.Rerank}
+            optional |= {"transcription": transcription.Transcription}
         optional |= {"webhook": reviews.Webhook, "low_confidence": reviews.LowConfidence}
         if not prefix.endswith(".retention."):  # where `reviews` is a number of days
             inner = (optional | {"keys": storage_keys}).get(name, inner)
