@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from serving.config import limits, lobs, reviews, sections, settings, storage
 from serving.config.base import explain
 from serving.config.embedding import sections as embedding
+from serving.config.transcription import sections as transcription
 from serving.engine import args
 from serving.errors import ConfigError
 
