@@ -19,7 +19,8 @@ READY := $(VENV)/.ready-$(EXTRA)
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos drill-nodes plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
-        bench-knowledge bench-insights speech-model bench-paired bench-drafts
+        bench-knowledge bench-insights speech-model bench-speech bench-paired \
+        bench-drafts
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -181,6 +182,10 @@ bench-knowledge: .cache/bench/real/.ready
 # SWITCHBOARD_MULTIDOGO_DIR; 10 minutes).
 bench-insights: .cache/bench/real/.ready
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/insights/run.py $(ARGS)
+
+# Word error rate and speed of transcriptions, on a synthetic voice (a minute).
+bench-speech: .cache/bench/speech/.ready
+	PYTHONPATH=$(CURDIR)/.cache/bench/speech $(BIN)/python benchmarks/speech/run.py $(ARGS)
 
 # What the guards of requests find and mistake (a minute); customers' turns where SWITCHBOARD_STAR_DIR and
 # SWITCHBOARD_ABCD_DIR name their folders.
