@@ -6,7 +6,7 @@ coordinator, and shapes the answer. gateway/app.py has authenticated the caller 
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -61,6 +61,7 @@ def build(
     rollouts: Rollouts,
     reviewing: Reviewing,
     models: Models,
+    speech: Sequence[str] = (),
 ) -> FastAPI:
     """Make the application of our own endpoints.
 
@@ -76,6 +77,7 @@ def build(
         rollouts: The coordinator.
         reviewing: The review queues.
         models: What embeds and ranks.
+        speech: The names of what transcribes.
     """
     app = FastAPI(
         title="Switchboard", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
@@ -121,7 +123,7 @@ def build(
     async def _visible(key: ApiKey) -> list[dict[str, Any]]:
         """The models that a key may ask."""
         data = [_model(base, None, started)] if key.allows_base else []
-        data += [_model(name, None, started) for name in models.names]
+        data += [_model(name, None, started) for name in (*models.names, *speech)]
         lobs = sorted(adapters.table.lobs)
         data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
         try:

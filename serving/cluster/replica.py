@@ -232,6 +232,7 @@ async def start(
         rollouts=rollouts,
         reviewing=reviewing,
         models=models,
+        speech=beside.transcriber.names,
     )
     limits = settings.limits
     admission = Admission(

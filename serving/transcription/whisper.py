@@ -104,6 +104,11 @@ class Transcriber:
         """Let go of the threads."""
         self._executor.shutdown(wait=False, cancel_futures=True)
 
+    @property
+    def names(self) -> list[str]:
+        """The names by which clients ask for it."""
+        return [] if self.settings is None else [self.settings.served_name]
+
     def configured(self) -> Transcription:
         """Return the section; raises NotFound where there is none."""
         if self.settings is None:

@@ -62,7 +62,7 @@ def proposals(
     weights = np.asarray(counts)
     kept = [group for group in groups if weights[group].sum() >= least]
     kept.sort(key=lambda group: (-int(weights[group].sum()), int(group[0])))
-    typical = _typical([[texts[n] for n in group] for group in kept])
+    typical = _typical(texts, [group.tolist() for group in kept])
     found: list[Proposal] = []
     for group, words in zip(kept, typical, strict=True):
         likeness = vectors[group] @ vectors[group].T
@@ -84,31 +84,32 @@ def proposals(
     return found
 
 
-def _typical(groups: Sequence[Sequence[str]]) -> list[list[str]]:
-    """Return each group's words by class-based TF-IDF: `tf * log(1 + A / f)`.
+def _typical(texts: Sequence[str], groups: Sequence[Sequence[int]]) -> list[list[str]]:
+    """Return each group's words by how much they set it apart: `p log(p / q)`.
 
-    `tf` counts a word in the group's texts, `f` in all, and A is the mean number of words of a
-    group (Grootendorst, "BERTopic: Neural topic modeling with a class-based TF-IDF procedure",
-    2022).
+    p is the share of the group's texts that hold a word, q that of all texts: the word's part of
+    the Kullback-Leibler divergence (Bigi, "Using Kullback-Leibler Distance for Text
+    Categorization", ECIR 2003). What is said everywhere, such as "please", is 0.
     """
-    each = [
-        Counter(word for text in group for word in set(terms(text)) if " " not in word)
-        for group in groups
-    ]
-    total = sum(each, Counter[str]())
-    mean = sum(total.values()) / max(1, len(groups))
+    held = [{term for term in terms(text) if " " not in term} for text in texts]
+    everywhere = Counter(word for words in held for word in words)
     found = []
-    for counts in each:
-        scores = {word: n * math.log(1 + mean / total[word]) for word, n in counts.items()}
-        found.append(sorted(scores, key=lambda word: (-scores[word], word))[:WORDS])
+    for group in groups:
+        here = Counter(word for n in group for word in held[n])
+        shares = {word: count / len(group) for word, count in here.items()}
+        scores = {
+            word: share * math.log(share * len(texts) / everywhere[word])
+            for word, share in shares.items()
+        }
+        order = sorted(scores, key=lambda word: (-scores[word], -shares[word], word))
+        found.append(order[:WORDS])
     return found
 
 
 def _unique(words: Sequence[str], taken: set[str]) -> str:
-    plain = [word for word in words[:_NAME_WORDS] if word.isascii()] or list(words[:_NAME_WORDS])
-    name = "_".join(word.replace("'", "") for word in plain)[:_NAME_CHARACTERS] or "other"
+    name = "_".join(word.replace("'", "") for word in words[:_NAME_WORDS])[:_NAME_CHARACTERS]
+    name = unique = name or "other"
     number = 2
-    unique = name
     while unique in taken:
         unique, number = f"{name[: _NAME_CHARACTERS - 4]}_{number}", number + 1
     return unique

@@ -252,6 +252,7 @@ async def site(
         guards=guarding.alarms,
     )
     models = Models.of(settings, chains.upstream)
+    transcriber = Transcriber(settings.transcription)
     limits = {"": settings.limits.base} | {n: lob.limits for n, lob in settings.lobs.items()}
     own = api.build(
         db=sqlite_db,
@@ -265,9 +266,9 @@ async def site(
         rollouts=rolled,
         reviewing=reviewing,
         models=models,
+        speech=transcriber.names,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
-    transcriber = Transcriber(settings.transcription)
     own.include_router(transcriptions.router(transcriber))
     kept = Files(
         sqlite_db,

@@ -1,5 +1,6 @@
 """/v1/audio/transcriptions by OpenAI's client; the model and the speech are real."""
 
+import asyncio
 import importlib.util
 import io
 import sys
@@ -10,8 +11,8 @@ from typing import Any
 import openai
 import pytest
 
-from serving.errors import ConfigError
 from serving.config.transcription.sections import Transcription
+from serving.errors import ConfigError
 from serving.transcription import whisper
 from serving.transcription.whisper import Transcriber
 from tests import speech
@@ -63,6 +64,7 @@ async def client(site: Site, roles: list[str] | None = None) -> openai.AsyncOpen
 async def test_what_was_said_comes_back_in_every_format(site: Site, recording: bytes) -> None:
     async with await client(site) as mine:
         file = ("said.wav", recording)
+        assert "tiny" in [one.id async for one in mine.models.list()]
         plain = await mine.audio.transcriptions.create(model="tiny", file=file, language="en")
         assert "parcel" in plain.text.lower()
         assert "money back" in plain.text.lower()
@@ -162,8 +164,6 @@ async def test_more_than_may_wait_is_429_and_late_ones_end(
     section = Transcription.model_validate({"model": folder, "max_waiting": 0, "timeout_s": 0.05})
     transcriber = Transcriber(section)
     await transcriber.start()
-    import asyncio
-
     first = asyncio.create_task(
         transcriber.transcribe(io.BytesIO(tone(0.2)), whisper.Options(language="en"))
     )
