@@ -22,7 +22,7 @@ def calls(arguments: str) -> dict[str, Any]:
 
 
 class Answers(ThreadingHTTPServer):
-    """Answers with these messages, the last of them again and again; `asked` is what it was sent."""
+    """Answers with these messages, the last again and again; `asked` is what it was sent."""
 
     def __init__(self, *messages: dict[str, Any]) -> None:
         self.messages, self.asked = list(messages), list[dict[str, Any]]()

@@ -113,11 +113,7 @@ def drawn(rows: Sequence[Row], each: int | None, seed: int) -> list[Row]:
     for one in rows:
         by[one.intent].append(one)
     chance = random.Random(seed)
-    return [
-        one
-        for name in sorted(by)
-        for one in chance.sample(by[name], min(each, len(by[name])))
-    ]
+    return [one for name in sorted(by) for one in chance.sample(by[name], min(each, len(by[name])))]
 
 
 def counts(said: Sequence[str], right: Sequence[str], names: Sequence[str]) -> NDArray[np.float64]:

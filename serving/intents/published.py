@@ -109,7 +109,7 @@ def read(root_uri: str, lob: str, its: Published) -> Classifier:
 
 def _folder(root_uri: str, lob: str) -> tuple[Any, str]:
     if not valid_lob(lob):
-        raise NotFound(f"{lob!r} is no line of business")
+        raise ConfigError(f"{lob!r} is no name for a line of business")
     filesystem, root = filesystem_of(root_uri)
     return filesystem, f"{root.rstrip('/')}/{lob}/intents"
 

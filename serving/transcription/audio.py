@@ -40,9 +40,7 @@ def decode(source: IO[bytes], most_s: float) -> Samples:
             for part in _resampled(container):
                 count += part.size
                 if count > most:
-                    raise BodyTooLarge(
-                        f"The recording is longer than {most_s:g} s.", param="file"
-                    )
+                    raise BodyTooLarge(f"The recording is longer than {most_s:g} s.", param="file")
                 parts.append(part)
     except (av.FFmpegError, ValueError, IndexError) as exc:
         raise InvalidRequest(

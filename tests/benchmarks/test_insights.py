@@ -60,7 +60,9 @@ def test_purity_counts_each_group_s_most_frequent_intent(run: ModuleType) -> Non
 
 
 def test_a_draw_takes_as_many_of_each_intent_as_there_are(run: ModuleType) -> None:
-    rows = [run.Row(f"{name} {n}", name) for name, most in (("a", 9), ("b", 2)) for n in range(most)]
+    rows = [
+        run.Row(f"{name} {n}", name) for name, most in (("a", 9), ("b", 2)) for n in range(most)
+    ]
     names = [one.intent for one in run.drawn(rows, 3, seed=0)]
     assert names == ["a"] * 3 + ["b"] * 2
     assert run.drawn(rows, None, seed=0) == rows

@@ -28,9 +28,7 @@ class Transcription(Section):
     max_audio_s: float = Field(
         3600.0, gt=0, description="Seconds of a recording at most; 64 KB of memory each."
     )
-    timeout_s: float = Field(
-        300.0, gt=0, description="Longest wait for a transcription; then 504."
-    )
+    timeout_s: float = Field(300.0, gt=0, description="Longest wait for a transcription; then 504.")
 
     @field_validator("model")
     @classmethod

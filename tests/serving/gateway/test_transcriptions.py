@@ -80,7 +80,9 @@ async def test_what_was_said_comes_back_in_every_format(site: Site, recording: b
         assert 0 <= verbose.words[0].start < verbose.words[-1].end <= verbose.duration + 0.5
         for form, begin in (("text", ""), ("srt", "1\n00:00:0"), ("vtt", "WEBVTT\n")):
             text: Any = await mine.audio.transcriptions.create(
-                model="tiny", file=file, response_format=form  # type: ignore[call-overload]
+                model="tiny",
+                file=file,
+                response_format=form,  # type: ignore[call-overload]
             )
             assert "parcel" in text.lower()
             assert text.startswith(begin)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import ConfigError, NotFound, Unavailable
+from serving.errors import ConfigError, Unavailable
 from serving.intents import published
 from tests.serving.intents.test_classifier import MADE
 
@@ -43,7 +43,7 @@ def test_what_says_which_is_live_must_be_understood(tmp_path: Path) -> None:
 
 
 def test_no_other_name_than_a_line_s_becomes_part_of_a_path(tmp_path: Path) -> None:
-    with pytest.raises(NotFound):
+    with pytest.raises(ConfigError, match="no name for a line"):
         published.live(str(tmp_path), "../care")
 
 

@@ -1,5 +1,6 @@
 """What is uploaded becomes samples, or an error; it never reads another file."""
 
+import contextlib
 import io
 import wave
 from pathlib import Path
@@ -37,10 +38,8 @@ def test_a_recording_that_is_too_long_is_refused_whatever_its_head_says() -> Non
         decode(io.BytesIO(tone(1.2)), 1)
     lying = bytearray(tone(1.2))
     lying[40:44] = (100).to_bytes(4, "little")  # the length of its data
-    try:
+    with contextlib.suppress(BodyTooLarge):
         assert decode(io.BytesIO(bytes(lying)), 1).size <= RATE
-    except BodyTooLarge:
-        pass
 
 
 @pytest.mark.parametrize("content", [b"", b"no sound at all", b"RIFF\0\0\0\0WAVE"])

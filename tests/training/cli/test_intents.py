@@ -31,7 +31,7 @@ def config(tmp_path: Path) -> Path:
     file = tmp_path / "s.yaml"
     file.write_text(
         f"model: {tmp_path}\nprompts: {tmp_path / 'prompts'}\n"
-        "lobs: {care: {insights: {intents: {late: A late parcel, refund: Money back}}}, sales: {}}\n"
+        "lobs: {care: {insights: {intents: {late: Late, refund: Money back}}}, sales: {}}\n"
         f"store: {{url: 'sqlite:///{tmp_path / 'store.sqlite'}'}}\n"
         f"adapters: {{uri: {tmp_path / 'adapters'}}}\n"
     )

@@ -19,7 +19,7 @@ def test_texts_that_share_words_are_nearer() -> None:
 
 
 def test_many_words_are_brought_to_fewer_dimensions() -> None:
-    texts = [f"{'a' * (n % 40 + 1)} {'b' * (n % 37 + 1)} {'c' * (n % 11 + 1)}" for n in range(400)]
+    texts = [f"{'a' * (n % 40 + 1)} {'b' * (n % 37 + 1)} {'c' * (n % 31 + 1)}" for n in range(400)]
     assert by_words(texts).shape == (400, DIMENSIONS)
 
 

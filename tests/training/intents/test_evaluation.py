@@ -21,7 +21,8 @@ def held(
 def test_a_classifier_that_is_right_more_often_is_preferred() -> None:
     found = evaluate(
         CLASSIFIER,
-        held(10, "late", "late", "my parcel is late") + held(9, "refund", "late", "refund my money"),
+        held(10, "late", "late", "my parcel is late")
+        + held(9, "refund", "late", "refund my money"),
     )
     assert (found.compared, found.confirmed) == (19, 10)
     assert (found.only_classical, found.only_engine) == (9, 0)

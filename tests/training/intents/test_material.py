@@ -64,8 +64,12 @@ async def test_without_free_intents_each_conversation_s_first_turn_counts(
     await store(
         sqlite_db,
         insight("a", {"intent": "late"}, text="My mail is anna@example.com"),
-        row("b1", task="suggestion", prompt="customer: hi\nagent: yes?\ncustomer: it broke",
-            conversation_id="c-b"),
+        row(
+            "b1",
+            task="suggestion",
+            prompt="customer: hi\nagent: yes?\ncustomer: it broke",
+            conversation_id="c-b",
+        ),
         row("b0", task="suggestion", prompt="customer: hi", conversation_id="c-b"),
         row("c", task="chat", prompt="Where is it?"),
         row("d", prompt="a prompt of one's own"),
@@ -89,7 +93,9 @@ async def test_an_edit_corrects_and_a_use_confirms(sqlite_db: Database) -> None:
         insight("d", {"intent": "late"}, {"rejected": True}),
         insight("e", {"intent": "late"}, to_none),
         insight("f", {"intent": "late"}, {"used": True}, guards=guards),
-        insight("g", {"intent": "late"}, {"used": True}, request={"classified": {"classifier": "x"}}),
+        insight(
+            "g", {"intent": "late"}, {"used": True}, request={"classified": {"classifier": "x"}}
+        ),
         insight("h", {"intent": "free"}, {"used": True}, form=FREE),
         insight("i", {"intent": "late"}, {"comment": "hm"}),
         insight("j", {"sentiment": {}}, {"used": True}, form=LIST),

@@ -5,7 +5,14 @@ import pytest
 
 from training.intents.proposals import proposals
 
-TEXTS = ["refund my money", "money refund", "please refund money", "late parcel", "parcel late", "x"]
+TEXTS = [
+    "refund my money",
+    "money refund",
+    "please refund money",
+    "late parcel",
+    "parcel late",
+    "x",
+]
 COUNTS = [4, 1, 1, 2, 1, 1]
 VECTORS = np.array([[1, 0], [0.9, 0.1], [0.8, 0.2], [0, 1], [0.1, 0.9], [-1, 0]], float)
 VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)
@@ -18,8 +25,8 @@ def test_groups_come_with_the_most_frequent_first() -> None:
     assert first.share == pytest.approx(0.6)
     assert set(first.words[:2]) == {"money", "refund"}
     assert set(second.name.split("_")) == {"late", "parcel"}
-    assert first.description == "refund my money", "the nearest to all conversations of the group"
-    assert first.examples == ("refund my money", "money refund")
+    assert first.description == "money refund", "the nearest to all conversations of the group"
+    assert first.examples == ("money refund", "refund my money")
     assert 0.9 < first.cohesion <= 1
 
 

@@ -34,8 +34,8 @@ def classifier(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> published.Pub
     )
 
 
-async def ask(site: Site, model: str = "auto", says: str = "late", **fields: Any) -> dict[str, Any]:
-    its = Insights.model_validate({"intents": LIST, "intent": {"model": model}})
+async def ask(site: Site, by: str = "auto", says: str = "late", **fields: Any) -> dict[str, Any]:
+    its = Insights.model_validate({"intents": LIST, "intent": {"model": by}})
     site.guard({}, insights=its)
     site.says = orjson.dumps({"intent": says}).decode()
     async with await site.http(["service"], ["care"]) as http:
@@ -85,7 +85,7 @@ async def test_who_wants_a_model_s_own_answer_gets_it(site: Site, fields: dict[s
 
 
 async def test_a_line_that_asks_its_engine_gets_the_whole_list(site: Site) -> None:
-    answer = await ask(site, model="engine", says="refund")
+    answer = await ask(site, by="engine", says="refund")
     assert told_engine(site) == {"enum": ["late", "refund", None]}
     assert answer["choices"][0]["insights"] == {"complete": True, "intent": "refund"}
 
