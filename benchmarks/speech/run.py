@@ -45,7 +45,7 @@ RESAMPLES = 2_000
 
 def words(text: str) -> list[str]:
     """Return a text's words, as they are compared."""
-    return re.findall(r"[\w']+", text.casefold().replace("’", "'"))
+    return re.findall(r"[\w']+", text.casefold().replace("\u2019", "'"))
 
 
 def errors(said: str, heard: str) -> tuple[int, int]:

@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ from serving.redaction.recognition import mark
 
 CHARACTERS = 4_000
 """Of a conversation's customer that are read: why somebody came is said early."""
-_WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
+_WORD = re.compile(r"[^\W\d_]+(?:['\u2019][^\W\d_]+)*")
 
 Floats = npt.NDArray[np.float32]
 
@@ -28,8 +29,8 @@ def text_of(turns: Sequence[str]) -> str:
 
 def terms(text: str) -> list[str]:
     """Return a text's words in small letters, and each two that stand beside each other."""
-    words = [word.replace("’", "'") for word in _WORD.findall(text.casefold())]
-    return words + [f"{one} {other}" for one, other in zip(words, words[1:], strict=False)]
+    words = [word.replace("\u2019", "'") for word in _WORD.findall(text.casefold())]
+    return words + [f"{one} {other}" for one, other in pairwise(words)]
 
 
 def weighed(

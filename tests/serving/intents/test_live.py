@@ -1,6 +1,5 @@
 """A replica takes a line's newest classifier, and leaves to the engine what is not for it."""
 
-import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -64,9 +63,11 @@ async def test_a_newer_classifier_is_taken_and_a_broken_one_is_not(
     assert await classifiers.guess("care", its(), TURNS) is None
     publish(tmp_path)
 
-    async with asyncio.timeout(PATIENCE_S):
-        while await classifiers.guess("care", its(), TURNS) is None:
-            await asyncio.sleep(0.02)
+    await classifiers.guess("care", its(), TURNS)
+    looking = classifiers._lines["care"].looking
+    assert looking is not None
+    await looking
+    assert await classifiers.guess("care", its(), TURNS) is not None
     (tmp_path / "care" / "intents" / "live.json").write_text("{")
     for _ in range(3):
         assert await classifiers.guess("care", its(), TURNS) is not None, "the old one stays"
