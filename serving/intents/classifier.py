@@ -75,7 +75,8 @@ class Classifier:
         names = {"format": FORMAT, "intents": self.intents, "terms": words}
         about = np.frombuffer(orjson.dumps(names), np.uint8)
         tensors = {"weights": self.weights, "bias": self.bias, "idf": self.idf, "about": about}
-        return save(tensors)
+        data: bytes = save(tensors)
+        return data
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Self:

@@ -34,7 +34,7 @@ def test_texts_that_are_alike_are_one_group() -> None:
     assert set(clusters(np.tile(np.eye(8)[0], (12, 1)))) == {0}
 
 
-def test_cuts_reach_from_two_to_a_third() -> None:
-    found = cuts(900)
-    assert (found[0], found[-1]) == (2, 300)
+def test_cuts_reach_from_two_to_groups_of_eight() -> None:
+    found = cuts(960)
+    assert (found[0], found[-1]) == (2, 120)
     assert cuts(4) == [2]
