@@ -24,9 +24,11 @@ def model() -> Path:
 
 @contextmanager
 def importable() -> Iterator[None]:
-    """Have the voice's package found."""
-    sys.path.insert(0, str(FOLDER))
+    """Have the voice and its package found."""
+    folders = [str(FOLDER), str(ROOT / "benchmarks" / "speech")]
+    sys.path[:0] = folders
     try:
         yield
     finally:
-        sys.path.remove(str(FOLDER))
+        for folder in folders:
+            sys.path.remove(folder)

@@ -33,7 +33,7 @@ sys.path.append(str(Path(__file__).parents[1]))
 sys.path.append(str(Path(__file__).parent))
 from environment import commit, environment, now
 from rapidfuzz.distance import Levenshtein
-from voice import Voice, is_there
+from voice import english, is_there
 
 from serving.config.transcription.sections import Transcription
 from serving.transcription.whisper import Options, Transcriber
@@ -64,7 +64,7 @@ async def measure(model: Path, sentences: Sequence[str], threads: int) -> dict[s
     """Say and transcribe sentences, one after the other."""
     transcriber = Transcriber(Transcription(model=model, threads=threads))
     await transcriber.start()
-    voice, found, took_s, audio_s = Voice(), [], 0.0, 0.0
+    voice, found, took_s, audio_s = english(), [], 0.0, 0.0
     for sentence in sentences:
         recording = voice.say(sentence)
         started = time.perf_counter()

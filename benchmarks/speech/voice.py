@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import io
 import wave
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,8 +24,14 @@ def is_there() -> bool:
     return find_spec("espeakng_loader") is not None
 
 
+@cache
+def english() -> Voice:
+    """Return the process' voice: the library keeps its state for all of it."""
+    return Voice()
+
+
 class Voice:
-    """eSpeak NG's English voice; one a process."""
+    """eSpeak NG's English voice."""
 
     def __init__(self) -> None:
         import espeakng_loader  # type: ignore[import-not-found,unused-ignore]
