@@ -58,9 +58,7 @@ class Fields(BaseModel):
     prompt: str | None = None
     response_format: Format = "json"
     temperature: float = Field(0.0, ge=0, le=1, allow_inf_nan=False)
-    timestamp_granularities: list[Literal["word", "segment"]] = Field(
-        default_factory=lambda: ["segment"]
-    )
+    timestamp_granularities: tuple[Literal["word", "segment"], ...] = ("segment",)
 
 
 class Subtitles(Response):
