@@ -19,7 +19,8 @@ READY := $(VENV)/.ready-$(EXTRA)
         bench-drain bench-flames bench-kernels bench-training bench-canary bench-judge bench-curation \
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos drill-nodes plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
-        bench-knowledge bench-paired bench-drafts
+        bench-knowledge bench-insights speech-model bench-speech bench-paired \
+        bench-drafts
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -112,6 +113,14 @@ real-model: .cache/switchboard/real-model/config.json
 .cache/switchboard/real-model/config.json: benchmarks/real/model.py | .cache/bench/real/.ready
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/model.py
 
+# A Whisper model and a voice, by which transcriptions are tested: .cache/bench/speech.
+speech-model: .cache/bench/speech/.ready
+
+.cache/bench/speech/.ready: benchmarks/speech/requirements.txt | $(READY)
+	rm -rf $(@D)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(@D) -r $<
+	touch $@
+
 # vllm serve, ray.serve.llm, LiteLLM and Switchboard in turns (40 minutes); benchmarks/README.md.
 bench-serving: $(READY)
 	@$(MAKE) --no-print-directory bench-setup || echo "LiteLLM is not installed: it is skipped."
@@ -168,6 +177,15 @@ bench-claims: $(READY)
 # How often the passage that an agent looked up is found: by words, embeddings, both (STAR; 5 minutes).
 bench-knowledge: .cache/bench/real/.ready
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/knowledge/run.py $(ARGS)
+
+# Intents by labelled examples, and proposed without any (banking77, MultiDoGO in SWITCHBOARD_BANKING_DIR,
+# SWITCHBOARD_MULTIDOGO_DIR; 10 minutes).
+bench-insights: .cache/bench/real/.ready
+	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/insights/run.py $(ARGS)
+
+# Word error rate and speed of transcriptions, on a synthetic voice (a minute).
+bench-speech: .cache/bench/speech/.ready
+	PYTHONPATH=$(CURDIR)/.cache/bench/speech $(BIN)/python benchmarks/speech/run.py $(ARGS)
 
 # What the guards of requests find and mistake (a minute); customers' turns where SWITCHBOARD_STAR_DIR and
 # SWITCHBOARD_ABCD_DIR name their folders.

@@ -8,6 +8,7 @@ SUMMARIES = "/v1/summaries"
 INSIGHTS = "/v1/insights"
 EMBEDDINGS = "/v1/embeddings"
 RERANK = "/v1/rerank"
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 FEEDBACK = "/v1/feedback"
 EVENTS = "/v1/events"
@@ -32,3 +33,6 @@ METRICS = "/metrics"
 
 INFERENCE = (CHAT_COMPLETIONS, COMPLETIONS, RESPONSES, SUGGESTIONS, SUMMARIES, INSIGHTS)
 """What a model answers."""
+
+UPLOADS = (FILES, TRANSCRIPTIONS)
+"""What takes a form whose file is read as it comes."""

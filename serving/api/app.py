@@ -6,7 +6,7 @@ coordinator, and shapes the answer. gateway/app.py has authenticated the caller 
 """
 
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 
 from fastapi import FastAPI, Query, Request
@@ -64,6 +64,7 @@ def build(
     reviewing: Reviewing,
     models: Models,
     costs: Costs,
+    speech: Sequence[str] = (),
 ) -> FastAPI:
     """Make the application of our own endpoints.
 
@@ -80,6 +81,7 @@ def build(
         reviewing: The review queues.
         models: What embeds and ranks.
         costs: What running costs.
+        speech: The names of what transcribes.
     """
     app = FastAPI(
         title="Switchboard", version="1", docs_url=None, redoc_url=None, redirect_slashes=False
@@ -128,7 +130,7 @@ def build(
     async def _visible(key: ApiKey) -> list[dict[str, Any]]:
         """The models that a key may ask."""
         data = [_model(base, None, started)] if key.allows_base else []
-        data += [_model(name, None, started) for name in models.names]
+        data += [_model(name, None, started) for name in (*models.names, *speech)]
         lobs = sorted(adapters.table.lobs)
         data += [_model(lob, base, started) for lob in lobs if key.allows_lob(lob)]
         try:

@@ -22,6 +22,7 @@ from serving.alerts.new_network import NewNetworks
 from serving.alerts.reviews import ReviewNotices
 from serving.api import app, batches, config, files, fine_tuning, openapi
 from serving.api import erasures as erasure_api
+from serving.api.compatible import transcriptions
 from serving.auth import KeyRing
 from serving.batches.worker import Worker
 from serving.capture import Drainer, Journal
@@ -32,11 +33,11 @@ from serving.capture.reviewing import Reviewing
 from serving.capture.storing import Storing
 from serving.capture.traced import traced_sink
 from serving.cluster import lines
+from serving.cluster.beside import Beside
 from serving.cluster.engine_check import check_engine
 from serving.config import prompts
 from serving.config.revision import Revision, light_part
 from serving.console import app as console
-from serving.embedding.models import Models
 from serving.encryption import keyring as keyring_module
 from serving.encryption.sealing import Sealer
 from serving.erasure.journals import Cleaner
@@ -79,7 +80,7 @@ class Parts:
     reviewing: Reviewing
     notices: ReviewNotices
     libraries: Libraries
-    models: Models
+    beside: Beside
     batching: Worker
     retention: RetentionSweep
     cleaning: asyncio.Task[None]
@@ -130,7 +131,7 @@ class Parts:
             async with asyncio.timeout(FLUSH_S):
                 await erasures.left(self.db, self.journal.folder.name)
         await self.libraries.close()
-        await self.models.close()
+        await self.beside.close()
         await self.chains.close()
         await self.keys.stop()
         await self.db.close()
@@ -205,9 +206,10 @@ async def start(
     special_tokens = engine.special_tokens()
     reviewing = Reviewing(db, settings.lobs, keyring, storing)
     guarding = Guarding(settings, special_tokens, chains.upstream, reviewing)
-    models = Models.of(settings, chains.upstream)
+    beside = Beside.of(settings, chains.upstream)
+    models = beside.models
     libraries = Libraries(db, settings.lobs, models.embedder, models.own)
-    await asyncio.gather(engine.ready(), models.start())
+    await asyncio.gather(engine.ready(), beside.start())
     await libraries.warm()
     health = Health(
         name,
@@ -231,6 +233,7 @@ async def start(
         reviewing=reviewing,
         models=models,
         costs=settings.costs,
+        speech=beside.transcriber.names,
     )
     limits = settings.limits
     admission = Admission(
@@ -249,6 +252,7 @@ async def start(
     own.include_router(files.router(kept))
     own.include_router(batches.router(db))
     own.include_router(fine_tuning.router(db, lambda: adapters.table, settings.fine_tuning))
+    own.include_router(transcriptions.router(beside.transcriber))
     openapi.describe(own)
     metrics_page = MetricsPage(engine.app, name, pages)
     proxies, token = settings.http.trusted_proxies, os.environ.get(TOKEN_VARIABLE)
@@ -285,16 +289,7 @@ async def start(
     background += [asyncio.create_task(part.run()) for part in (*sweeps, networks)]
     return Parts(
         *(engine, adapters, admission, chains, gateway, drainer, journal, db, keys),
-        *(
-            storing,
-            reviewing,
-            notices,
-            libraries,
-            models,
-            batching,
-            retention,
-            cleaning,
-            background,
-        ),
+        *(storing, reviewing, notices, libraries, beside),
+        *(batching, retention, cleaning, background),
         *(metrics_page, tracing),
     )

@@ -34,6 +34,7 @@ from serving.config.sections import (
 )
 from serving.config.storage import Storage
 from serving.config.telemetry import Telemetry
+from serving.config.transcription.sections import Transcription
 from serving.errors import ConfigError, NotFound
 
 
@@ -81,6 +82,7 @@ class Settings(Section):
     lobs: Lobs = Field(description="The lines of business, by name.")
     embeddings: EmbeddingsSection | None = Field(None, description="What embeds texts.")
     rerank: RerankSection | None = Field(None, description="What ranks documents.")
+    transcription: Transcription | None = Field(None, description="What hears recordings.")
     http: Http = Field(default_factory=Http, description="Where the server listens.")
     store: StoreSettings = Field(default_factory=StoreSettings, description="The database.")
     journal: Journal = Field(default_factory=Journal, description="The local capture log.")

@@ -1,24 +1,21 @@
 """An upload's way from its bytes to a file that is checked and kept."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import IO, cast
 
-from starlette.datastructures import FormData, Headers, UploadFile
-from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.datastructures import Headers, UploadFile
 
-from serving.asgi import Disconnected, Receive
-from serving.errors import BodyTooLarge, Conflict, InvalidRequest, UnsupportedEncoding
+from serving.asgi import Receive
+from serving.errors import Conflict, InvalidRequest
+from serving.files import form as forms
 from serving.files import lines
 from serving.files.storage import FileStorage
 from serving.store.database import Database, storable
 from serving.store.files import files
 from serving.store.files.records import FileRecord, new_id, scope_of
 
-FORM_BYTES = 64 << 10
-"""What a form may take beside the file's bytes."""
 NAME_LIMIT = 255
 
 
@@ -64,7 +61,7 @@ class Files:
             Unavailable: The bytes cannot be written.
             Disconnected: The client left.
         """
-        form = await self._form(headers, receive)
+        form = await forms.read(headers, receive, self.limits.file, "`purpose` and `file`")
         try:
             purpose, sent = form.get("purpose"), form.get("file")
             if purpose not in lines.PURPOSES:
@@ -140,37 +137,3 @@ class Files:
     async def _remove(self, id_: str) -> None:
         await self.storage.delete(id_)
         await files.forget(self.db, id_)
-
-    async def _form(self, headers: Headers, receive: Receive) -> FormData:
-        encoding = headers.get("content-encoding", "identity").strip().lower()
-        if encoding != "identity":
-            raise UnsupportedEncoding("Send a file as it is, without content-encoding.")
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if kind != "multipart/form-data":
-            raise InvalidRequest("Send multipart/form-data with `purpose` and `file`.")
-        body = _body(headers, receive, self.limits.file)
-        parser = MultiPartParser(
-            headers, body, max_files=1, max_fields=16, max_part_size=FORM_BYTES
-        )
-        try:
-            return await parser.parse()
-        except MultiPartException as exc:
-            raise InvalidRequest(f"The form: {exc.message.rstrip('.')}.") from exc
-
-
-async def _body(headers: Headers, receive: Receive, limit: int) -> AsyncGenerator[bytes, None]:
-    """Give the body's bytes, as many as a file of `limit` bytes and its form may take."""
-    too_large = BodyTooLarge(f"The file exceeds the limit of {limit} bytes.", param="file")
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit + FORM_BYTES:
-        raise too_large
-    size, more = 0, True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise Disconnected
-        part, more = message.get("body", b""), message.get("more_body", False)
-        size += len(part)
-        if size > limit + FORM_BYTES:
-            raise too_large
-        yield part

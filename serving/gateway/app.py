@@ -267,7 +267,7 @@ class Gateway:
             await self._metrics_page(scope, receive, send)
             return
         headers: Headers = dict(scope["headers"])
-        if path == endpoints.FILES and scope["method"] == "POST":  # it reads a file as it comes
+        if path in endpoints.UPLOADS and scope["method"] == "POST":  # it reads a file as it comes
             inner = {**scope, "state": {**scope.get("state", {}), "key": key}}
             await self._api_app(inner, receive, send)
             return

@@ -32,6 +32,7 @@ from serving.gateway.guarding import untrusted
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.response import ResponseWriter, ask_for_usage
 from serving.gateway.shadow import Shadows, schedules
+from serving.gateway.structured import guessing
 from serving.gateway.structured import telling as structured
 from serving.gateway.suggesting import plan, telling
 from serving.gateway.suggesting.superseding import Turns
@@ -42,6 +43,7 @@ from serving.gateway.validation import (
     media,
     tool_choice,
 )
+from serving.intents.live import Classifiers
 from serving.knowledge.libraries import Libraries
 from serving.observability import metrics
 from serving.observability.tracing import stage
@@ -99,7 +101,7 @@ class Inference:
         self._special_tokens, self._template = special_tokens, template
         self._settings = settings
         self._shadows, self._guarding = shadows, guarding
-        self._libraries = libraries
+        self._libraries, self._classifiers = libraries, Classifiers(settings.adapters.uri)
         self._rules, self._turns = ruling.Rules(settings), Turns()
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
@@ -141,6 +143,7 @@ class Inference:
             self._route(exchange)
         if not by_rule:
             await retrieval.ground(exchange, self._settings.lobs, self._libraries)
+            await guessing.guess(exchange, self._settings.lobs, self._classifiers)
         body, prompt = self._engine_body(exchange, priority)
         await self._ask(exchange, body, None if by_rule else prompt, slot)
 
@@ -246,7 +249,8 @@ class Inference:
             untrusted.of(asked).last if reviews is not None else "",
             sent=asked.sent if asked.of_task is not None else None,
             trace=exchange.trace,
-            extra=telling.asking(exchange.plan, asked.engine_path, body, measured=bool(unsure)),
+            extra=telling.asking(exchange.plan, asked.engine_path, body, measured=bool(unsure))
+            | guessing.asking(asked.of_task, body),
             review_below=unsure.below if unsure else None,
         )
         answer = ResponseWriter(

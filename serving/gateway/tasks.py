@@ -18,6 +18,7 @@ from serving.config.structured import fields as typed
 from serving.config.structured.insights import SENTIMENTS_LIMIT, Insights, Want
 from serving.errors import InvalidRequest
 from serving.gateway.validation import allowed_fields, task_body
+from serving.intents.classifier import Guess
 
 PATHS: dict[str, Task] = {
     endpoints.SUGGESTIONS: "suggestion",
@@ -40,6 +41,7 @@ class TaskRequest:
     `model` is what routing resolves; `sampling` is passed through to the engine. `turns` is the
     whole conversation, of which the first `read` are told by `previous` alone. `draft` is without
     the white space at its end, which is `gap`; `drafting` is whether there was one, an empty too.
+    `guess` is the intent that the line's classifier gives.
     """
 
     lob: str
@@ -58,6 +60,7 @@ class TaskRequest:
     read: int = 0
     purpose: Literal["handover"] | None = None
     want: tuple[Want, ...] | None = None
+    guess: Guess | None = None
 
     @property
     def customers(self) -> list[int]:
@@ -69,6 +72,9 @@ class TaskRequest:
         given: dict[str, Any] = {"structured": self.structured or None, "for": self.purpose}
         given["want"] = self.want
         given["previous"] = None if self.previous is None else {"turns": self.read}
+        if self.guess is not None:
+            by = self.guess
+            given["classified"] = {"classifier": by.model, "probability": by.probability}
         return {name: value for name, value in given.items() if value is not None}
 
 

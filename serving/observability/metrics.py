@@ -89,6 +89,19 @@ EMBEDDING_TOKENS = Counter(
     "Tokens that models of embeddings and ranks read for clients.",
     ["endpoint"],
 )
+TRANSCRIPTIONS = Counter(
+    "switchboard_transcriptions_total",
+    "Requests to /v1/audio/transcriptions, by outcome: answered, refused, failed.",
+    ["outcome"],
+)
+TRANSCRIPTION_SECONDS = Histogram(
+    "switchboard_transcription_seconds",
+    "Time of a request to /v1/audio/transcriptions.",
+    buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+)
+TRANSCRIBED_SECONDS = Counter(
+    "switchboard_transcribed_audio_seconds_total", "Seconds of recordings that were transcribed."
+)
 GUARD_ERRORS = Counter(
     "switchboard_guard_errors_total",
     "Guards that failed: their text was refused under block and review, and passed under flag.",

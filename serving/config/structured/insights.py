@@ -22,6 +22,16 @@ _Named = dict[
 ]
 
 
+class IntentModel(Section):
+    """What says the intent of a conversation."""
+
+    model: Literal["auto", "engine", "classical"] = Field(
+        "auto",
+        description="Of a list of intents: `engine` asks the model, `classical` the classifier of "
+        "`switchboard intents train`, `auto` whichever that one's evaluation prefers.",
+    )
+
+
 class Insights(Section):
     """Intents and entities of a line."""
 
@@ -30,6 +40,9 @@ class Insights(Section):
         min_length=1,
         description="The list of intents, name to description, for /v1/insights; null: an intent "
         "is a few words of the model's own.",
+    )
+    intent: IntentModel = Field(
+        default_factory=IntentModel, description="What says a conversation's intent."
     )
     entities: _Named = Field(
         default_factory=dict,

@@ -11,10 +11,15 @@ from serving.config.prompts import Turn
 from serving.config.structured.fields import valid
 from serving.errors import InvalidRequest
 from serving.gateway.structured import reading
+from serving.intents.classifier import Guess
 
 
 def read(
-    text: str, finish_reason: str | None, schema: Mapping[str, Any], turns: Sequence[Turn]
+    text: str,
+    finish_reason: str | None,
+    schema: Mapping[str, Any],
+    turns: Sequence[Turn],
+    guess: Guess | None = None,
 ) -> dict[str, Any]:
     """Return what a client is told: the choice's field `insights`.
 
@@ -23,9 +28,11 @@ def read(
         finish_reason: Why it ended.
         schema: What it was asked for.
         turns: The conversation.
+        guess: The intent that the line's classifier gave, where one did.
 
     Returns:
-        `complete`, and of what was asked and fits: `intent`; `sentiment`, a list of `turn` and
+        `complete`, and of what was asked and fits: `intent`, with `probability` where it is the
+        classifier's; `sentiment`, a list of `turn` and
         `value`; `entities`, a list of `name`, `value`, `turn` and `span` (character offsets in the
         turn's text, the end excluded), with `dropped`, the number of those that no turn holds.
     """
@@ -33,6 +40,8 @@ def read(
     told: dict[str, Any] = {"complete": complete}
     if "intent" in said:
         told["intent"] = said["intent"]
+        if guess is not None and guess.intent == said["intent"]:
+            told["probability"] = guess.probability
     if "sentiment" in said:
         told["sentiment"] = [
             {"turn": int(turn), "value": value} for turn, value in said["sentiment"].items()

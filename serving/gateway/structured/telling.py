@@ -35,7 +35,7 @@ def told(app: App, request: EngineRequest, task: TaskRequest | None) -> App:
         return app
     schema = request.body["response_format"]["json_schema"]["schema"]
     if insight:
-        its = partial(insights.read, schema=schema, turns=task.turns)
+        its = partial(insights.read, schema=schema, turns=task.turns, guess=task.guess)
         return adding(app, "insights", its, stream=request.capture.stream)
     read = partial(reading.summary, schema=schema, both=task.structured == "both")
     return adding(app, "structure", read, stream=request.capture.stream)

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ValidationError
 from serving.config import limits, lobs, reviews, sections, settings, storage
 from serving.config.base import explain
 from serving.config.embedding import sections as embedding
+from serving.config.transcription import sections as transcription
 from serving.engine import args
 from serving.errors import ConfigError
 
@@ -234,6 +235,7 @@ def keys(section: type[BaseModel], prefix: str = "") -> set[str]:
         optional |= {"knowledge": lobs.Knowledge, "responses": lobs.Responses}
         if not prefix:
             optional |= {"embeddings": embedding.Embeddings, "rerank": embedding.Rerank}
+            optional |= {"transcription": transcription.Transcription}
         optional |= {"webhook": reviews.Webhook, "low_confidence": reviews.LowConfidence}
         if not prefix.endswith(".retention."):  # where `reviews` is a number of days
             inner = (optional | {"keys": storage_keys}).get(name, inner)

@@ -20,6 +20,7 @@ from serving.admission.fair_queue import Admission
 from serving.admission.priority import Priorities
 from serving.api import app as api
 from serving.api import batches, config, files, fine_tuning
+from serving.api.compatible import transcriptions
 from serving.asgi import Receive, Scope, Send
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
@@ -48,6 +49,7 @@ from serving.routing import Table
 from serving.store import interactions, shadows
 from serving.store.database import Database
 from serving.store.records import InteractionRecord, Route
+from serving.transcription.whisper import Transcriber
 from serving.untrusted_text import SpecialTokens
 from tests import chromium
 from tests.waiting import until_async
@@ -252,6 +254,7 @@ async def site(
         guards=guarding.alarms,
     )
     models = Models.of(settings, chains.upstream)
+    transcriber = Transcriber(settings.transcription)
     limits = {"": settings.limits.base} | {n: lob.limits for n, lob in settings.lobs.items()}
     own = api.build(
         db=sqlite_db,
@@ -266,8 +269,10 @@ async def site(
         reviewing=reviewing,
         models=models,
         costs=settings.costs,
+        speech=transcriber.names,
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
+    own.include_router(transcriptions.router(transcriber))
     kept = Files(
         sqlite_db,
         FileStorage(str(tmp_path / "files")),
@@ -314,6 +319,7 @@ async def site(
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
     made.files, made.libraries = kept, libraries
     await models.start()
+    await transcriber.start()
     await keys.start()
     draining = asyncio.create_task(drainer.run())
     yield made
@@ -322,6 +328,7 @@ async def site(
     await keys.stop()
     await libraries.close()
     await models.close()
+    await transcriber.close()
     await chains.close()
     journal.close()
 

@@ -48,7 +48,7 @@ def test_without_a_list_an_intent_is_a_few_words() -> None:
 @pytest.mark.parametrize(
     ("given", "key"),
     [
-        ({"intent": {"a": "b"}}, "lobs.care.insights.intent: unknown key"),
+        ({"intent": {"a": "b"}}, "lobs.care.insights.intent.a: unknown key"),
         ({"intents": {}}, "lobs.care.insights.intents"),
         ({"entities": {"order": ""}}, "lobs.care.insights.entities.order"),
     ],
