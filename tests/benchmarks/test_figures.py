@@ -67,6 +67,10 @@ def quoted() -> Iterator[str]:
     curation = result("curation.json")
     minutes, gib = curation["seconds"] / 60, curation["peak_rss_mib"] / 1024
     yield f"{minutes:.1f} minutes, {gib:.2f} GiB"
+    batch = result("batch.json")
+    rounds = batch["batch_to_live_throughput_rounds"]
+    yield f"{batch['batch_to_live_throughput']:.2f} [{min(rounds):.2f}, {max(rounds):.2f}]"
+    yield f"{batch['p50_ratio']:.2f} and {batch['p99_ratio']:.2f}"
     nodes = result("chaos/two-nodes.json")["runs"][-1]
     old = nodes["stale_after_promotion_returned"] + nodes["old_after_new"]
     lost, kept = nodes["interactions_lost"], nodes["interactions_acknowledged"]
