@@ -59,13 +59,17 @@ def shadowed(version: str, share: float, conversation_id: str) -> bool:
     return bool(conversation_id) and draw(f"shadow {version}", conversation_id) < share
 
 
-def monitored(lob: str, share: float, answer_id: str, salt: str) -> bool:
-    """Whether an answer is drawn to be graded.
+def monitor_draw(lob: str, answer_id: str, salt: str = "") -> float:
+    """Return an answer's number in the draw of those that are graded.
 
     Args:
         lob: The line of business.
-        share: Of its answers. As it grows, no answer that was drawn falls out.
         answer_id: The response's id, which the server makes.
         salt: The operator's own.
     """
-    return draw(f"monitor {lob} {salt}", answer_id) < share
+    return draw(f"monitor {lob} {salt}", answer_id)
+
+
+def monitored(lob: str, share: float, answer_id: str, salt: str) -> bool:
+    """Whether an answer is drawn to be graded; as `share` grows, none that was drawn falls out."""
+    return monitor_draw(lob, answer_id, salt) < share

@@ -16,6 +16,7 @@ from serving.errors import SwitchboardError
 from serving.observability import webhook
 from serving.store import audit, interactions
 from serving.store.database import Database
+from serving.store.grades import grades as people
 from training.errors import RecipeError
 from training.monitoring import report, rules, windows
 from training.monitoring.grades import Grade
@@ -27,6 +28,8 @@ from training.recipe.recipe import Recipe
 logger = logging.getLogger(__name__)
 
 ACTION = "quality_alarm"
+WORTH = {"wrong": 0.0, "usable": 0.5, "good": 1.0}
+"""What the console's grades are as numbers."""
 _TOLD = 1000
 """Entries of the audit in which a period's alarms are looked for; a recipe has a few rules."""
 
@@ -40,7 +43,8 @@ async def look(
         db: The store.
         lob: The line of business.
         recipe: Its recipe.
-        given: Grades of answers, in the order in which they came.
+        given: Grades of answers beside those that the console's graders gave, in the order in which
+            they came.
         now: Seconds since the epoch; None is now.
 
     Raises:
@@ -52,7 +56,8 @@ async def look(
     around = monitoring.window_s
     reference = await _answers(db, lob, at.since - around, at.until + around, around)
     present = await _answers(db, lob, at.begins - around, at.now, around)
-    return await asyncio.to_thread(report.report, lob, reference, present, given, recipe, at)
+    both = [*await _graded(db, lob, at.since - around), *given]
+    return await asyncio.to_thread(report.report, lob, reference, present, both, recipe, at)
 
 
 async def run(
@@ -155,3 +160,11 @@ async def _answers(
         if answer is not None:
             found.append(answer)
     return found
+
+
+async def _graded(db: Database, lob: str, since: float) -> list[Grade]:
+    """Return what people think who grade in the console."""
+    return [
+        Grade(answer=one.interaction_id, grader=one.key_id or "console", grade=WORTH[one.grade])
+        for one in await people.given(db, lob, since)
+    ]

@@ -2,7 +2,8 @@
 
 The sample of a line is the same for everybody, so that graders meet on answers: the k smallest
 hashes of what was answered lately (bottom-k sampling, Cohen and Kaplan 2007). It is uniform, and
-newer answers change little of it.
+newer answers change little of it. The hash is the monitor's, of a recipe without a salt of its own,
+so that what it draws and what is graded here are one within the other.
 """
 
 import time
@@ -12,7 +13,7 @@ from enum import StrEnum
 from pydantic import Field
 from sqlalchemy import ColumnElement, Text, cast, func, select
 
-from serving.draws import draw
+from serving.draws import monitor_draw
 from serving.store import audit, interactions
 from serving.store.database import Database
 from serving.store.grades.tables import GradeRow
@@ -68,7 +69,7 @@ async def sample(db: Database, lob: str, since: float) -> list[str]:
     newest = wanted.order_by(Interaction.created_at.desc(), Interaction.id).limit(POOL)
     async with db.reader() as connection:
         ids = (await connection.execute(newest)).scalars().all()
-    return sorted(ids, key=lambda id_: (draw(f"grade {lob}", id_), id_))[:SAMPLE]
+    return sorted(ids, key=lambda id_: (monitor_draw(lob, id_), id_))[:SAMPLE]
 
 
 async def next_for(db: Database, lob: str, key_id: str, since: float) -> tuple[str | None, int]:

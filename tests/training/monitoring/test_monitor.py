@@ -10,6 +10,9 @@ import pytest
 from serving.config.settings import Settings
 from serving.store import audit, feedback, interactions
 from serving.store.database import Database
+from serving.store.grades import grades as people
+from serving.store.grades.grades import Grade as Level
+from serving.store.grades.grades import GradeRecord
 from tests.training.records import labelled
 from tests.waiting import until_async
 from tests.webhook_receiver import receiving
@@ -65,6 +68,23 @@ async def test_a_look_reads_both_windows_judged_or_not(store: Database) -> None:
     early = await monitor.look(store, "care", RECIPE, [], BEGINS + 150)
     assert early.conversations == (120, 0)
     assert early.alarms == ()
+
+
+async def test_what_people_grade_in_the_console_counts(store: Database) -> None:
+    before = await monitor.look(store, "care", RECIPE, [], NOW)
+    assert before.quality["rules"] is None
+    drawn = before.to_grade
+    assert {*await people.sample(store, "care", 0)} & {*drawn}
+    for answer in drawn:
+        await people.give(
+            store,
+            GradeRecord(interaction_id=answer, key_id="k", grade=Level.USABLE, unsupported=False),
+        )
+    found = await monitor.look(store, "care", RECIPE, [], NOW)
+    assert found.to_grade == ()
+    alone = found.quality["rules"]
+    assert alone is not None
+    assert alone.alone.mean == 0.5
 
 
 async def test_an_alarm_is_told_once_a_period_and_noted(
