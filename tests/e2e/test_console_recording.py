@@ -89,7 +89,9 @@ async def test_a_conversation_is_followed_to_the_adapter_that_learned_from_it(
         assert edit.edit.endswith(MORE)
         await sign_in(page, server.keys["trainer"])
         out = tmp_path / "runs"
-        server.cli("flywheel", "force", LINE, "--config", str(server.config))
+        # Processes of their own: in this one a loop runs already.
+        asked = server.command("flywheel", "force", LINE, "--config", str(server.config))
+        assert asked.returncode == 0, asked.stdout + asked.stderr
         turned = server.command(
             *("flywheel", "run", "--once", "--lob", LINE, "--config", str(server.config)),
             *("--recipe", str(recipe), "--out", str(out), "--url", server.url),
@@ -100,7 +102,7 @@ async def test_a_conversation_is_followed_to_the_adapter_that_learned_from_it(
             await followed(page, cycle, out, edit)
         finally:
             if cycle.state is CycleState.PROMOTED:
-                server.cli("adapters", "rollback", LINE)
+                server.command("adapters", "rollback", LINE)
 
 
 async def followed(page: Any, cycle: Cycle, out: Path, edit: FeedbackRecord) -> None:
