@@ -81,6 +81,21 @@ FILES: list[tuple[str, str]] = [
     ("DELETE", "/v1/files/{id}"),
 ]
 
+# What a site without such models answers 404 to those who might ask: method, path, what is sent.
+ABSENT: list[tuple[str, str, dict[str, Any]]] = [
+    ("POST", "/v1/embeddings", {"json": {"model": "embeddings", "input": "hi"}}),
+    ("POST", "/v1/rerank", {"json": {"model": "rerank", "query": "hi", "documents": ["hi"]}}),
+    (
+        "POST",
+        "/v1/audio/transcriptions",
+        {"data": {"model": "whisper"}, "files": {"file": ("a.wav", b"RIFF")}},
+    ),
+    ("GET", "/v1/responses/{id}", {}),
+    ("DELETE", "/v1/responses/{id}", {}),
+    ("POST", "/v1/responses/{id}/cancel", {}),
+    ("GET", "/v1/responses/{id}/input_items", {}),
+]
+
 
 def _covers(scope: str, needed: str) -> bool:
     return not needed or scope in {needed, "all"}
@@ -145,11 +160,26 @@ async def test_files_and_batches_are_there_for_their_lines_only(
     assert wrong == []
 
 
+@pytest.mark.parametrize("role", list(Role))
+async def test_what_is_not_here_is_missed_only_by_who_may_ask_for_it(
+    site: Site, role: Role
+) -> None:
+    wrong = []
+    async with await site.http([role], ["*"]) as http:
+        for method, path, sent in ABSENT:
+            answer = await http.request(method, path.replace("{id}", "resp_1"), **sent)
+            if answer.status_code != (404 if role in INFERENCE else 403):
+                wrong.append((method, path, answer.status_code, answer.text[:200]))
+    assert wrong == []
+
+
 def test_the_walk_covers_every_route(site: Site) -> None:
     walked = {path.replace("care@2", "{name}") for _, path, *_ in ROUTES}
     walked.add("/v1/models/{id:path}")  # tests/serving/gateway/test_clients.py asks it
     walked = {p.replace("of-care", "{id}").replace("/care/", "/{lob}/") for p in walked}
-    walked |= {path for _, path in FILES}
+    walked |= {path for _, path in FILES} | {path for _, path, _ in ABSENT}
+    # tests/serving/gateway/test_learning.py asks for them in each role
+    walked |= {"/v1/flywheel", "/v1/quality", "/v1/grades", "/v1/grades/next"}
     jobs = "/v1/fine_tuning/jobs"  # tests/serving/gateway/test_fine_tuning.py asks for them
     acts = ("events", "checkpoints", "cancel", "pause", "resume")
     walked |= {jobs, f"{jobs}/{{id}}", *(f"{jobs}/{{id}}/{act}" for act in acts)}

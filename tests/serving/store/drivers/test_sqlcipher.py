@@ -165,7 +165,7 @@ async def write():
     db = Database(sys.argv[1])
     await db.open()
     for number in range(100_000):
-        await audit.write(db, None, "act", str(number), {})
+        await audit.write(db, None, "an_act_to_see", str(number), {})
         print(number, flush=True)
 
 asyncio.run(write())
@@ -183,7 +183,7 @@ def test_a_killed_writer_loses_nothing_that_it_committed(tmp_path: Path, address
     committed += [int(line) for line in writer.stdout]
     writer.wait()
     writer.stdout.close()
-    assert files_with(tmp_path, "act") == []
+    assert files_with(tmp_path, "an_act_to_see") == []
     assert files_with(tmp_path, "")[-1] == "store.sqlite-wal", "which a killed process leaves"
 
     async def read() -> set[int]:
