@@ -21,7 +21,7 @@ from tests.waiting import until
 from training.data import dataset
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
-OTHERS = 16
+OTHERS = 32
 RECIPE = {
     "curation": {
         "min_examples": 8,
@@ -50,7 +50,7 @@ def others(server: Server) -> None:
     with server.http("agent") as http:
         for number in range(OTHERS):
             turns = [{"role": "customer", "text": f"Where is my order {number}?"}]
-            name = drawn(number % 4 == 3, first + number)
+            name = drawn(number % 2 == 1, first + number)
             body = {"lob": LINE, "conversation": turns, "conversation_id": name, "max_tokens": 8}
             answer = http.post("/v1/suggestions", json=body)
             assert answer.status_code == 200, answer.text
