@@ -1,7 +1,6 @@
 """The audit of the lock: what fails it, and that the committed list passes."""
 
 import datetime
-import importlib.util
 import re
 import shutil
 import tomllib
@@ -10,6 +9,8 @@ from types import ModuleType
 
 import pytest
 from packaging.requirements import Requirement
+
+from tests import scripts
 
 ROOT = Path(__file__).parent.parent
 TODAY = datetime.date(2026, 12, 1)
@@ -23,12 +24,7 @@ versions = "<2"
 
 @pytest.fixture(scope="module")
 def audit() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("audit", ROOT / "docker/audit.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load("docker/audit.py", "audit")
 
 
 def repository(folder: Path, audit: ModuleType, more: str, lock: str) -> Path:

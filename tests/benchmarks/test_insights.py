@@ -1,26 +1,19 @@
 """What the benchmark of intents counts."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-FILE = Path(__file__).parents[2] / "benchmarks" / "insights" / "run.py"
+from tests import scripts
+
 HEAD = "conversationId\tturnNumber\tutteranceId\tutterance\tslot-labels\tintent\n"
 
 
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("insights_run", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load("benchmarks/insights/run.py", "insights_run")
 
 
 def test_each_conversation_s_first_request_of_one_intent_counts(

@@ -1,28 +1,19 @@
 """What the benchmark of knowledge counts."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
 from serving.config.prompts import Turn
+from tests import scripts
 from tests.tiny_sentence_models import make_sentence_model
 from training.data.formats.star import StarDialog
-
-FILE = Path(__file__).parents[2] / "benchmarks" / "knowledge" / "run.py"
 
 
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("knowledge_run", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load("benchmarks/knowledge/run.py", "knowledge_run")
 
 
 def dialog(number: int, *turns: tuple[str, str]) -> StarDialog:

@@ -1,27 +1,16 @@
 """What the benchmark of speech counts."""
 
-import importlib.util
-import sys
-from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
 
-from tests import speech
-
-FILE = Path(__file__).parents[2] / "benchmarks" / "speech" / "run.py"
+from tests import scripts, speech
 
 
 @pytest.fixture(scope="module")
 def run() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("speech_run", FILE)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return scripts.load("benchmarks/speech/run.py", "speech_run")
 
 
 def test_errors_are_words_that_are_wrong_left_out_or_put_in(run: ModuleType) -> None:
