@@ -10,6 +10,8 @@ import pytest
 from serving.errors import InvalidRequest
 from serving.knowledge.reading import passages
 
+ABCD_DIR = os.environ.get("SWITCHBOARD_ABCD_DIR")  # read before the environment is cleared
+
 CASE = {
     "instructions": ["Ask why.", ""],
     "actions": [
@@ -53,8 +55,8 @@ def test_what_has_another_form_is_refused_by_its_key(
     assert "x.json" in fault.value.message
 
 
-@pytest.mark.skipif("SWITCHBOARD_ABCD_DIR" not in os.environ, reason="names no ABCD")
+@pytest.mark.skipif(not ABCD_DIR, reason="SWITCHBOARD_ABCD_DIR does not name ABCD's folder")
 def test_abcd_s_own_are_read() -> None:
-    found = passages(Path(os.environ["SWITCHBOARD_ABCD_DIR"]) / "guidelines.json")
+    found = passages(Path(ABCD_DIR or "") / "guidelines.json")
     assert len(found) > 50
     assert any("Initiate Refund" in one.title for one in found)
