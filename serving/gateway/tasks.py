@@ -13,6 +13,7 @@ import orjson
 
 from serving import endpoints
 from serving.config.lobs import Lob
+from serving.config.prompting import messages as prompting
 from serving.config.prompts import Prompt, Task, Turn
 from serving.config.structured import fields as typed
 from serving.config.structured.insights import SENTIMENTS_LIMIT, Insights, Want
@@ -158,12 +159,10 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
             the LOB configures no fields, or to go on from a summary by a prompt that tells of none.
     """
     _check_kind(task, request, prompt, lob)
-    fields: dict[str, str] = {}
     body: dict[str, Any] = {}
     want: tuple[Want, ...] = ()
     if request.structured:
         both = request.structured == "both"
-        fields = typed.meanings(lob.summary_fields, text=both)
         schema = typed.schema(lob.summary_fields, text=both)
         body["response_format"] = {
             "type": "json_schema",
@@ -171,19 +170,18 @@ def chat_body(task: Task, request: TaskRequest, prompt: Prompt, lob: Lob) -> dic
         }
     elif task == "insight":
         want = _wanted(request, lob.insights)
-        fields = lob.insights.meanings(want)
         schema = lob.insights.answer_schema(want, request.customers)
         body["response_format"] = {
             "type": "json_schema",
             "json_schema": {"name": f"{request.lob}_insight", "schema": schema},
         }
-    messages = prompt.render(
-        lob=request.lob,
-        task=task,
-        turns=request.turns[request.read :],
-        fields=fields,
-        description=lob.description,
-        guidelines=lob.guidelines,
+    messages = prompting.render(
+        prompt,
+        request.lob,
+        lob,
+        task,
+        request.turns[request.read :],
+        fields=prompting.fields(lob, request.structured, want),
         previous=request.previous or "",
     )
     of_line, short = defaults(task, lob), dict[str, Any]()
