@@ -22,7 +22,7 @@ from training.data import curation, preferences
 from training.data.curation import Curated
 from training.data.examples import Example
 from training.data.streaming import sources as source_rows
-from training.data.streaming.example_lines import ExampleFile, row, write_file
+from training.data.streaming.example_lines import ExampleFile, learned_row, row, write_file
 from training.data.streaming.sources import SourceLog
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
@@ -79,6 +79,7 @@ def write(
     kind: Kind = "feedback",
     golden_id: str | None = None,
     coverage: Mapping[str, int] | None = None,
+    prompts: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Write a dataset, whole or not at all; one that exists is left as it is.
 
@@ -93,17 +94,19 @@ def write(
         golden_id: The id of the frozen golden set, if there is one.
         coverage: Of the answers `shown` in the conversations that judge, how many are `judged`:
             their final text is known. None: not known, as of imported rows.
+        prompts: The live version's own, in whose form the examples are, and how many are
+            `rendered_anew` and how many only known `as_stored`. None: the live version has none.
     """
     files = {
-        TRAIN: _rows(curated.train),
-        LABELS: _rows(curated.labels),
+        TRAIN: map(learned_row, curated.train),
+        LABELS: map(learned_row, curated.labels),
         PREFERENCE: preferences.pairs(curated.train),
         KTO: preferences.labels(chain(curated.train, curated.labels)),
         ROLLING: _rows(curated.rolling),
         GOLDEN: _rows(curated.golden),
     }
     manifest = {
-        **_head(kind, lob, rules),
+        **_head(kind, lob, rules, prompts),
         "redaction": {"replaced": curated.redactions},
         "filters": [asdict(count) for count in curated.filters],
         "coverage": None if coverage is None else dict(coverage),
@@ -126,6 +129,7 @@ def write_golden(
     rules: CurationConfig,
     root: Path,
     sources: Mapping[str, Any],
+    prompts: Mapping[str, Any] | None = None,
 ) -> Dataset:
     """Write a line of business's golden set, a dataset that nothing is learned from.
 
@@ -135,9 +139,11 @@ def write_golden(
         rules: The rules that chose them.
         root: Folder of all datasets.
         sources: The rows that the examples are made from, with their hashes.
+        prompts: The live version's own, in whose form the examples are; None: it has none.
     """
     files = {GOLDEN: _rows(examples)}
-    dataset_id, folder, manifest = _store(root, lob, files, _head("golden", lob, rules), sources)
+    head = _head("golden", lob, rules, prompts)
+    dataset_id, folder, manifest = _store(root, lob, files, head, sources)
     return Dataset(dataset_id, folder, manifest, (), golden=tuple(examples))
 
 
@@ -226,8 +232,11 @@ def _rows(examples: Iterable[Example]) -> Iterable[dict[str, Any]]:
     return map(row, examples)
 
 
-def _head(kind: Kind, lob: str, rules: CurationConfig) -> Manifest:
-    return {
+def _head(
+    kind: Kind, lob: str, rules: CurationConfig, prompts: Mapping[str, Any] | None
+) -> Manifest:
+    own = {} if prompts is None else {"prompts": dict(prompts)}
+    return own | {
         "format": FORMAT,
         "kind": kind,
         "lob": lob,

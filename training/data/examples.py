@@ -20,6 +20,7 @@ from serving.store.records import (
     LabelledInteraction,
     Status,
 )
+from training.data.forms import asked as asked_for
 from training.recipe.curation import CurationConfig
 
 Source = Literal["edit", "rating", "used", "rejection"]
@@ -59,6 +60,7 @@ class Example:
         agent: Who gave the feedback, as a short hash: the request's `user` with its API key,
             else the key that gave it.
         chat_template_kwargs: The chat template's variables that the request set; None: none.
+        asked: What a task request's messages were rendered from (`forms.asked`); None: not known.
     """
 
     interaction_id: str
@@ -75,6 +77,7 @@ class Example:
     max_tokens: int | None = None
     agent: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    asked: asked_for.Asked | None = None
 
 
 @dataclass(frozen=True)
@@ -217,6 +220,7 @@ def example(interaction: InteractionRecord, said: Verdict, source: Source) -> Ex
         max_tokens=max_tokens if isinstance(max_tokens, int) else None,
         agent=hashlib.sha256(agent.encode()).hexdigest()[:_AGENT_DIGITS] if agent else None,
         chat_template_kwargs=chat_template.asked_for(request) or None,
+        asked=asked_for.of(interaction),
     )
 
 
@@ -234,12 +238,14 @@ def redacted(examples: Sequence[Example]) -> tuple[list[Example], dict[str, int]
     counts: dict[str, int] = {}
     out = []
     for one in examples:
-        result = redact([*(m.content for m in one.messages), one.shown, one.target])
+        count, said = len(one.messages), [m.content for m in one.messages]
+        result = redact([*said, one.shown, one.target, *asked_for.texts(one.asked)])
         for kind, number in result.counts.items():
             counts[kind] = counts.get(kind, 0) + number
-        *contents, shown, target = result.texts
+        contents, (shown, target, *others) = result.texts[:count], result.texts[count:]
         messages = tuple(
             Message(m.role, content) for m, content in zip(one.messages, contents, strict=True)
         )
-        out.append(replace(one, messages=messages, shown=shown, target=target))
+        asked = asked_for.with_texts(one.asked, others)
+        out.append(replace(one, messages=messages, shown=shown, target=target, asked=asked))
     return out, dict(sorted(counts.items()))

@@ -20,10 +20,11 @@ from serving.store import interactions
 from serving.store.database import Database
 from serving.store.erasure import erasures
 from serving.store.records import DatasetRecord, LabelledInteraction
-from training.data import dataset, splits
-from training.data.curation import Curated, divide, learn
+from training.data import coverage, dataset, splits
+from training.data.curation import divide, learn
 from training.data.dataset import Dataset, Manifest
 from training.data.examples import Example, example, judged, label, redacted
+from training.data.forms.form import Form
 from training.data.splits import Past
 from training.data.streaming import readers
 from training.data.streaming import sources as source_rows
@@ -34,7 +35,9 @@ from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
 
 
-async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Dataset:
+async def build(
+    db: Database, lob: str, rules: CurationConfig, root: Path, form: Form | None = None
+) -> Dataset:
     """Build a dataset from all feedback that there is, and note it in the store.
 
     The golden set is frozen here, as soon as it has the conversations that the rules ask for. The
@@ -46,6 +49,7 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
         lob: The line of business.
         rules: The recipe's section.
         root: Folder of all datasets.
+        form: How the live version is asked, where it has prompts of its own.
 
     Raises:
         TooLittleData: There is not enough feedback yet.
@@ -55,8 +59,9 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
     erased = await erasures.newest(db)
     past = await _past(db, lob, rules, root)
     with Spool(root) as texts, SourceLog(root) as log:
-        found = Candidates(rules, texts)
-        async with aclosing(readers.read(interactions.stream(db, lob=lob), rules)) as readings:
+        found = Candidates(rules, texts, form)
+        stream, asked_by = interactions.stream(db, lob=lob), form and form.written()
+        async with aclosing(readers.read(stream, rules, asked_by)) as readings:
             async for reading in readings:
                 found.take(reading.found)
                 log.write_line(reading.source)
@@ -65,14 +70,20 @@ async def build(db: Database, lob: str, rules: CurationConfig, root: Path) -> Da
         conversations = {row.conversation_id for row in divided.golden}
         if past.golden is None and len(conversations) >= rules.golden_conversations:
             frozen = await _freeze(
-                db, lob, [texts[r.place] for r in divided.golden], rules, log, root
+                db, lob, [texts[r.place] for r in divided.golden], rules, log, root, form
             )
             past = Past(past.rates, past.seen_until, golden=frozen.golden, golden_id=frozen.id)
             divided = divide(lob, rows, found.begins, rules, past, counts)
         curated = learn(divided, texts, rules, past)
-        coverage = await _coverage(db, lob, curated, rules, past)
         built = dataset.write(
-            lob, curated, rules, root, log, golden_id=past.golden_id, coverage=coverage
+            lob,
+            curated,
+            rules,
+            root,
+            log,
+            golden_id=past.golden_id,
+            coverage=await coverage.shown(db, lob, curated, rules, past),
+            prompts=form and {**form.as_json(), **found.forms},
         )
     await note(db, lob, built, erased)
     return built
@@ -85,6 +96,7 @@ async def _freeze(
     rules: CurationConfig,
     log: SourceLog,
     root: Path,
+    form: Form | None,
 ) -> Dataset:
     """Write the golden set, with the rows and the feedback that its examples are made from."""
     used = {e.interaction_id for e in examples}
@@ -101,7 +113,8 @@ async def _freeze(
             named = known.model_copy(update={"feedback": source_rows.on(known, used)})
             if named.feedback:
                 rows |= sources([named])
-    frozen = dataset.write_golden(lob, examples, rules, root, rows)
+    asked_by = form and form.as_json()
+    frozen = dataset.write_golden(lob, examples, rules, root, rows, asked_by)
     await note(db, lob, frozen)
     return frozen
 
@@ -198,23 +211,6 @@ async def golden(db: Database, lob: str, root: Path) -> Dataset | None:
     return await _golden(db, frozen[0][0], root) if frozen else None
 
 
-async def _coverage(
-    db: Database, lob: str, curated: Curated, rules: CurationConfig, past: Past
-) -> dict[str, int]:
-    """Return how many answers were shown in the conversations that judge, and how many judge."""
-    since, frozen = splits.judged_since(curated.seen_until, rules), splits.frozen_ids(past)
-    golden = frozen | {e.conversation_id for e in curated.golden}
-    answered = await interactions.shown(db, lob=lob, since=since, tasks=rules.tasks)
-    shown = sum(
-        answers
-        for name, begin, answers in answered
-        if begin <= curated.seen_until
-        and name not in golden
-        and splits.is_drawn(lob, name, begin, rules, past)
-    )
-    return {"shown": max(shown, curated.judged), "judged": curated.judged}
-
-
 async def _past(db: Database, lob: str, rules: CurationConfig, root: Path) -> Past:
     """Return what earlier datasets of a line of business decided."""
     decided = [content for _, content in await dataset_rows.parts(db, lob, "feedback", "splits")]
@@ -255,8 +251,9 @@ async def _golden(db: Database, id_: str, root: Path) -> Dataset:
 async def _again(db: Database, manifest: Manifest, named: Named, past: Past, root: Path) -> Dataset:
     """Make a dataset in a folder of its own, of the rows that its manifest names."""
     lob, rules = manifest["lob"], CurationConfig.model_validate(manifest["rules"])
+    form = Form.of(manifest["prompts"]) if "prompts" in manifest else None
     with Spool(root) as texts, SourceLog(root) as log:
-        found = Candidates(rules, texts)
+        found = Candidates(rules, texts, form)
         inline: dict[str, Any] = {}
         golden: list[Example] = []
         async for item in interactions.stream(db, lob=lob):
@@ -267,13 +264,14 @@ async def _again(db: Database, manifest: Manifest, named: Named, past: Past, roo
             else:
                 log.add(row)
             if manifest["kind"] == "golden":
-                golden += _judged(row, rules)
+                golden += _judged(row, rules, form)
             else:
                 found.add(row)
         named.check()
         if manifest["kind"] == "golden":
             golden.sort(key=lambda e: (e.created_at, e.interaction_id))
-            return dataset.write_golden(lob, golden, rules, root, inline)
+            asked_by = form and form.as_json()
+            return dataset.write_golden(lob, golden, rules, root, inline, asked_by)
         rows, counts = found.capped()
         curated = learn(divide(lob, rows, found.begins, rules, past, counts), texts, rules, past)
         return dataset.write(
@@ -284,13 +282,17 @@ async def _again(db: Database, manifest: Manifest, named: Named, past: Past, roo
             inline if source_rows.is_inline(manifest) else log,
             golden_id=past.golden_id,
             coverage=manifest["coverage"],
+            prompts=form and {**form.as_json(), **found.forms},
         )
 
 
-def _judged(item: LabelledInteraction, rules: CurationConfig) -> list[Example]:
+def _judged(
+    item: LabelledInteraction, rules: CurationConfig, form: Form | None
+) -> list[Example]:
     said = judged(item)
     found = [example(i, v, source) for i, v in said if (source := label(v, rules)) is not None]
-    return redacted(found)[0] if rules.redact else found
+    found = redacted(found)[0] if rules.redact else found
+    return [form.rendered(one) for one in found] if form else found
 
 
 def _other_versions(manifest: Manifest) -> str:

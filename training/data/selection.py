@@ -7,11 +7,14 @@ from serving.store.database import Database
 from serving.store.erasure.datasets import ERASED
 from training.data import distillation, repository
 from training.data.dataset import Dataset
+from training.data.forms.form import Form
 from training.errors import DatasetError
 from training.recipe.recipe import Recipe
 
 
-async def build(db: Database, lob: str, recipe: Recipe, root: Path) -> Dataset:
+async def build(
+    db: Database, lob: str, recipe: Recipe, root: Path, form: Form | None = None
+) -> Dataset:
     """Build the dataset that a recipe asks for.
 
     Args:
@@ -19,6 +22,8 @@ async def build(db: Database, lob: str, recipe: Recipe, root: Path) -> Dataset:
         lob: The line of business.
         recipe: Its recipe.
         root: Folder of the datasets.
+        form: How the live version is asked, where it has prompts of its own; a student's is asked
+            as its teacher was.
 
     Raises:
         DatasetError: The golden set's files are gone, or a student's teacher has no dataset.
@@ -26,7 +31,7 @@ async def build(db: Database, lob: str, recipe: Recipe, root: Path) -> Dataset:
     """
     if recipe.student is not None:
         return await distillation.build(db, lob, recipe.curation, recipe.student, root)
-    return await repository.build(db, lob, recipe.curation, root)
+    return await repository.build(db, lob, recipe.curation, root, form)
 
 
 async def find(db: Database, lob: str, dataset_id: str) -> Dataset:

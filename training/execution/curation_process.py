@@ -24,6 +24,8 @@ from serving.store.database import Database
 from training import errors as training_errors
 from training.data import dataset, selection
 from training.data.dataset import Dataset
+from training.data.forms import form as forms
+from training.data.forms.form import Form
 from training.errors import CurationFailed
 from training.recipe.recipe import Recipe
 
@@ -31,7 +33,12 @@ MODULE = (sys.executable, "-P", "-m", "training.execution.curation_process")
 
 
 async def build(
-    store: str, lob: str, recipe: Recipe, root: Path, command: Sequence[str] = MODULE
+    store: str,
+    lob: str,
+    recipe: Recipe,
+    root: Path,
+    command: Sequence[str] = MODULE,
+    form: Form | None = None,
 ) -> Dataset:
     """Build the dataset that a recipe asks for, in a process of its own.
 
@@ -43,6 +50,7 @@ async def build(
         recipe: Its recipe.
         root: Folder of all datasets.
         command: The process.
+        form: How the live version is asked, where it has prompts of its own.
 
     Raises:
         TooLittleData: There is not enough feedback yet.
@@ -54,6 +62,7 @@ async def build(
         "lob": lob,
         "root": str(root),
         "recipe": recipe.model_dump(mode="json"),
+        "form": form and form.written(),
     }
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE
@@ -95,7 +104,8 @@ async def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         await db.open()
         try:
             recipe = Recipe.model_validate(asked["recipe"])
-            built = await selection.build(db, asked["lob"], recipe, Path(asked["root"]))
+            form = asked["form"] and forms.parsed(asked["form"])
+            built = await selection.build(db, asked["lob"], recipe, Path(asked["root"]), form)
         finally:
             await db.close()
     except SwitchboardError as exc:

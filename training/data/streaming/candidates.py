@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 from serving.store.records import InteractionRecord, LabelledInteraction
 from training.data import sampling
@@ -20,6 +20,7 @@ from training.data.examples import (
     redacted,
     suspected,
 )
+from training.data.forms.form import Form
 from training.data.streaming import example_lines
 from training.data.streaming.rows import Row, placed, row
 from training.recipe.curation import CurationConfig
@@ -66,6 +67,8 @@ class Candidate:
         dropped: The filter that dropped it; None keeps it, and only then are there the others.
         row: What stands for it; its place is not known yet.
         line: Its texts, redacted if the rules say so.
+        form: Of a kept one whose messages another prompt made: whether they were rendered `anew`,
+            or are `stored` because no more is known.
     """
 
     conversation: str
@@ -73,14 +76,25 @@ class Candidate:
     dropped: str | None = None
     row: Row | None = None
     line: bytes = b""
+    form: Literal["anew", "stored"] | None = None
 
 
-def read(item: LabelledInteraction, rules: CurationConfig) -> list[Candidate]:
-    """Return what an interaction's answers say; what is costly of curation, and pure."""
-    return [_read(interaction, said, rules) for interaction, said in judged(item)]
+def read(
+    item: LabelledInteraction, rules: CurationConfig, form: Form | None = None
+) -> list[Candidate]:
+    """Return what an interaction's answers say; what is costly of curation, and pure.
+
+    Args:
+        item: The interaction with its feedback.
+        rules: The recipe's section.
+        form: How the live version is asked, where it has prompts of its own.
+    """
+    return [_read(interaction, said, rules, form) for interaction, said in judged(item)]
 
 
-def _read(interaction: InteractionRecord, said: Verdict, rules: CurationConfig) -> Candidate:
+def _read(
+    interaction: InteractionRecord, said: Verdict, rules: CurationConfig, form: Form | None
+) -> Candidate:
     name, at = conversation(interaction), interaction.created_at
     for filter_, keep in INTERACTION_FILTERS:
         if not keep(interaction, said, rules):
@@ -92,8 +106,13 @@ def _read(interaction: InteractionRecord, said: Verdict, rules: CurationConfig) 
     replaced: dict[str, int] = {}
     if rules.redact:
         (one,), replaced = redacted([one])
+    how: Literal["anew", "stored"] | None = None
+    if form is not None:
+        how = "stored" if form.keeps(interaction) else None
+        asked, one = one, form.rendered(one)
+        how = how if one is asked else "anew"
     kept = row(one, 0, said.key_id, tuple(replaced.items()))
-    return Candidate(name, at, row=kept, line=example_lines.encoded(one))
+    return Candidate(name, at, row=kept, line=example_lines.encoded(one), form=how)
 
 
 class Candidates:
@@ -102,15 +121,17 @@ class Candidates:
     Args:
         rules: The recipe's section.
         kept: Where the examples' texts go.
+        form: How the live version is asked, where it has prompts of its own.
 
     Attributes:
         begins: When each conversation began, by id, whether anything is kept of it or not.
         rows: What stands for the examples so far, in the order in which they came.
     """
 
-    def __init__(self, rules: CurationConfig, kept: Kept) -> None:
+    def __init__(self, rules: CurationConfig, kept: Kept, form: Form | None = None) -> None:
         self.begins: dict[str, float] = {}
-        self._rules = rules
+        self._rules, self._form = rules, form
+        self._forms: Counter[str] = Counter()
         self._kept = kept
         self.rows: list[Row] = []
         self._seen = 0
@@ -118,7 +139,7 @@ class Candidates:
 
     def add(self, item: LabelledInteraction) -> None:
         """Read one interaction with its feedback, and take it."""
-        self.take(read(item, self._rules))
+        self.take(read(item, self._rules, self._form))
 
     def take(self, found: Iterable[Candidate]) -> None:
         """Take what `read` found in one interaction."""
@@ -131,6 +152,12 @@ class Candidates:
             elif one.row is not None:
                 self.rows.append(placed(one.row, len(self.rows)))
                 self._kept.append(one.line)
+                self._forms[one.form or ""] += 1
+
+    @property
+    def forms(self) -> dict[str, int]:
+        """How many examples another prompt had made, by what became of their messages."""
+        return {"rendered_anew": self._forms["anew"], "as_stored": self._forms["stored"]}
 
     def capped(self) -> tuple[list[Row], list[FilterCount]]:
         """Return the rows without what one API key gives too much of, and all counts so far."""

@@ -9,7 +9,7 @@ import os
 import tempfile
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, overload
@@ -19,18 +19,26 @@ from training.data.examples import Example, Message
 from training.errors import DatasetError
 
 _LINEAGE = [field.name for field in fields(Example) if field.name not in ("messages", "target")]
+_LATER = ("chat_template_kwargs", "asked")
+"""Left out where they are None, as in datasets of before there were the fields."""
 
 
 def row(example: Example) -> dict[str, Any]:
     """Return one line of a dataset's files."""
     lineage = {name: getattr(example, name) for name in _LINEAGE}
-    if example.chat_template_kwargs is None:  # as in datasets of before there was the field
-        del lineage["chat_template_kwargs"]
+    for name in _LATER:
+        if lineage[name] is None:
+            del lineage[name]
     return {
         "prompt": preferences.prompt(example),
         "completion": preferences.answer(example.target),
         **lineage,
     }
+
+
+def learned_row(example: Example) -> dict[str, Any]:
+    """Return one line of what is learned from: trainers need no more than the messages."""
+    return row(replace(example, asked=None))
 
 
 def example(line: bytes) -> Example:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from serving import parent_process
 from serving.store.records import LabelledInteraction
+from training.data.forms import form as forms
 from training.data.streaming import candidates, sources
 from training.data.streaming.candidates import Candidate
 from training.recipe.curation import CurationConfig
@@ -40,6 +41,7 @@ def default_processes() -> int:
 async def read(
     items: AsyncIterable[LabelledInteraction],
     rules: CurationConfig,
+    form: str | None = None,
     *,
     processes: int | None = None,
     alone: int = ALONE,
@@ -49,6 +51,7 @@ async def read(
     Args:
         items: Interactions with their feedback.
         rules: The recipe's section.
+        form: How the live version is asked, as `written` gives it; None: by the configured prompts.
         processes: How many read; None is one a core, 0 reads here.
         alone: How many are read here first.
     """
@@ -63,13 +66,13 @@ async def read(
         async for item in items:
             seen += 1
             if alone < 0 or seen <= alone:
-                yield _read(item, rules)
+                yield _read(item, rules, form)
                 continue
             batch.append(item)
             if len(batch) < BATCH:
                 continue
             pool = pool or _pool(processes)
-            waiting.append(asyncio.wrap_future(pool.submit(_read_all, batch, rules)))
+            waiting.append(asyncio.wrap_future(pool.submit(_read_all, batch, rules, form)))
             batch = []
             if len(waiting) > 2 * processes:
                 for one in await waiting.popleft():
@@ -78,7 +81,7 @@ async def read(
             for one in await waiting.popleft():
                 yield one
         for item in batch:
-            yield _read(item, rules)
+            yield _read(item, rules, form)
     finally:
         if pool is not None:
             pool.shutdown(cancel_futures=True)
@@ -94,9 +97,12 @@ def _pool(processes: int) -> ProcessPoolExecutor:
     )
 
 
-def _read_all(items: list[LabelledInteraction], rules: CurationConfig) -> list[Reading]:
-    return [_read(item, rules) for item in items]
+def _read_all(
+    items: list[LabelledInteraction], rules: CurationConfig, form: str | None
+) -> list[Reading]:
+    return [_read(item, rules, form) for item in items]
 
 
-def _read(item: LabelledInteraction, rules: CurationConfig) -> Reading:
-    return Reading(candidates.read(item, rules), sources.encoded(item))
+def _read(item: LabelledInteraction, rules: CurationConfig, form: str | None) -> Reading:
+    asked_by = None if form is None else forms.parsed(form)
+    return Reading(candidates.read(item, rules, asked_by), sources.encoded(item))

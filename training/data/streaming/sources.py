@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Self
 
 from serving.store.records import FeedbackRecord, LabelledInteraction
 from training.data.examples import candidate
+from training.data.forms import asked as asked_for
 from training.errors import DatasetError
 
 FILE = "sources.jsonl"
@@ -52,6 +53,9 @@ def _hash(item: LabelledInteraction) -> str:
         "feedback": [_said(f) for f in item.feedback],
     }
     others = {f.index: candidate(item.interaction, f.index) for f in item.feedback if f.index}
+    if asked_for.of(item.interaction):  # of rows that hold no turns, what was hashed before
+        content["asked"] = {key: request[key] for key in asked_for.KEYS if key in request}
+        content["asked"]["hash"] = item.interaction.prompt_hash
     if others:  # of the first alone, what was hashed before candidates had feedback
         content["candidates"] = {
             str(index): one and [one.output, one.finish_reason] for index, one in others.items()
