@@ -8,7 +8,7 @@ from training.data.splits import Past
 from training.recipe.curation import CurationConfig
 
 
-async def shown(
+async def of(
     db: Database, lob: str, curated: Curated, rules: CurationConfig, past: Past
 ) -> dict[str, int]:
     """Return how many answers were shown in the conversations that judge, and how many judge.

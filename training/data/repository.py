@@ -82,7 +82,7 @@ async def build(
             root,
             log,
             golden_id=past.golden_id,
-            coverage=await coverage.shown(db, lob, curated, rules, past),
+            coverage=await coverage.of(db, lob, curated, rules, past),
             prompts=form and {**form.as_json(), **found.forms},
         )
     await note(db, lob, built, erased)
