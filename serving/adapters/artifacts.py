@@ -1,15 +1,13 @@
 """Adapter folders: how they are named, published, fetched and verified.
 
 A published adapter is an ordinary PEFT folder at ``<root>/<lob>/<number>`` on local disk or any
-fsspec URL, with a ``MANIFEST.json`` that gives the sha256 of each of its files. The registry keeps
-the hash of the manifest, so a change of any byte is seen before the engine loads it. Only names
-that `names.valid_lob` accepts and numbers ever become part of a path.
+fsspec URL, with a ``MANIFEST.json`` that gives the sha256 of each of its files (`manifests`). The
+registry keeps the hash of the manifest, so a change of any byte is seen before the engine loads it.
+Only names that `names.valid_lob` accepts and numbers ever become part of a path.
 """
 
 import hashlib
-import json
 import os
-import re
 import shutil
 import uuid
 from collections.abc import Iterator
@@ -20,6 +18,8 @@ from typing import Any
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from serving.adapters import manifests
+from serving.adapters.manifests import MANIFEST, manifest, manifest_hash
 from serving.adapters.validation import check_adapter, stamp
 from serving.errors import AdapterRefused, ConfigError, Conflict, Unavailable
 from serving.names import version_name
@@ -38,10 +38,6 @@ __all__ = [
     "stamp",
 ]
 
-MANIFEST = "MANIFEST.json"
-
-_FILE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _TOKENIZER = ("tokenizer.json", "tokenizer.model", "vocab.json", "merges.txt")
 _SAMPLES, _SAMPLE_BYTES = 64, 64 << 10
 
@@ -57,34 +53,6 @@ def filesystem_of(uri: str) -> tuple[Any, str]:
     except (ImportError, ValueError) as exc:
         raise ConfigError(f"{uri} cannot be used: {exc}", param="adapters.uri") from exc
     return filesystem, path
-
-
-def manifest(folder: Path) -> dict[str, str]:
-    """Return the sha256 of each file in `folder`, by name; the manifest itself is left out.
-
-    Raises:
-        AdapterRefused: The folder is missing, or holds anything but plain files.
-    """
-    if not folder.is_dir():
-        raise AdapterRefused(f"{folder} is no folder")
-    hashes = {}
-    for path in sorted(folder.iterdir()):
-        if path.name == MANIFEST:
-            continue
-        if path.is_symlink() or not path.is_file() or not _FILE.fullmatch(path.name):
-            raise AdapterRefused(
-                f"{path.name!r} in {folder} is not a plain file with a plain name: "
-                "an adapter's folder holds nothing else"
-            )
-        with path.open("rb") as file:
-            hashes[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return hashes
-
-
-def manifest_hash(manifest: dict[str, str]) -> str:
-    """Return the sha256 of a manifest, whatever its order and spacing."""
-    text = json.dumps(manifest, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def publish(folder: Path, root_uri: str, lob: str, number: int) -> tuple[str, str]:
@@ -109,10 +77,10 @@ def publish(folder: Path, root_uri: str, lob: str, number: int) -> tuple[str, st
         if filesystem.exists(path):
             raise Conflict(f"{lob}@{number} was published before")
         hashes = manifest(folder)
-        filesystem.makedirs(path, exist_ok=True)
         for name in hashes:
+            filesystem.makedirs(f"{path}/{name}".rpartition("/")[0], exist_ok=True)
             filesystem.put_file(str(folder / name), f"{path}/{name}")
-        filesystem.pipe_file(f"{path}/{MANIFEST}", _manifest_text(hashes).encode())
+        filesystem.pipe_file(f"{path}/{MANIFEST}", manifests.written(hashes).encode())
     return uri, manifest_hash(hashes)
 
 
@@ -128,16 +96,16 @@ def place(root_uri: str, lob: str, number: int) -> str:
 def _publish_local(folder: Path, target: Path) -> str:
     if target.exists():
         raise Conflict(f"{target} exists: a version is published once")
-    manifest(folder)  # refuses before anything is written
+    names = manifest(folder)  # refuses before anything is written
     part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
     part.mkdir(parents=True)
     try:
-        for source in folder.iterdir():
-            if source.name != MANIFEST:
-                shutil.copyfile(source, part / source.name, follow_symlinks=False)
+        for name in names:
+            (part / name).parent.mkdir(exist_ok=True)
+            shutil.copyfile(folder / name, part / name, follow_symlinks=False)
         hashes = manifest(part)
-        (part / MANIFEST).write_text(_manifest_text(hashes))
-        for path in (*part.iterdir(), part):
+        (part / MANIFEST).write_text(manifests.written(hashes))
+        for path in (*part.rglob("*"), part):
             _fsync(path)
         part.rename(target)
         _fsync(target.parent)
@@ -156,7 +124,7 @@ def fetch(uri: str, cache_dir: Path, expected_manifest_hash: str) -> Path:
         AdapterRefused: A file is missing, changed or surplus, or the manifest is another.
         Unavailable: The files cannot be read or written now.
     """
-    if not _SHA256.fullmatch(expected_manifest_hash):
+    if not manifests.is_hash(expected_manifest_hash):
         raise AdapterRefused(f"{expected_manifest_hash!r} is no manifest hash")
     filesystem, remote = filesystem_of(uri)
     with _unavailable(f"cannot fetch {uri}"):
@@ -185,9 +153,10 @@ def fetch(uri: str, cache_dir: Path, expected_manifest_hash: str) -> Path:
 
 def _download(filesystem: Any, remote: str, folder: Path) -> None:
     try:
-        listed = _read_manifest(filesystem.cat_file(f"{remote}/{MANIFEST}"), remote)
-        (folder / MANIFEST).write_text(_manifest_text(listed))
+        listed = manifests.read(filesystem.cat_file(f"{remote}/{MANIFEST}"), remote)
+        (folder / MANIFEST).write_text(manifests.written(listed))
         for name in listed:
+            (folder / name).parent.mkdir(exist_ok=True)
             filesystem.get_file(f"{remote}/{name}", str(folder / name))
     except FileNotFoundError as exc:
         raise AdapterRefused(f"{remote} is incomplete: {exc} is missing") from exc
@@ -195,7 +164,7 @@ def _download(filesystem: Any, remote: str, folder: Path) -> None:
 
 def _verify(folder: Path, expected_manifest_hash: str) -> Path:
     try:
-        listed = _read_manifest((folder / MANIFEST).read_bytes(), str(folder))
+        listed = manifests.read((folder / MANIFEST).read_bytes(), str(folder))
     except FileNotFoundError as exc:
         raise AdapterRefused(f"{folder} has no {MANIFEST}: it is no published adapter") from exc
     if manifest_hash(listed) != expected_manifest_hash:
@@ -209,23 +178,6 @@ def _verify(folder: Path, expected_manifest_hash: str) -> Path:
         if found[name] != listed[name]:
             raise AdapterRefused(f"{name} in {folder} was changed: its sha256 is another")
     return folder
-
-
-def _read_manifest(text: bytes, where: str) -> dict[str, str]:
-    try:
-        listed = json.loads(text)
-    except ValueError as exc:
-        raise AdapterRefused(f"the manifest of {where} is no JSON: {exc}") from exc
-    if not isinstance(listed, dict) or not all(
-        _FILE.fullmatch(name) and isinstance(value, str) and _SHA256.fullmatch(value)
-        for name, value in listed.items()
-    ):
-        raise AdapterRefused(f"the manifest of {where} does not list plain file names and sha256")
-    return listed
-
-
-def _manifest_text(hashes: dict[str, str]) -> str:
-    return json.dumps(hashes, indent=2, sort_keys=True) + "\n"
 
 
 def model_hash(model: str | Path) -> str:

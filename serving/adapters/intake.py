@@ -8,10 +8,13 @@ told. Nothing is guessed: a name gets the beginning of the one layer of the base
 import json
 import re
 import shutil
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from serving.adapters import prompts
 from serving.adapters.base_layers import PEFT_PREFIX, BaseLayers
+from serving.adapters.manifests import PROMPTS
 from serving.adapters.validation import CONFIG, STAMP, WEIGHTS, read_json, stamp
 from serving.adapters.weights import data_begins, read_header
 from serving.errors import AdapterRefused
@@ -35,6 +38,7 @@ class Intake:
     Attributes:
         folder: The plain folder.
         left_out: Names of what was not taken, sorted.
+        prompts: The tasks that it brings prompts for.
         renamed: New names of tensors by their old ones; empty where all were PEFT's.
         made_for: The base that the adapter's configuration names, or "".
     """
@@ -43,6 +47,7 @@ class Intake:
     left_out: tuple[str, ...]
     renamed: dict[str, str]
     made_for: str
+    prompts: tuple[str, ...] = ()
 
 
 def take(source: Path, target: Path, *, base_model: str, base_hash: str, base: Path) -> Intake:
@@ -56,27 +61,42 @@ def take(source: Path, target: Path, *, base_model: str, base_hash: str, base: P
         base: Its files.
 
     Raises:
-        AdapterRefused: There is no adapter in it, or one that cannot be read safely.
+        AdapterRefused: There is no adapter in it, or one that cannot be read safely; or a prompt
+            of its own cannot be used.
     """
     _check_there(source)
     names = [CONFIG, WEIGHTS]
     names += [name for name in (CARD, STAMP) if (source / name).exists()]
+    brought = sorted((source / PROMPTS).glob("*.jinja")) if (source / PROMPTS).is_dir() else []
+    tasks = tuple(prompts.task_of(path) for path in brought)
+    names += [f"{PROMPTS}/{path.name}" for path in brought]
     files = {name: _inside(source, name) for name in names}
     if CARD in files and files[CARD].stat().st_size > _CARD_BYTES:
         raise AdapterRefused(f"{CARD} is over {_CARD_BYTES >> 20} MiB: it is no model card")
     target.mkdir(parents=True)
     for name, file in files.items():
+        (target / name).parent.mkdir(exist_ok=True)
         shutil.copyfile(file, target / name)
+    prompts.of_folder(target)
     if STAMP not in files:
         stamp(target, base_model=base_model, base_hash=base_hash)
     renamed = _rename(target / WEIGHTS, BaseLayers.read(base))
     made_for = read_json(target, CONFIG).get("base_model_name_or_path")
     return Intake(
         target,
-        tuple(sorted(path.name for path in source.iterdir() if path.name not in files)),
+        tuple(sorted(_left_out(source, files))),
         renamed,
         made_for if isinstance(made_for, str) else "",
+        tasks,
     )
+
+
+def _left_out(source: Path, taken: Collection[str]) -> Iterator[str]:
+    for path in source.iterdir():
+        inside = path.iterdir() if path.name == PROMPTS and path.is_dir() else [path]
+        for one in inside:
+            if (name := one.relative_to(source).as_posix()) not in taken:
+                yield name
 
 
 def _check_there(source: Path) -> None:

@@ -3,7 +3,7 @@
 Everything runs on the replica's event loop, so a flip is one assignment. A version is loaded
 before a route names it, and leaves the engine once no route names it and no request uses it. A
 version that clients pin stays until the engine's own LRU cache needs its place. Where a line of
-business can fall back to its previous version, that one stays loaded too.
+business can fall back to its previous version, that one stays loaded too. A version's own prompts are here as long as its weights.
 """
 
 import asyncio
@@ -14,9 +14,10 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.adapters import artifacts
+from serving.adapters import artifacts, prompts
 from serving.adapters.registry import Registry
 from serving.adapters.validation import check_adapter
+from serving.config.prompts import Prompt, Task
 from serving.errors import AdapterRefused, NotFound, StoreUnavailable, SwitchboardError
 from serving.names import PREVIOUS
 from serving.observability import metrics
@@ -64,6 +65,7 @@ class AdapterManager:
         self.table = table
         self.inflight: Counter[str] = Counter()
         self.loaded: dict[str, AdapterVersion] = {}
+        self._prompts: dict[str, dict[Task, Prompt]] = {}
         self._engine = engine
         self._registry = registry
         self._base_hash = base_hash
@@ -113,32 +115,42 @@ class AdapterManager:
             known = self._known[name] = (time.monotonic(), version)
         return known[1]
 
+    def prompt(self, version: str, task: Task) -> Prompt | None:
+        """A loaded version's own prompt for a task; None where the line's configured one is for it.
+
+        Raises:
+            KeyError: The version is not loaded, so nobody knows here; `ensure` loads it.
+        """
+        return self._prompts[version].get(task)
+
     async def ensure(self, version: AdapterVersion) -> None:
         """Load a version unless it is loaded.
 
         Raises:
-            AdapterRefused: Its files are corrupt, for another base, or too large to serve.
+            AdapterRefused: Its files are corrupt, for another base, or too large to serve; or one
+                of its prompts cannot be used.
         """
         if version.name in self.loaded:
             return
         async with self._locks[version.name]:
             if version.name in self.loaded:
                 return
-            path = await asyncio.to_thread(self._verified, version)
+            path, own = await asyncio.to_thread(self._verified, version)
             try:
                 differs = await self._engine.load(version.id, version.name, path)
             except AdapterRefused:
                 raise
             except Exception as exc:
                 raise AdapterRefused(f"{version.name}: the engine refused it: {exc}") from exc
+            self._prompts[version.name] = own
             self.loaded[version.name] = version
-            if not differs:
+            if not differs and not own:
                 metrics.WITHOUT_EFFECT.labels(version.name).inc()
                 logger.warning(
                     "%s answers a probe just as the base does: it may have no effect", version.name
                 )
 
-    def _verified(self, version: AdapterVersion) -> Path:
+    def _verified(self, version: AdapterVersion) -> tuple[Path, dict[Task, Prompt]]:
         path = artifacts.fetch(version.uri, self._cache_dir, version.manifest_hash)
         check_adapter(
             path,
@@ -147,7 +159,7 @@ class AdapterManager:
             base_folder=self._base_folder,
             only_warn=True,
         )
-        return path
+        return path, prompts.of_folder(path, version.name)
 
     async def prepare(self, version: AdapterVersion) -> None:
         """Phase one of a rollout: load and warm, and keep it until the next flip."""
@@ -212,6 +224,7 @@ class AdapterManager:
                 return
             self._leaving.discard(name)
             version = self.loaded.pop(name, None)
+            self._prompts.pop(name, None)
             if version is None:
                 return
             try:

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving import names
-from serving.adapters import artifacts
+from serving.adapters import artifacts, prompts
 from serving.errors import InvalidRequest
 from serving.store import adapter_versions as versions
 from serving.store import routes
@@ -71,6 +71,8 @@ class Registry:
     ) -> AdapterVersion:
         """Publish an adapter's folder and register it as a candidate.
 
+        Whether it brings prompts of its own is read from the folder.
+
         Args:
             lob: The line of business.
             number: What `reserve` gave.
@@ -86,11 +88,12 @@ class Registry:
             key_id: Who did it.
 
         Raises:
-            AdapterRefused: The folder holds anything but plain files.
+            AdapterRefused: The folder holds anything but plain files and prompts that can be used.
             Conflict: The number was not reserved, or is taken; or the dataset is unknown.
             Unavailable: The files or the row cannot be written now.
         """
         name = names.version_name(lob, number)
+        own = await asyncio.to_thread(prompts.of_folder, Path(folder), name)
         uri, manifest_hash = await asyncio.to_thread(
             artifacts.publish, Path(folder), self._root_uri, lob, number
         )
@@ -110,6 +113,7 @@ class Registry:
             uri=uri,
             manifest_hash=manifest_hash,
             rank=rank,
+            prompts=prompts.described(own),
         )
 
     async def get(self, name: str) -> AdapterVersion | None:

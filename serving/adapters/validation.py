@@ -12,6 +12,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from serving.adapters import prompts
 from serving.adapters.base_layers import BaseLayers
 from serving.adapters.weights import TYPES, Tensor, read_weights
 from serving.errors import AdapterRefused
@@ -59,7 +60,9 @@ def check_adapter(
     base_folder: Path | None = None,
     only_warn: bool = False,
 ) -> int:
-    """Check that the engine can serve an adapter; reads all its weights once.
+    """Check that the engine can serve an adapter, and its prompts; reads all its weights once.
+
+    One that brings prompts of its own may change nothing in the base.
 
     Args:
         folder: A PEFT folder with our stamp.
@@ -92,7 +95,11 @@ def check_adapter(
         if not only_warn:
             raise
         logger.warning("%s would be refused if it came today: %s", folder, exc)
-    _check_values(tensors, data)
+    own = prompts.of_folder(folder)
+    if not _check_values(tensors, data) and not own:
+        raise AdapterRefused(
+            f"every B in {WEIGHTS} is zero: the adapter would change nothing, it was not trained"
+        )
     return rank
 
 
@@ -201,7 +208,8 @@ def _check_effect(config: dict[str, Any], modules: list[str], base: BaseLayers |
         base.check_all_there(config, modules)
 
 
-def _check_values(tensors: dict[str, Tensor], data: "dict[str, np.ndarray[Any, Any]]") -> None:
+def _check_values(tensors: dict[str, Tensor], data: "dict[str, np.ndarray[Any, Any]]") -> bool:
+    """Refuse what is no number; return whether the base is changed at all."""
     effect = False
     for name, tensor in tensors.items():
         kind = TYPES[tensor.dtype]
@@ -211,7 +219,4 @@ def _check_values(tensors: dict[str, Tensor], data: "dict[str, np.ndarray[Any, A
         if name.removesuffix(".weight").endswith("B"):
             # All bits but the sign: a negative zero is none either.
             effect = effect or bool((values & ((1 << (8 * kind.bytes - 1)) - 1)).any())
-    if not effect:
-        raise AdapterRefused(
-            f"every B in {WEIGHTS} is zero: the adapter would change nothing, it was not trained"
-        )
+    return effect

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import jinja2
+import jinja2.meta
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from serving import untrusted_text
@@ -31,6 +32,11 @@ PACKAGED: tuple[Task, ...] = ("handover", "insight")
 """Of these a folder may have one; else it is the package's."""
 _BLOCKS = ("system", "user")
 _SENTINEL = "what-was-said-before"
+_FAULTS = (
+    *(jinja2.TemplateError, ArithmeticError, AttributeError, LookupError, MemoryError),
+    *(RecursionError, TypeError, ValueError),
+)
+"""What a template that is none, or cannot be rendered, raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +139,7 @@ def parse(files: Mapping[str, str], lobs: Iterable[str]) -> dict[tuple[str, Task
     """
     own = {f"default/{task}.jinja": _packaged(task) for task in PACKAGED}
     files = own | dict(files)
-    environment = ImmutableSandboxedEnvironment(
-        loader=jinja2.DictLoader(dict(files)),
-        undefined=jinja2.StrictUndefined,
-        autoescape=False,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = _environment(files)
     prompts: dict[tuple[str, Task], Prompt] = {}
     faults = []
     for lob in lobs:
@@ -152,11 +152,49 @@ def parse(files: Mapping[str, str], lobs: Iterable[str]) -> dict[tuple[str, Task
                 continue
             try:
                 prompts[lob, task] = _tried(_parse(environment, files, name), lob, task)
-            except (jinja2.TemplateError, ArithmeticError, TypeError, ValueError) as exc:
+            except _FAULTS as exc:
                 faults.append(f"prompts: {name}.jinja: {exc}")
     if faults:
         raise ConfigError("\n  ".join(faults), param="prompts")
     return prompts
+
+
+def parse_own(texts: Mapping[Task, str], owner: str, lob: str) -> dict[Task, Prompt]:
+    """Parse prompts that are a version's own: each stands alone, so that its hash tells all of it.
+
+    Args:
+        texts: The text of each task's.
+        owner: The version that they are of; they are called ``<owner>/<task>``.
+        lob: Its line of business.
+
+    Raises:
+        ConfigError: As `parse`, or a prompt includes, imports or extends a file.
+    """
+    prompts: dict[Task, Prompt] = {}
+    faults = []
+    for task, text in texts.items():
+        name = f"{owner}/{task}"
+        files = {f"{name}.jinja": text}
+        environment = _environment(files)
+        try:
+            if set(jinja2.meta.find_referenced_templates(environment.parse(text))):
+                raise ValueError("it names another file, and a version's prompt stands alone")
+            prompts[task] = _tried(_parse(environment, files, name), lob, task)
+        except _FAULTS as exc:
+            faults.append(f"prompts: {name}.jinja: {exc}")
+    if faults:
+        raise ConfigError("\n  ".join(faults), param="prompts")
+    return prompts
+
+
+def _environment(files: Mapping[str, str]) -> jinja2.Environment:
+    return ImmutableSandboxedEnvironment(
+        loader=jinja2.DictLoader(dict(files)),
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def _parse(environment: jinja2.Environment, files: Mapping[str, str], name: str) -> Prompt:

@@ -70,6 +70,8 @@ def _told(taken: Any, base_model: str) -> list[str]:
     lines = []
     if taken.left_out:
         lines.append(f"Left out: {', '.join(taken.left_out)}")
+    if taken.prompts:
+        lines.append(f"With prompts of its own: {', '.join(taken.prompts)}")
     if taken.renamed:
         old, new = next(iter(taken.renamed.items()))
         lines.append(f"Renamed {len(taken.renamed)} tensors, such as {old} to {new}")

@@ -10,8 +10,18 @@ from typing import Any
 from sqlalchemy import ColumnElement, func, select, update
 
 from serving.store.database import Database
-from serving.store.records import Lease
+from serving.store.records import Record
 from serving.store.tables import LeaseRow
+
+
+class Lease(Record):
+    """Who may work on a thing until when, by the database's clock."""
+
+    name: str
+    owner: str
+    term: int
+    heartbeat_at: float
+    expires_at: float
 
 
 async def acquire(db: Database, name: str, owner: str, lease_s: float) -> int | None:

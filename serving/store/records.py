@@ -169,7 +169,10 @@ class DatasetRecord(Record):
 
 
 class AdapterVersion(Record):
-    """One adapter with its lineage; `id` is unique for ever and serves as vLLM's `lora_int_id`."""
+    """One adapter with its lineage; `id` is unique for ever and serves as vLLM's `lora_int_id`.
+
+    `prompts` is each task that it has a prompt of its own for, with that one's `name` and `hash`.
+    """
 
     id: int
     lob: str
@@ -187,6 +190,7 @@ class AdapterVersion(Record):
     manifest_hash: str
     rank: int
     created_at: float
+    prompts: dict[str, dict[str, str]] | None = None
 
 
 class Route(Record):
@@ -229,16 +233,6 @@ class AuditEntry(Record):
     target: str
     detail: Json
     hash: str
-
-
-class Lease(Record):
-    """Who may work on a thing until when, by the database's clock."""
-
-    name: str
-    owner: str
-    term: int
-    heartbeat_at: float
-    expires_at: float
 
 
 class Flywheel(Record):

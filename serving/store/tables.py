@@ -186,6 +186,7 @@ class AdapterVersionRow(Base):
     manifest_hash: Mapped[str]
     rank: Mapped[int]
     created_at: Mapped[float]
+    prompts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class RouteRow(Base):

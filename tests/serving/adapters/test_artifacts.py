@@ -214,3 +214,23 @@ def test_no_model_is_told_with_the_fix(tmp_path: Path) -> None:
         artifacts.model_hash(tmp_path)
     with pytest.raises(ConfigError, match="hf download"):
         artifacts.model_hash("nobody/no-such-model")
+
+
+def test_a_published_adapter_brings_its_prompts(root: str, adapter, tmp_path: Path) -> None:
+    folder = adapter()
+    (folder / "prompts").mkdir()
+    (folder / "prompts" / "summary.jinja").write_text("{% block user %}OWN{% endblock %}")
+    uri, digest = artifacts.publish(folder, root, "care", 1)
+    fetched = artifacts.fetch(uri, tmp_path / "cache", digest)
+    assert artifacts.manifest(fetched) == artifacts.manifest(folder)
+    assert (fetched / "prompts" / "summary.jinja").read_bytes().startswith(b"{% block user")
+
+
+def test_a_prompt_that_was_changed_is_refused(adapter, tmp_path: Path) -> None:
+    folder = adapter()
+    (folder / "prompts").mkdir()
+    (folder / "prompts" / "summary.jinja").write_text("{% block user %}OWN{% endblock %}")
+    uri, digest = artifacts.publish(folder, str(tmp_path / "root"), "care", 1)
+    (Path(uri) / "prompts" / "summary.jinja").write_text("{% block user %}OTHER{% endblock %}")
+    with pytest.raises(AdapterRefused, match=r"prompts/summary\.jinja .* was changed"):
+        artifacts.fetch(uri, tmp_path / "cache", digest)

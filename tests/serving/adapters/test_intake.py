@@ -164,3 +164,28 @@ def test_a_stamp_for_another_base_stays_and_is_refused(adapter, taken) -> None:
     artifacts.stamp(source, base_model="other", base_hash="other-hash")
     with pytest.raises(AdapterRefused, match="another base model"):
         taken(source)
+
+
+def test_prompts_of_its_own_come_along(adapter, taken) -> None:
+    source = adapter()
+    (source / "prompts").mkdir()
+    (source / "prompts" / "suggestion.jinja").write_text("{% block user %}OWN{% endblock %}")
+    (source / "prompts" / "notes.txt").write_text("x")
+    made = taken(source)
+    assert (made.prompts, made.left_out) == (("suggestion",), ("prompts/notes.txt",))
+    assert (made.folder / "prompts" / "suggestion.jinja").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("sugestion.jinja", "{% block user %}OWN{% endblock %}"),
+        ("suggestion.jinja", "{% block user %}{{ nobody }}{% endblock %}"),
+    ],
+)
+def test_a_prompt_that_cannot_be_used_is_refused(adapter, taken, name: str, text: str) -> None:
+    source = adapter()
+    (source / "prompts").mkdir()
+    (source / "prompts" / name).write_text(text)
+    with pytest.raises(AdapterRefused, match=name):
+        taken(source)

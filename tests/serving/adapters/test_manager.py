@@ -1,20 +1,23 @@
 """A replica's adapters where a line of business has a fallback chain."""
 
 import asyncio
+import json
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
+from serving.adapters import artifacts
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
 from serving.errors import AdapterRefused
+from serving.observability import metrics
 from serving.routing import Table
 from serving.store.database import Database
 from tests import versions
 from tests.waiting import PATIENCE_S
 
-Register = Callable[[], Awaitable[str]]
+Register = Callable[..., Awaitable[str]]
 
 
 class Engine:
@@ -42,8 +45,12 @@ def registry(sqlite_db: Database, tmp_path: Path) -> Registry:
 
 @pytest.fixture
 def register(registry: Registry, adapter: Callable[[], Path]) -> Register:
-    async def make() -> str:
-        return await versions.register(registry, adapter(), base_hash="base-hash", rank=4)
+    async def make(prompt: str | None = None) -> str:
+        folder = adapter()
+        if prompt is not None:
+            (folder / "prompts").mkdir()
+            (folder / "prompts" / "suggestion.jinja").write_text(prompt)
+        return await versions.register(registry, folder, base_hash="base-hash", rank=4)
 
     return make
 
@@ -129,3 +136,52 @@ async def test_a_version_that_answers_as_the_base_does_is_served_with_a_warning(
     await adapters.ensure(await adapters.describe(second))
     assert f"{second} answers a probe just as the base does" in caplog.text
     assert second in adapters.loaded
+
+
+async def test_a_version_s_own_prompts_are_there_as_long_as_it_is_loaded(
+    registry: Registry, register: Register, tmp_path: Path
+) -> None:
+    adapters, engine = replica(registry, tmp_path)
+    plain, own = await register(), await register("{% block user %}OWN{% endblock %}")
+    with pytest.raises(KeyError):
+        adapters.prompt(own, "suggestion")
+    await promote(registry, adapters, own)
+    found = adapters.prompt(own, "suggestion")
+    assert found is not None
+    assert found.name == f"{own}/suggestion"
+    assert adapters.prompt(own, "summary") is None
+    await promote(registry, adapters, plain)
+    await settled(engine, {plain})
+    assert adapters.prompt(plain, "suggestion") is None
+    with pytest.raises(KeyError):
+        adapters.prompt(own, "suggestion")
+
+
+async def test_a_version_whose_prompt_cannot_be_used_is_not_loaded(
+    registry: Registry, register: Register, tmp_path: Path
+) -> None:
+    adapters, engine = replica(registry, tmp_path)
+    name = await register("{% block user %}OWN{% endblock %}")
+    version = await registry.get(name)
+    assert version is not None
+    prompt = Path(version.uri) / "prompts" / "suggestion.jinja"
+    prompt.write_text("{% block user %}{{ nobody }}{% endblock %}")
+    manifest = artifacts.manifest(Path(version.uri))
+    (Path(version.uri) / artifacts.MANIFEST).write_text(json.dumps(manifest))
+    as_published = version.model_copy(
+        update={"manifest_hash": artifacts.manifest_hash(manifest)}
+    )
+    with pytest.raises(AdapterRefused, match=r"suggestion\.jinja: 'nobody' is undefined"):
+        await adapters.ensure(as_published)
+    assert engine.held == set()
+
+
+async def test_a_version_that_is_a_prompt_alone_is_no_cause_for_a_warning(
+    registry: Registry, register: Register, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    adapters, engine = replica(registry, tmp_path)
+    engine.differs = False
+    name = await register("{% block user %}OWN{% endblock %}")
+    await adapters.ensure(await adapters.describe(name))
+    assert (name in adapters.loaded, caplog.text) == (True, "")
+    assert metrics.WITHOUT_EFFECT.labels(name)._value.get() == 0

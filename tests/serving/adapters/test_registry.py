@@ -315,3 +315,35 @@ async def test_a_sweep_works_in_a_bucket(sqlite_db: Database) -> None:
     assert await registry.sweep() == []
     assert len(await registry.sweep(age_s=-60)) == 1
     assert not memory.exists(f"{root.removeprefix('memory:/')}/care/1/file")
+
+
+async def test_what_prompts_a_version_brings_is_read_from_its_folder(
+    registry: Registry, register, adapter
+) -> None:
+    fields = (await register()).model_dump(
+        include={"parent", "base_model", "base_hash", "dataset_id", "recipe", "metrics", "rank"}
+    )
+    folder = adapter()
+    (folder / "prompts").mkdir()
+    (folder / "prompts" / "suggestion.jinja").write_text("{% block user %}OWN{% endblock %}")
+    number = await registry.reserve("care")
+    made = await registry.register("care", number, folder, **fields)
+    assert made.prompts is not None
+    assert made.prompts["suggestion"]["name"] == "care@2/suggestion"
+    assert len(made.prompts["suggestion"]["hash"]) == 16
+    assert [one.prompts for one in await registry.list("care")] == [None, made.prompts]
+
+
+async def test_a_version_whose_prompt_cannot_be_used_is_no_version(
+    registry: Registry, register, adapter, tmp_path: Path
+) -> None:
+    fields = (await register()).model_dump(
+        include={"parent", "base_model", "base_hash", "dataset_id", "recipe", "metrics", "rank"}
+    )
+    folder = adapter()
+    (folder / "prompts").mkdir()
+    (folder / "prompts" / "suggestion.jinja").write_text("{% block user %}{{ nobody }}")
+    with pytest.raises(AdapterRefused, match=r"care@2/suggestion\.jinja"):
+        await registry.register("care", await registry.reserve("care"), folder, **fields)
+    assert [one.name for one in await registry.list()] == ["care@1"]
+    assert not (tmp_path / "root" / "care" / "2").exists()

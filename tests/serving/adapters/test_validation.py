@@ -303,3 +303,17 @@ def test_an_adapter_of_the_output_layer_is_refused_with_the_reason(adapter) -> N
     tensors = {f"{head}.lora_A.weight": ones(4, 16), f"{head}.lora_B.weight": ones(99, 4)}
     with pytest.raises(AdapterRefused, match=r"lm_head: .*prompt_logprobs"):
         check(adapter(tensors=tensors, target_modules=["lm_head"]))
+
+
+def test_an_adapter_that_changes_nothing_passes_where_it_brings_a_prompt(adapter) -> None:
+    nothing = {A: ones(4, 16), B: zeros(32, 4)}
+    with pytest.raises(AdapterRefused, match="would change nothing"):
+        check(adapter(tensors=nothing))
+    folder = adapter(tensors=nothing)
+    (folder / "prompts").mkdir()
+    prompt = folder / "prompts" / "summary.jinja"
+    prompt.write_text("{% block user %}OWN{% endblock %}")
+    assert check(folder) == 4
+    prompt.write_text("{% block user %}{{ nobody }}{% endblock %}")
+    with pytest.raises(AdapterRefused, match=r"summary\.jinja: 'nobody' is undefined"):
+        check(folder)
