@@ -9,31 +9,26 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import openai
 
 from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
 from serving.store.database import Database
+from training import judging
 from training.data import preference_rows, selection
 from training.data.dataset import Dataset
-from training.evaluation import checks, gate, generate, server
-from training.evaluation import scores as evaluation
-from training.evaluation.scores import Scores
-from training.execution import curation_process, fitting, search, trained_adapter
+from training.evaluation import checks, server
+from training.execution import asked_by, curation_process, fitting, search, trained_adapter
 from training.execution.executor import Trainer, make
 from training.execution.fitting import Fitting, Trained
-from training.progress import each, progress
+from training.judging import Judged, Trio
 from training.recipe.recipe import Recipe
 from training.reports import run as report
 from training.reports.cost import Meter
 from training.reports.outcome import Outcome
-from training.stats.bootstrap import Interval
 
 logger = logging.getLogger(__name__)
 API_KEY = "SWITCHBOARD_API_KEY"
@@ -145,23 +140,14 @@ class _Context(Fitting):
     began: float = field(default_factory=time.monotonic)
 
 
-@dataclass(frozen=True)
-class _Judged:
-    """The hold-out's answers, scored, and what was decided by them."""
-
-    base: Scores
-    live: Scores
-    candidate: Scores
-    differences: Mapping[str, Interval]
-    findings: checks.Findings
-    decision: gate.GateDecision
-
-
 async def _curate(context: _Context, dataset_id: str | None) -> Dataset:
     """Feedback to examples, the conversations drawn to judge and the golden set held out."""
     lob, recipe, store = context.lob, context.recipe, context.settings.store_address
     if dataset_id is None:
-        built = await curation_process.build(store, lob, recipe, context.out / "datasets")
+        live = await asked_by.live(context.registry, lob)
+        form = await asked_by.own(live, context.settings)
+        root = context.out / "datasets"
+        built = await curation_process.build(store, lob, recipe, root, form=form)
     else:
         built = await selection.find(context.db, lob, dataset_id)
     await asyncio.to_thread(preference_rows.require, lob, recipe, built.folder)
@@ -178,38 +164,23 @@ async def _judge(
     version: str,
     address: str,
     guarded: checks.Guards,
-) -> _Judged:
-    """Base, live and candidate answer the hold-out through one server; the gate decides."""
-    lob, recipe = context.lob, trained.recipe
+) -> Judged:
+    """Base, live and candidate answer the hold-out; the candidate has inherited live's prompts."""
     served = context.settings.served_name
-    async with openai.AsyncOpenAI(
-        base_url=f"{address}/v1", api_key=context.api_key or "none", max_retries=4
-    ) as client:
-        models = [served, trained.parent or served, version]
-        scores = await _scores(client, models, built, recipe)
-        base, live, candidate = map(scores.__getitem__, models)
-        context.meter.end("evaluation")
-        new, old = evaluation.by_part(candidate, live, built, recipe.evaluation)
-        seen = new, candidate.rates, old, built.manifest.get("coverage")
-        findings = await guarded.run(client, built, base=base, live=live, candidate=candidate)
-    decision = gate.decide(recipe.gate, *seen, against=models[1]).also(findings.reasons)
-    figures = report.figures(trained.result, base, live, candidate) | findings.as_json()
-    await context.registry.set_metrics(version, figures, decision.as_json())
-    if not decision.accepted:
-        await context.registry.reject(version, decision.as_json())
-    for one in decision.reasons:
-        logger.info(f"{lob}: {'passed' if one.passed else 'failed'}: {one.text}")
-    return _Judged(base, live, candidate, new, findings, decision)
-
-
-async def _scores(
-    client: openai.AsyncOpenAI, models: list[str], built: Dataset, recipe: Recipe
-) -> dict[str, Scores]:
-    """Let each model answer the hold-out, one that is named twice once; returns scores by name."""
-    found: dict[str, Scores] = {}
-    for model in dict.fromkeys(models):
-        with progress(f"  {built.manifest['lob']}: {model} answers") as advance:
-            asked = client, model, built.holdout, recipe.evaluation
-            outputs = await generate.generate(*asked, on_output=each(advance, len(built.holdout)))
-        found[model] = evaluation.score(model, built.holdout, outputs, recipe.evaluation)
-    return found
+    names = [served, trained.parent or served, version]
+    parent = await context.registry.get(trained.parent) if trained.parent else None
+    form = await asked_by.own(parent, context.settings)
+    if form is not None:
+        others = sum(not form.can_ask(one) for one in built.holdout)
+        logger.info(f"{context.lob}: {others} of {len(built.holdout)} held-out examples as stored")
+    return await judging.judge(
+        context.registry,
+        Trio(*names, forms={name: form for name in names[1:]} if form else {}),
+        built,
+        trained.recipe,
+        address=address,
+        api_key=context.api_key,
+        guarded=guarded,
+        training=trained.result,
+        meter=context.meter,
+    )

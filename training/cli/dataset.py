@@ -42,8 +42,10 @@ def build(
     """Build a dataset from the feedback in the store, as `switchboard train` does."""
     import json
 
+    from serving.adapters.registry import Registry
     from training.data import dataset, repository
     from training.errors import DatasetError
+    from training.execution import asked_by
     from training.recipe import recipe as recipes
 
     root = out / "datasets"
@@ -52,7 +54,9 @@ def build(
         settings.require_lob(lob)
         if from_manifest is None:
             rules = recipes.load(recipe or recipes.find(lob, config)).curation
-            return await repository.build(db, lob, rules, root)
+            live = await asked_by.live(Registry(db, settings.adapters.uri), lob)
+            form = await asked_by.own(live, settings)
+            return await repository.build(db, lob, rules, root, form)
         try:
             manifest = json.loads(dataset.read_bytes(from_manifest))
         except ValueError as exc:

@@ -16,7 +16,7 @@ from serving.store.database import Database
 from serving.store.records import AdapterVersion
 from training.data import dataset, selection
 from training.data.dataset import Dataset
-from training.execution import search, trained_adapter
+from training.execution import asked_by, search, trained_adapter
 from training.execution.executor import Trainer
 from training.execution.work_folder import work_folder
 from training.recipe.recipe import Recipe
@@ -87,9 +87,10 @@ async def train(
         TooLittleData: There is too little for the job's method.
     """
     lob, settings, recipe = run.lob, run.settings, run.recipe
-    route = (await run.registry.routes()).get(lob)
-    live, start = route.live if route else None, None
-    if recipe.start == "live" and live is not None:
+    version = await asked_by.live(run.registry, lob)
+    live, start = version.name if version else None, None
+    # A version that is a prompt alone has no weights to go on from.
+    if recipe.start == "live" and version is not None and live is not None and not is_bare(version):
         start = await warm_start.fetch(
             run.registry, live, run.base_hash, recipe.lora, settings.adapters.cache_dir
         )
@@ -127,7 +128,7 @@ async def train(
 
 
 async def register(run: Fitting, built: Dataset, trained: Trained) -> AdapterVersion:
-    """Make the version, as a candidate, unless an earlier run of the same has.
+    """Make the version, as a candidate with live's own prompts, unless an earlier run has.
 
     Raises:
         FineTuneFailed: The adapter could not be served.
@@ -136,17 +137,26 @@ async def register(run: Fitting, built: Dataset, trained: Trained) -> AdapterVer
     await trained_adapter.check(trained.result, run.settings, run.base_hash)
     await selection.require_whole(run.db, built)
     made = await trained_adapter.registered(run.registry, trained.work, trained.parent)
-    made = made or await run.registry.register(
-        run.lob,
-        await run.registry.reserve(run.lob),
-        Path(trained.result.adapter),
-        parent=trained.parent,
-        base_model=run.settings.model,
-        base_hash=run.base_hash,
-        dataset_id=built.id,
-        recipe=trained.recipe.model_dump(mode="json"),
-        metrics={},
-        rank=trained.recipe.lora.rank,
-    )
+    if made is None:
+        parent = await run.registry.get(trained.parent) if trained.parent else None
+        files = await asked_by.folder(parent, run.settings) if parent and parent.prompts else None
+        with asked_by.inheriting(Path(trained.result.adapter), files) as folder:
+            made = await run.registry.register(
+                run.lob,
+                await run.registry.reserve(run.lob),
+                folder,
+                parent=trained.parent,
+                base_model=run.settings.model,
+                base_hash=run.base_hash,
+                dataset_id=built.id,
+                recipe=trained.recipe.model_dump(mode="json"),
+                metrics={},
+                rank=trained.recipe.lora.rank,
+            )
     await trained_adapter.note(trained.work, made.name)
     return made
+
+
+def is_bare(version: AdapterVersion) -> bool:
+    """Whether a version is a prompt alone, on the base: its adapter changes nothing."""
+    return "prompt" in version.recipe and version.recipe.get("start") != "live"

@@ -20,7 +20,7 @@ from training import pipeline
 from training.canary import watcher
 from training.errors import DatasetError, TooLittleData
 from training.evaluation import server
-from training.execution import curation_process
+from training.execution import asked_by, curation_process
 from training.execution.local import Worker
 from training.flywheel import report, schedule, telling
 from training.flywheel.telling import Teller
@@ -101,8 +101,10 @@ class CycleRunner:
         count, newest = await cycles.new_feedback(self.db, cycle.lob)
         root = self.out / "datasets"
         try:
+            live = await asked_by.live(self._registry, cycle.lob)
+            form = await asked_by.own(live, self.settings)
             built = await curation_process.build(
-                self.settings.store_address, cycle.lob, recipe, root
+                self.settings.store_address, cycle.lob, recipe, root, form=form
             )
         except TooLittleData as exc:
             return await self._on(cycle, exc.message, state=S.TOO_LITTLE_DATA)

@@ -60,7 +60,7 @@ class Sample:
     candidate_similarity: float
 
 
-def figures(training: Result, base: Scores, live: Scores, candidate: Scores) -> dict[str, Any]:
+def figures(training: Result | None, base: Scores, live: Scores, candidate: Scores) -> dict[str, Any]:
     """Return what the registry keeps with a version: means by metric, then all the detail."""
     flat = {name: candidate.means[name].mean for name in METRICS}
     flat |= {f"{name}_live": live.means[name].mean for name in METRICS}
@@ -71,7 +71,7 @@ def figures(training: Result, base: Scores, live: Scores, candidate: Scores) -> 
         "candidate": candidate.as_json(),
         "live": live.as_json(),
         "base": base.as_json(),
-        "training": _training(training),
+        "training": None if training is None else _training(training),
     }
 
 
@@ -79,7 +79,9 @@ def write(outcome: Outcome) -> None:
     """Write report.md, report.html, report.json and the plots into the run's folder."""
     folder = outcome.folder
     folder.mkdir(parents=True, exist_ok=True)
-    plots = {"metrics.png": _metrics_plot(outcome), "loss.png": _loss_plot(outcome.training)}
+    plots = {"metrics.png": _metrics_plot(outcome)}
+    if outcome.training is not None:
+        plots["loss.png"] = _loss_plot(outcome.training)
     plots |= search.plots(outcome.search)
     for name, png in plots.items():
         (folder / name).write_bytes(png)
