@@ -37,12 +37,14 @@ class Meter:
         self._steps[step] = now - self._last
         self._last = now
 
-    def cost(self, training: Result) -> Cost:
+    def cost(self, training: Result | None) -> Cost:
         """Return the cost so far.
 
         Args:
-            training: The fine-tuning's figures.
+            training: The fine-tuning's figures; None: nothing was trained.
         """
+        if training is None:
+            return Cost(steps=dict(self._steps), cpu_seconds=time.process_time() - self._cpu)
         return Cost(
             steps=dict(self._steps),
             cpu_seconds=time.process_time() - self._cpu + training.cpu_seconds,

@@ -30,13 +30,14 @@ class Outcome:
         base: The base's scores.
         live: The scores of what served when the run began; the base's if nothing was live.
         candidate: The new version's scores.
-        training: The fine-tuning's figures.
+        training: The fine-tuning's figures; None of a version that is another prompt.
         rollout: The promotion, if there was one.
         folder: The report's folder: report.md, report.html, report.json and plots.
         guards: What the judge said and what was forgotten, as far as the recipe asked.
         seconds: Wall time of the whole run.
         cost: The same by step, and the processors' seconds.
         search: The trials of a search, if there was one; `recipe` is then the best one's.
+        left_out: Which held-out examples could not judge, in words.
     """
 
     lob: str
@@ -48,10 +49,11 @@ class Outcome:
     base: Scores
     live: Scores
     candidate: Scores
-    training: Result
+    training: Result | None
     rollout: dict[str, Any] | None
     folder: Path
     guards: Findings
     seconds: float
     cost: Cost = field(default_factory=Cost)
     search: tuple[SearchTrial, ...] = ()
+    left_out: str = ""
