@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from serving.config.prompts import Prompt, Turn
 from serving.draws import in_canary
 from serving.store.records import FeedbackRecord, InteractionRecord, LabelledInteraction
 from training.data.splits import is_drawn
@@ -58,3 +59,35 @@ def labelled(
         interaction=interaction,
         feedback=tuple(feedback(name, 2000.0 + n, **one) for n, one in enumerate(said)),
     )
+
+
+def suggested(
+    name: str,
+    *said: dict[str, Any],
+    prompt: Prompt,
+    text: str | None = None,
+    turns: bool = True,
+    **fields: Any,
+) -> LabelledInteraction:
+    """Return a suggestion as the server stores it: rendered by a prompt, its turns beside it.
+
+    Args:
+        name: Its id; also what the customer says, unless `text` does.
+        said: Feedback.
+        prompt: By which it was asked.
+        text: What the customer says.
+        turns: Whether they are stored, as they are not of before.
+        fields: Of the interaction.
+    """
+    text = text or f"conversation {name}"
+    told = [Turn("customer", text)]
+    of = {"lob": "care", "task": "suggestion", "turns": told, "fields": {}}
+    row = {
+        "task": "suggestion",
+        "endpoint": "/v1/suggestions",
+        "prompt_name": prompt.name,
+        "prompt_hash": prompt.hash,
+        "messages": prompt.render(**of),  # type: ignore[arg-type]
+        "request": {"conversation": [{"role": "customer", "text": text}]} if turns else {},
+    }
+    return labelled(name, *said, **{**row, **fields})

@@ -71,7 +71,7 @@ def add(
         added = await prompts.add(db, settings, lob, files)
         version, decision = added.version, added.version.decision
         report = None
-        if chosen is not None and not decision.get("accepted"):
+        if chosen is not None and version.state == "candidate" and not decision.get("accepted"):
             ran = await run.judge(
                 db, added, config=config, settings=settings, recipe=chosen, out=out, url=url
             )
