@@ -121,7 +121,9 @@ class AdapterManager:
         Raises:
             KeyError: The version is not loaded, so nobody knows here; `ensure` loads it.
         """
-        return self._prompts[version].get(task)
+        if version not in self.loaded:
+            raise KeyError(version)
+        return self._prompts.get(version, {}).get(task)
 
     async def ensure(self, version: AdapterVersion) -> None:
         """Load a version unless it is loaded.

@@ -55,6 +55,11 @@ class Turn:
         named = f"[{self.passage}] {self.text}" if self.passage else self.text
         return untrusted_text.continued(named)
 
+    def as_json(self) -> dict[str, str]:
+        """Return it as it is stored: `role`, `text`, and `passage` where it is one."""
+        whole = {"role": self.role, "text": self.text}
+        return {**whole, "passage": self.passage} if self.passage else whole
+
 
 @dataclass(frozen=True, slots=True)
 class Prompt:
@@ -180,6 +185,7 @@ def parse_own(texts: Mapping[Task, str], owner: str, lob: str) -> dict[Task, Pro
             if set(jinja2.meta.find_referenced_templates(environment.parse(text))):
                 raise ValueError("it names another file, and a version's prompt stands alone")
             prompts[task] = _tried(_parse(environment, files, name), lob, task)
+            _try_all(prompts[task], lob, task)
         except _FAULTS as exc:
             faults.append(f"prompts: {name}.jinja: {exc}")
     if faults:
@@ -217,3 +223,13 @@ def _tried(prompt: Prompt, lob: str, task: Task) -> Prompt:
             raise ValueError("it renders to nothing")
     told = prompt.render(lob=lob, task=task, turns=turns, fields={}, previous=_SENTINEL)
     return replace(prompt, goes_on=any(_SENTINEL in message["content"] for message in told))
+
+
+def _try_all(prompt: Prompt, lob: str, task: Task) -> None:
+    """Render what else conversations look like: whoever promotes a version tries no request."""
+    first, found = Turn("customer", "Hello.\nHello?"), Turn("knowledge", "A price.", passage="p-1")
+    words = {"description": "What it sells.", "guidelines": "- Be kind."}
+    for turns in ([first], [Turn("agent", "")], [first, found]):
+        prompt.render(lob=lob, task=task, turns=turns, fields={}, **words)
+    if prompt.goes_on:  # nothing may have been said since
+        prompt.render(lob=lob, task=task, turns=[], fields={}, previous=_SENTINEL)

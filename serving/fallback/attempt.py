@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 
 from serving.asgi import Disconnected, Message, Receive, Send
-from serving.errors import SwitchboardError, UpstreamFailed
+from serving.errors import InvalidRequest, SwitchboardError, UpstreamFailed
 from serving.fallback import policy
 from serving.fallback.policy import Reason, Step
 
@@ -165,6 +165,8 @@ class Attempt:
         if self._reason is None:
             if isinstance(exc, UpstreamFailed):
                 self._reason = "connection"
+            elif isinstance(exc, InvalidRequest):  # from rendering: the request was checked
+                self._reason = "prompt"
             elif isinstance(exc, SwitchboardError):
                 self._reason = "adapter"
             else:

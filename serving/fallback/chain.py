@@ -10,13 +10,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-import orjson
-
 from serving.adapters.manager import AdapterManager
 from serving.asgi import App, Receive, Send
 from serving.capture.interaction import Capture
 from serving.config.settings import Settings
-from serving.errors import Unavailable
+from serving.errors import InvalidRequest, Unavailable
 from serving.fallback import policy
 from serving.fallback.attempt import Attempt, Client
 from serving.fallback.circuit_breaker import Breaker, Permit
@@ -118,7 +116,8 @@ class Chains:
                         reason = await self._try(attempt, step, request)
                         if reason is None:
                             return
-                        permits[policy.culprit(step, reason)].failure()
+                        if reason != "prompt":  # which the request alone is the cause of
+                            permits[policy.culprit(step, reason)].failure()
                     finally:
                         _give_back(permits)
                         self._show(permits)
@@ -158,6 +157,10 @@ class Chains:
         capture = request.capture
         if step.upstream:
             upstream = self._upstreams[step.upstream]
+            try:
+                request.ask(None)
+            except InvalidRequest:
+                return "prompt"
             capture.request = upstream.body(request.path, request.body)
             with tracing.call(request.trace, request.path, step.name) as call:
                 work = upstream.answer(
@@ -172,8 +175,6 @@ class Chains:
                 if call is not None and reason is not None:
                     call.failed(reason)
             return reason
-        request.body["model"] = step.name
-        capture.request = orjson.dumps(request.body)
         limit_s = self._limits.first_byte_s if capture.stream else self._limits.answer_s
         self._adapters.acquire(step.name)
         try:
@@ -188,6 +189,7 @@ class Chains:
             attempt.loading = True
             await self._adapters.ensure(await self._adapters.describe(version))
             attempt.loading = False
+        request.ask(version)
         body = request.engine_body()
         await self._engine_app(request.asgi_scope(body), attempt.receive(body), attempt.send)
 

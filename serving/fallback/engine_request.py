@@ -1,15 +1,23 @@
 """A request as vLLM gets it, whichever version or step of a fallback chain is asked."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from serving.asgi import Headers, Scope
 from serving.capture.interaction import Capture
 from serving.chat_template import ChatTemplate
+from serving.config.prompts import Prompt
 from serving.observability.tracing import IN_SCOPE, RequestTrace
+
+
+class Rendered(NamedTuple):
+    """A task's chat messages, `[{"role", "content"}, …]`, and the prompt that made them."""
+
+    messages: list[dict[str, str]]
+    prompt: Prompt
 
 
 @dataclass(slots=True)
@@ -29,6 +37,7 @@ class EngineRequest:
         trace: The request's spans, where it is traced.
         extra: Fields that our engine gets beside, and nobody else sees.
         review_below: A person decides on answers of a smaller confidence.
+        render: Of a task, renders it for a loaded version, the base, or None: an upstream.
     """
 
     path: str
@@ -43,6 +52,23 @@ class EngineRequest:
     trace: RequestTrace | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
     review_below: float | None = None
+    render: Callable[[str | None], Rendered] | None = None
+
+    def ask(self, version: str | None) -> None:
+        """Make the body that of a version, by its own prompt where it has one; note which that is.
+
+        Args:
+            version: A loaded version or the base; None is an upstream.
+
+        Raises:
+            InvalidRequest: Its prompt cannot tell what was asked.
+        """
+        if version is not None:
+            self.body["model"] = version
+        if self.render is not None:
+            self.body["messages"], prompt = self.render(version)
+            self.capture.prompt_name, self.capture.prompt_hash = prompt.name, prompt.hash
+        self.capture.request = orjson.dumps(self.body)
 
     def engine_body(self) -> bytes:
         """The body as the engine gets it; what is captured stays as it was asked."""

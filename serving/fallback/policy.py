@@ -14,10 +14,10 @@ from serving.names import BASE, PREVIOUS
 from serving.routing import Table, Target
 from serving.store.records import UPSTREAM
 
-Reason = Literal["adapter", "engine", "slow", "error", "refused", "connection", "breaker"]
-"""Why a step did not answer: its adapter cannot be loaded; the engine is dead; no first byte in
-time; it failed (5xx); an upstream refused us (its key, its quota); an upstream cannot be reached
-or answers nonsense; its circuit breaker is open."""
+Reason = Literal["adapter", "prompt", "engine", "slow", "error", "refused", "connection", "breaker"]
+"""Why a step did not answer: its adapter cannot be loaded; its own prompt cannot tell what was
+asked; the engine is dead; no first byte in time; it failed (5xx); an upstream refused us (its key,
+its quota); an upstream cannot be reached or answers nonsense; its circuit breaker is open."""
 
 # An upstream's answers to a fault of ours (credentials, model, rate), not of our client.
 _OURS = frozenset({401, 402, 403, 404, 405, 408, 409, 425, 429})

@@ -9,19 +9,18 @@ from typing import Any
 import orjson
 
 from serving.capture.interaction import Capture, answer_of
-from serving.config.prompts import Prompt
 from serving.errors import SwitchboardError
 from serving.gateway.exchange import Exchange
 from serving.gateway.grounding import telling
 from serving.gateway.holdback import Showing
+from serving.gateway.rendering.bodies import Made
 from serving.observability import tracing, usage
 from serving.observability.tracing import RequestTrace, Tracing
 
 
 def begin(
     exchange: Exchange,
-    body: dict[str, Any],
-    prompt: Prompt | None,
+    made: Made,
     showing: Showing,
     *,
     base: str,
@@ -31,13 +30,13 @@ def begin(
 
     Args:
         exchange: What is known of it.
-        body: What the engine gets.
-        prompt: The prompt that made it, of a task.
+        made: What the engine gets; a rule answers without a prompt.
         showing: Whether the client is to show the answer.
         base: The base's served name.
         replica: This replica's name.
     """
-    asked = exchange.request
+    asked, body, ruled = exchange.request, made.body, exchange.ruled
+    prompt = made.prompt if ruled is None or ruled.text is None else None
     return Capture(
         id=exchange.response_id,
         endpoint=asked.endpoint,

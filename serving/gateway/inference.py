@@ -9,7 +9,6 @@ journal's append is a synchronous write to a local file, before the last byte
 import asyncio
 from typing import Any
 
-from serving import endpoints
 from serving.adapters.manager import AdapterManager
 from serving.admission.deadline import Deadline
 from serving.admission.fair_queue import Admission
@@ -24,14 +23,15 @@ from serving.config.settings import Settings
 from serving.errors import InvalidRequest, PermissionDenied
 from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
-from serving.gateway import authorization, cancellation, capturing, holdback, ruling, tasks
+from serving.gateway import authorization, cancellation, capturing, holdback, ruling
 from serving.gateway import request as inquiry
 from serving.gateway.exchange import Exchange
 from serving.gateway.grounding import retrieval
 from serving.gateway.guarding import untrusted
 from serving.gateway.guarding.checks import Guarding
+from serving.gateway.rendering.bodies import Bodies, Made
 from serving.gateway.response import ResponseWriter, ask_for_usage
-from serving.gateway.shadow import Shadows, schedules
+from serving.gateway.shadow import Shadows
 from serving.gateway.structured import guessing
 from serving.gateway.structured import telling as structured
 from serving.gateway.suggesting import plan, telling
@@ -49,9 +49,6 @@ from serving.observability import metrics
 from serving.observability.tracing import stage
 from serving.routing import Target
 from serving.untrusted_text import SpecialTokens
-
-# What a chat template renders. A completion's prompt is raw: its caller writes the form, too.
-_TEMPLATED = frozenset({"messages", "input", "instructions", "tools", "chat_template_kwargs"})
 
 
 class Inference:
@@ -97,20 +94,20 @@ class Inference:
         self._admission = admission
         self._chains = chains
         self._journal = journal
-        self._prompts, self._sampling_fields = prompts, sampling_fields
-        self._special_tokens, self._template = special_tokens, template
+        self._bodies = Bodies(adapters, prompts, special_tokens, settings)
+        self._sampling_fields, self._template = sampling_fields, template
         self._settings = settings
         self._shadows, self._guarding = shadows, guarding
         self._libraries, self._classifiers = libraries, Classifiers(settings.adapters.uri)
         self._rules, self._turns = ruling.Rules(settings), Turns()
         self._replica = replica
         self._priorities = Priorities(settings.limits.priorities)
-        self._schedules = schedules(settings)
         self.running: set[asyncio.Task[Any]] = set()
 
     def configure(self, settings: Settings, prompts: dict[tuple[str, Task], Prompt]) -> None:
         """Answer by other settings from the next request on; they differ in what is light."""
-        self._settings, self._prompts = settings, prompts
+        self._settings = settings
+        self._bodies.configure(settings, prompts)
         self._guarding.configure(settings)
         self._libraries.configure(settings.lobs)
         self._rules.configure(settings)
@@ -144,8 +141,11 @@ class Inference:
         if not by_rule:
             await retrieval.ground(exchange, self._settings.lobs, self._libraries)
             await guessing.guess(exchange, self._settings.lobs, self._classifiers)
-        body, prompt = self._engine_body(exchange, priority)
-        await self._ask(exchange, body, None if by_rule else prompt, slot)
+            asked = exchange.request
+            as_asked = {"continue_final_message": asked.drafted}
+            if not self._chains.steps(exchange.target, asked.engine_path, as_asked):
+                await self._bodies.ready(exchange)
+        await self._ask(exchange, self._bodies.made(exchange, priority), slot)
 
     async def _parse(self, exchange: Exchange) -> None:
         settings = self._settings
@@ -205,31 +205,9 @@ class Inference:
             raise PermissionDenied(f"{target.version} is not of {exchange.lob}.", param="model")
         exchange.target = target
 
-    def _engine_body(
-        self, exchange: Exchange, priority: int
-    ) -> tuple[dict[str, Any], Prompt | None]:
-        """The body that vLLM gets, and the prompt that made it."""
-        asked, prompt = exchange.request, None
-        body = asked.sent
-        if asked.of_task is not None:
-            task, lob = tasks.PATHS[asked.endpoint], asked.of_task.lob
-            prompt = self._prompts[lob, tasks.prompt_of(task, asked.of_task)]
-            body = tasks.chat_body(task, asked.of_task, prompt, self._settings.lobs[lob])
-        for field in _TEMPLATED & body.keys():
-            body[field] = self._special_tokens.broken_in(body[field])
-        if self._schedules and (priority or "priority" in body):
-            body["priority"] = priority
-        body["model"] = exchange.target.version
-        if asked.engine_path == endpoints.RESPONSES:
-            body["request_id"] = exchange.response_id
-            body["store"] = False  # vLLM would keep it for whoever knows its id
-        return body, prompt
-
-    async def _ask(
-        self, exchange: Exchange, body: dict[str, Any], prompt: Prompt | None, slot: AdmissionSlot
-    ) -> None:
+    async def _ask(self, exchange: Exchange, made: Made, slot: AdmissionSlot) -> None:
         """Have the version answer, or the line's fallback chain where it has one."""
-        asked, version = exchange.request, exchange.target.version
+        asked, version, body = exchange.request, exchange.target.version, made.body
         stream = body.get("stream") is True
         hide_usage = stream and ask_for_usage(asked.engine_path, body)
         its = self._settings.lobs.get(exchange.lob or "")
@@ -237,7 +215,7 @@ class Inference:
         unsure = reviews.low_confidence if reviews is not None else None
         showing = holdback.decide(asked, exchange.lob, its)
         base, replica = self._settings.served_name, self._replica
-        capture = capturing.begin(exchange, body, prompt, showing, base=base, replica=replica)
+        capture = capturing.begin(exchange, made, showing, base=base, replica=replica)
         request = EngineRequest(
             asked.engine_path,
             body,
@@ -252,6 +230,7 @@ class Inference:
             extra=telling.asking(exchange.plan, asked.engine_path, body, measured=bool(unsure))
             | guessing.asking(asked.of_task, body),
             review_below=unsure.below if unsure else None,
+            render=made.render,
         )
         answer = ResponseWriter(
             exchange.send, capture, self._journal, hide_usage=hide_usage, waited_s=slot.waited_s
@@ -277,7 +256,7 @@ class Inference:
     async def _write(
         self, exchange: Exchange, request: EngineRequest, answer: ResponseWriter
     ) -> None:
-        body, version = request.engine_body(), exchange.target.version
+        body = request.engine_body()
         scope = request.asgi_scope(body)
         app: App = self._engine_app
         sent: bytes | None = body
@@ -289,8 +268,6 @@ class Inference:
                 await self._chains.answer(steps, request, receive, send)
 
             app, sent = chained, None
-        elif "@" in version and version not in self._adapters.loaded:
-            await self._adapters.ensure(await self._adapters.describe(version))
         if ruled is None or ruled.text is None:
             app = telling.told(app, request, exchange.plan)
         app = self._guarding.guarded(app, request, exchange.request, exchange.deadline)

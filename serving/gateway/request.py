@@ -57,6 +57,13 @@ class InferenceRequest:
     of_task: TaskRequest | None = None
     audience: str | None = None
 
+    @property
+    def drafted(self) -> bool:
+        """Whether the answer goes on from what the client sends."""
+        if self.of_task is not None:
+            return bool(self.of_task.draft)
+        return bool(self.sent.get("continue_final_message"))
+
 
 def read(
     endpoint: str,

@@ -233,6 +233,8 @@ class Shadows:
 
     async def _asked(self, version: str, live: EngineRequest) -> ShadowRecord | str:
         body = copied(live.path, live.body, version, last=self._schedules)
+        if live.render is not None:  # each version is asked by its own prompt
+            body["messages"] = live.render(version).messages
         old = live.capture
         capture = Capture(
             id=old.id,

@@ -69,10 +69,15 @@ class TaskRequest:
         return [i for i, turn in enumerate(self.turns) if turn.role == "customer"]
 
     def asked(self) -> dict[str, Any]:
-        """Return what was asked beside what the engine gets, without texts, to be stored."""
+        """Return what was asked beside what the engine gets, to be stored.
+
+        With its turns, as the prompt was rendered from them: another prompt can be tried on them.
+        """
         given: dict[str, Any] = {"structured": self.structured or None, "for": self.purpose}
         given["want"] = self.want
-        given["previous"] = None if self.previous is None else {"turns": self.read}
+        given["conversation"] = [turn.as_json() for turn in self.turns[self.read :]]
+        if self.previous is not None:
+            given["previous"] = {"turns": self.read, "summary": self.previous}
         if self.guess is not None:
             by = self.guess
             given["classified"] = {"classifier": by.model, "probability": by.probability}

@@ -15,6 +15,7 @@ from serving import endpoints
 from serving.admission.deadline import Deadline
 from serving.asgi import App, Receive, Scope, Send
 from serving.capture.reviewing import Reviewing
+from serving.config.lobs import Lob
 from serving.config.settings import Settings
 from serving.errors import ContentFiltered, GuardUnavailable, HeldForReview
 from serving.fallback.engine_request import EngineRequest
@@ -29,6 +30,7 @@ from serving.gateway.guarding.configured import Check, for_customers, of_answers
 from serving.gateway.guarding.growing import Piece
 from serving.gateway.guarding.held import Held
 from serving.gateway.request import InferenceRequest
+from serving.gateway.tasks import TaskRequest
 from serving.guards.canonical import canonical
 from serving.guards.decision import Decision, decide, holds
 from serving.guards.verdict import Action, Finding, GuardContext, Verdict
@@ -36,21 +38,32 @@ from serving.observability.alarm import Alarm
 from serving.untrusted_text import SpecialTokens
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Answer:
     """An answer that is to be checked.
 
     Args:
         checks: The guards.
         request: What it answers.
-        context: What it may rest on.
+        task: What was asked, where it was a task.
+        line: The line of business.
         deadline: When it must be complete.
     """
 
     checks: Sequence[Check]
     request: EngineRequest
-    context: GuardContext
+    task: TaskRequest | None
+    line: Lob | None
     deadline: Deadline
+    _known: tuple[Any, GuardContext] | None = None
+
+    @property
+    def context(self) -> GuardContext:
+        """What it may rest on, with the prompt by which the version that answers was asked."""
+        said = self.request.body.get("messages")
+        if self._known is None or self._known[0] is not said:
+            self._known = said, context.of_answer(self.request, self.task, self.line)
+        return self._known[1]
 
 
 class Guarding:
@@ -159,14 +172,15 @@ class Guarding:
         below = request.review_below if queue is not None else None
         if not checks and not held and below is None:
             return app
-        known = context.of_answer(request, asked.of_task, self._lobs.get(lob))
+        line, task_asked = self._lobs.get(lob), asked.of_task
         if held:
             if queue is None:  # it is gone since the request was checked
                 raise HeldForReview("A guard asks for a person's review.")
+            known = context.of_answer(request, task_asked, line)
             return review.unanswered(queue, request, known)
         if asked.audience == "customer":
             checks = [for_customers(check) for check in checks]
-        its = Answer(checks, request, known, deadline)
+        its = Answer(checks, request, task_asked, line, deadline)
         unsure = below is not None  # what the model was not sure of may be a person's
         may_refuse = unsure or any(holds(check.action) for check in checks)
         reviewed = unsure or (
@@ -187,7 +201,7 @@ class Guarding:
                 found = await self.check_answer(its, answered)
                 return found if below is None else measured.judged(found, answered, below, capture)
 
-            task = None if queue is None else review.task(queue, request, known)
+            task = None if queue is None else review.task(queue, request, lambda: its.context)
             held = Held(check, capture, send, hold=hold, review=task)
             measured = Measured(held.send, stream=capture.stream, strip="logprobs" in request.extra)
             await app(scope, receive, held.send if below is None else measured.send)

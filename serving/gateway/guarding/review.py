@@ -7,7 +7,7 @@ interaction is the model's own answer, marked, so that the fallback text never t
 """
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import orjson
@@ -33,22 +33,23 @@ def is_held(capture: Capture) -> bool:
     return any(one["action"] == Action.REVIEW for one in capture.guards)
 
 
-def task(queue: Reviewing, request: EngineRequest, context: GuardContext) -> MakeTask:
+def task(
+    queue: Reviewing, request: EngineRequest, context: Callable[[], GuardContext]
+) -> MakeTask:
     """Return what makes tasks of a request's answers.
 
     Args:
         queue: The line's.
         request: The request.
-        context: What its guards know.
+        context: Says what its guards know, once it is answered.
     """
 
     async def make(answer: dict[str, Any], found: Found, body: bytes) -> Iterable[Message]:
         written = filtered.written(answer)
         # Of several choices a person decides on the first that is held; none goes out.
         index = min(i for i, of in found.items() if decide(of) is not Decision.PASS)
-        made = await _hold(
-            queue, request, context, {"response": answer, "text": written[index], "index": index}
-        )
+        said = {"response": answer, "text": written[index], "index": index}
+        made = await _hold(queue, request, context(), said)
         request.capture.instead = body
         fallback = queue.context(made)["fallback"]
         return _messages(answer, request.capture, fallback, made)
