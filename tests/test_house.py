@@ -154,6 +154,7 @@ COVERED_BY = {
     "serving/store/privacy/tables.py": "tests/serving/store/test_migrations.py",
     "serving/redaction/birth_dates.py": "tests/serving/redaction/test_surrogates.py",
     "serving/redaction/labels.py": "tests/serving/redaction/test_patterns.py",
+    "training/data/coverage.py": "tests/training/data/test_repository.py",
     "training/data/selection.py": "tests/training/test_pipeline.py",
     "training/data/streaming/candidates.py": "tests/training/data/test_curation.py",
     "training/data/streaming/rows.py": "tests/training/data/test_preferences.py",

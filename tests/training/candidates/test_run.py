@@ -11,7 +11,7 @@ from serving.config.prompts import Prompt
 from serving.config.settings import Settings
 from serving.store.database import Database
 from serving.store.records import State
-from tests.training.candidates.conftest import fill
+from tests.training.with_prompts import fill
 from tests.training.records import GATE_OF_FIVE
 from tests.training.stand_in import wanted
 from tests.training.stub_server import Stub, serving

@@ -7,16 +7,19 @@ from typing import Any
 import pytest
 from sqlalchemy import delete
 
+from serving.adapters import prompts as own_prompts
+from serving.config.lobs import Lob
 from serving.errors import Conflict, NotFound
 from serving.store import datasets, events, feedback, interactions
 from serving.store.database import Database
 from serving.store.events import EventRecord
 from serving.store.tables import Feedback, Interaction
 from tests.training.records import feedback as said
-from tests.training.records import labelled
+from tests.training.records import labelled, suggested
 from training.data import dataset, repository
 from training.data.curation import curate
 from training.data.dataset import Dataset
+from training.data.forms.form import Form
 from training.data.streaming.sources import sources
 from training.errors import DatasetError
 from training.recipe.curation import CurationConfig
@@ -24,6 +27,9 @@ from training.recipe.curation import CurationConfig
 RULES = CurationConfig(
     min_examples=2, min_conversations=3, min_holdout=2, golden_share=0.2, golden_conversations=3
 )
+
+_TURNS = "{% for turn in turns %}{{ turn.text }}{% endfor %}{% endblock %}"
+OLD, NEW = ("{% block user %}" + name + ": " + _TURNS for name in ("Old", "New"))
 
 
 async def add(db: Database, first: int, count: int, **fields: Any) -> None:
@@ -283,3 +289,55 @@ def test_the_hash_of_a_row_is_what_it_was_before_candidates() -> None:
     row = labelled("a", {"edit": "final"}, response={"choices": [{"index": 1, "text": "x"}]})
     hashed = sources([row])["a"]["sha256"]
     assert hashed == "5116544074160ca7541187895d288900f79a51dfa6e73d689a04dc5ccf3bdac0"
+
+
+async def test_a_line_s_own_prompt_gives_examples_its_form_and_rebuilds_them(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    """Of forty rows another prompt made, the turns of thirty are stored."""
+    old = own_prompts.parse({"suggestion": OLD}, "care@1")["suggestion"]
+    rows = [
+        suggested(
+            f"i{n}",
+            {"edit": f"final {n}"},
+            prompt=old,
+            turns=n < 30,
+            created_at=float(n),
+            conversation_id=f"c{n}",
+        )
+        for n in range(40)
+    ]
+    await interactions.save(sqlite_db, [row.interaction for row in rows])
+    for row in rows:
+        await feedback.add(sqlite_db, row.feedback[0])
+    texts: Any = {"suggestion": NEW}
+    form = Form("care@9", "care", Lob(), own_prompts.parse(texts, "care@9"), texts)
+    built = await repository.build(sqlite_db, "care", RULES, tmp_path / "a", form)
+    told = built.manifest["prompts"]
+    assert (told["rendered_anew"], told["as_stored"]) == (30, 10)
+    for one in (*built.train, *built.holdout):
+        new = int(one.interaction_id[1:]) < 30
+        assert one.messages[0].content.startswith("New: " if new else "Old: ")
+    assert all(one.asked is None for one in built.train)
+    held = [one for one in built.holdout if int(one.interaction_id[1:]) < 30]
+    assert held
+    assert all(one.asked and one.asked["hash"] != old.hash for one in held)
+    again = await repository.rebuild(sqlite_db, built.manifest, tmp_path / "b")
+    assert content(again.folder) == content(built.folder)
+    plain = await build(sqlite_db, tmp_path / "c")
+    assert "prompts" not in plain.manifest
+    assert all(one.messages[0].content.startswith("Old: ") for one in plain.train)
+
+
+async def test_rows_without_turns_make_the_bytes_that_they_made_before(
+    sqlite_db: Database, tmp_path: Path
+) -> None:
+    await add(sqlite_db, 0, 40)
+    built = await build(sqlite_db, tmp_path)
+    for name in dataset.FILES:
+        assert b'"asked"' not in (built.folder / name).read_bytes()
+    rows = await interactions.labelled(sqlite_db, lob="care")
+    told = {**rows[0].interaction.request, "previous": {"turns": 1}}
+    other = rows[0].interaction.model_copy(update={"request": told, "prompt_hash": "0" * 16})
+    before = sources([rows[0]])
+    assert sources([rows[0].model_copy(update={"interaction": other})]) == before
