@@ -16,6 +16,7 @@ from pathlib import Path
 from serving.adapters import artifacts
 from serving.adapters.registry import Registry
 from serving.config.settings import Settings
+from serving.errors import Conflict
 from serving.store.database import Database
 from training import judging
 from training.data import preference_rows, selection
@@ -71,6 +72,7 @@ async def run(
         RecipeError: The server has no room for the recipe's rank, or a guard's file is wrong.
         TooLittleData: There is not enough feedback yet.
         TrainingError: The fine-tuning or the comparison could not finish.
+        Conflict: It passed, but a prompt was promoted or rolled back meanwhile; it is a candidate.
     """
     settings.require_lob(lob)
     trained_adapter.check_rank(recipe, settings)
@@ -106,6 +108,8 @@ async def run(
         await selection.require_whole(db, built)
         rollout = None
         if judged.decision.accepted and promote:
+            if why := await asked_by.overtaken(context.registry, lob, version.name):
+                raise Conflict(f"{version.name} passed its gate but was not promoted: {why}")
             rollout = await server.promote(address, version.name, context.api_key)
             logger.info(f"{lob}: {version.name} is live")
         context.meter.end("decision")

@@ -86,6 +86,10 @@ async def _tainted(url: str, name: str) -> "AdapterVersion":
             raise NotFound(f"there is no version {name}", param="version")
         if name not in await datasets.tainted(db):
             raise InvalidRequest(f"nothing that {name} learned from was erased", param="version")
+        if "prompt" in found.recipe:
+            its = f"{name} is {found.parent} with another prompt, and has its weights"
+            said = f"{its}: retrain without for {found.parent}; what is made gets live's prompts"
+            raise InvalidRequest(said, param="version")
         if found.dataset_id is None:
             raise InvalidRequest(f"{name} has no dataset: it was imported", param="version")
         return found

@@ -80,6 +80,34 @@ async def whole(version: AdapterVersion | None, lob: str, settings: Settings) ->
     return Form(name, lob, settings.lobs[lob], prompts)
 
 
+async def overtaken(registry: Registry, lob: str, name: str) -> str | None:
+    """Say why a version must not follow what is live: it would take back a prompt, or bring one back.
+
+    It has the prompts of what was live when it was made, and another may have been promoted or
+    rolled back since.
+
+    Args:
+        registry: The adapter registry.
+        lob: The line of business.
+        name: The version.
+
+    Returns:
+        None where both are asked by the same prompts.
+    """
+    now, version = await live(registry, lob), await registry.get(name)
+    if version is None or _hashes(now) == _hashes(version):
+        return None
+    return (
+        f"{name} has other prompts than {now.name if now else 'the base'}, which became live while "
+        "it was made; what is trained from now on has the live ones"
+    )
+
+
+def _hashes(version: AdapterVersion | None) -> dict[str, str]:
+    own = version.prompts if version else None
+    return {task: one["hash"] for task, one in (own or {}).items()}
+
+
 def texts(folder: Path) -> dict[Task, str]:
     """Return the texts of the prompts in a version's folder."""
     inside = folder / PROMPTS

@@ -169,6 +169,11 @@ class CycleRunner:
         began = any(r.action is Action.CANARY and r.to_version == version for r in history)
         if began and (route is None or route.canary != version):
             return await self._on(cycle, f"{version}'s canary was ended", state=S.ROLLED_BACK)
+        if why := await asked_by.overtaken(registry, cycle.lob, version):
+            if began:
+                at = self._address, cycle.lob, "rollback", self.api_key
+                await server.rollout(*at, canary=version)
+            return await self._on(cycle, why, state=S.ROLLED_BACK if began else S.REJECTED)
         decision = await watcher.run(
             cycle.lob,
             settings=self.settings,
@@ -192,6 +197,8 @@ class CycleRunner:
         route = (await self._registry.routes()).get(cycle.lob)
         if route is not None and route.live == version:
             return await self._on(cycle, f"{version} is live", state=S.PROMOTED)
+        if why := await asked_by.overtaken(self._registry, cycle.lob, version):
+            return await self._on(cycle, why, state=S.REJECTED)
         done = await server.promote(self._address, version, self.api_key)
         return await self._on(
             cycle, f"{version} is live after {done.get('seconds', 0):.2f} s", state=S.PROMOTED
