@@ -26,6 +26,7 @@ from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
 from tests.waiting import PATIENCE_S, until_async
 from tests.webhook_receiver import Received, receiving
+from training.candidates import prompt as candidates
 from training.errors import FineTuneFailed
 from training.flywheel.scheduler import FlywheelScheduler
 from training.recipe.recipe import Recipe
@@ -435,3 +436,44 @@ async def test_a_scheduler_killed_while_training_is_followed_from_the_checkpoint
     assert ended.dataset_id == left.dataset_id
     assert ended.term > left.term
     assert len(trainer.jobs) == 1
+
+
+class Overtaken(StandIn):
+    """A trainer beside which somebody promotes a prompt."""
+
+    def __init__(self, db: Database, settings: Settings, file: Path) -> None:
+        super().__init__()
+        self.db, self.settings, self.file = db, settings, file
+
+    async def train(self, job: Job) -> Result:
+        added = await candidates.add(self.db, self.settings, "care", {"summary": self.file})
+        registry = Registry(self.db, self.settings.adapters.uri)
+        await registry.switch("care", live=added.version.name, action="promote")
+        return await super().train(job)
+
+
+@pytest.mark.parametrize("canary", [False, True])
+async def test_a_cycle_does_not_take_back_a_prompt_that_was_promoted_meanwhile(
+    store: Database, settings: Settings, good: Stub, tmp_path: Path, canary: bool
+) -> None:
+    file = tmp_path / "summary.jinja"
+    file.write_text("{% block user %}{{ turns | length }}{% endblock %}")
+    trainer = Overtaken(store, settings, file)
+    chosen = recipe(canary=canary)
+    await wheel(store, settings, good, tmp_path, chosen=chosen, worker=trainer).step("care")
+    cycle = await last(store)
+    assert (cycle.state, cycle.version) == (S.REJECTED, "care@2")
+    assert "care@2 has other prompts than care@1" in cycle.log[-1]["text"]
+    assert good.rollouts == []
+
+
+async def test_a_prompt_that_waits_for_a_canary_is_no_version_of_the_cycle_s(
+    store: Database, settings: Settings, good: Stub, tmp_path: Path
+) -> None:
+    file = tmp_path / "summary.jinja"
+    file.write_text("{% block user %}{{ turns | length }}{% endblock %}")
+    await candidates.add(store, settings, "care", {"summary": file})
+    await wheel(store, settings, good, tmp_path).step("care")
+    cycle = await last(store)
+    assert (cycle.state, cycle.version) == (S.PROMOTED, "care@2")
+    assert good.promoted == ["care@2"]
