@@ -1,8 +1,8 @@
-"""What the customer said, read back from a stored prompt.
+"""What the customer said: the turns as they are stored, else read back from a stored prompt.
 
-The store holds what a model was asked, not the conversation that a client sent. The prompts that
-come with Switchboard write a turn a line, its role first, and mark the lines that go on with it
-(`serving.untrusted_text`); a line's own prompt that writes another form is not read.
+Interactions of earlier releases hold what a model was asked, not the conversation that a client
+sent. The prompts that come with Switchboard write a turn a line, its role first, and mark the lines
+that go on with it (`serving.untrusted_text`); a line's own prompt in another form is not read.
 """
 
 import re
@@ -21,7 +21,13 @@ def customers(interaction: InteractionRecord) -> list[str]:
     if interaction.task is Task.CHAT:
         return [text for text in said if text.strip()]
     goes_on = (interaction.request.get("previous") or {}).get("turns")  # the first turns are away
-    return [] if goes_on or interaction.task not in _OF_TURNS else _turns("\n".join(said[-1:]))
+    if goes_on or interaction.task not in _OF_TURNS:
+        return []
+    stored = interaction.request.get("conversation")
+    if isinstance(stored, list):
+        texts = [turn["text"] for turn in stored if turn["role"] == "customer"]
+        return [text for text in texts if text.strip()]
+    return _turns("\n".join(said[-1:]))
 
 
 def _turns(prompt: str) -> list[str]:

@@ -131,8 +131,13 @@ def gradable(found: InteractionRecord) -> bool:
 
 
 def to_grade(found: InteractionRecord) -> ToGrade:
-    """Return what a grader sees of an answer: the conversation as it was asked, and the text."""
+    """Return what a grader sees of an answer: the conversation as it was asked, and the text.
+
+    Of a rolling summary that is the summary before (role `previous`) and the turns since.
+    """
     turns: list[Any] = found.request.get("conversation") or []
+    if before := (found.request.get("previous") or {}).get("summary"):
+        turns = [{"role": "previous", "text": before}, *turns]
     said = [turn for turn in turns if isinstance(turn, dict)]
     return ToGrade(
         id=found.id,

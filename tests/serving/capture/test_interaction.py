@@ -338,3 +338,20 @@ def test_instructions_are_what_the_model_saw_first() -> None:
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi"},
     ]
+
+
+def test_what_was_asked_joins_the_request_and_older_journals_have_less() -> None:
+    turns = [{"role": "customer", "text": "Hi"}]
+    asked = {"conversation": turns, "previous": {"turns": 1, "summary": "It broke."}}
+    made = capture(asked=asked)
+    assert b"conversation" not in made.request  # which is what the engine gets
+    payload = json.loads(made.payload("completed"))
+    record = to_record(json.dumps(payload).encode())
+    assert (record.request["conversation"], record.request["previous"]) == (turns, asked["previous"])
+    assert record.messages == [{"role": "user", "content": "Hi"}]
+    payload["asked"] = {"previous": {"turns": 1}}
+    record = to_record(json.dumps(payload).encode())
+    assert record.request["previous"] == {"turns": 1}
+    assert "conversation" not in record.request
+    del payload["asked"]
+    assert "previous" not in to_record(json.dumps(payload).encode()).request

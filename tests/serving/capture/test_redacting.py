@@ -135,3 +135,32 @@ def test_redacting_keeps_the_shape_and_is_idempotent(request: dict[str, Any], sa
     again = redacted(once.record, KEY, once.known)
     assert again.record == once.record
     assert again.known == once.known
+
+
+def test_the_turns_of_a_task_are_redacted_as_its_messages_are() -> None:
+    turns = [
+        {"role": "customer", "text": f"My card is {CARD}."},
+        {"role": "knowledge", "text": f"Known is {CARD}.", "passage": f"of-{CARD}"},
+    ]
+    said = f"customer: {turns[0]['text']}\n[{turns[1]['passage']}] {turns[1]['text']}"
+    before = {"turns": 2, "summary": f"They paid by {CARD}."}
+    stored = redacted(
+        record(
+            task="summary",
+            request={
+                "messages": [{"role": "user", "content": said}],
+                "conversation": turns,
+                "previous": before,
+            },
+            messages=[{"role": "user", "content": said}],
+        ),
+        KEY,
+    ).record
+    assert CARD not in stored.model_dump_json()
+    first, found = stored.request["conversation"]
+    assert [first["role"], found["role"]] == ["customer", "knowledge"]
+    instead = first["text"].removeprefix("My card is ").removesuffix(".")
+    assert instead in found["text"]
+    assert stored.request["previous"] == {"turns": 2, "summary": f"They paid by {instead}."}
+    rendered = f"customer: {first['text']}\n[{found['passage']}] {found['text']}"
+    assert stored.messages[0]["content"] == rendered

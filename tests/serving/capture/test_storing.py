@@ -53,6 +53,10 @@ def payload(id_: str, said: str = SAID, *, lob: str = "care", talk: str | None =
         stream=True,
         conversation_id=talk,
         turn_position=1,
+        asked={
+            "conversation": [{"role": "customer", "text": f"Hello!\n{said}"}],
+            "previous": {"turns": 1, "summary": f"They said: {said}"},
+        },
     )
     for start in range(0, len(said), 5):
         delta = {"index": 0, "delta": {"content": said[start : start + 5]}}
@@ -90,6 +94,8 @@ async def test_a_line_that_redacts_stores_surrogates_and_another_stores_what_was
     assert not [s for s in SECRETS if s in private.model_dump_json()]
     assert candidates.of(private.response)[0].output == private.output
     assert private.messages[0]["content"] == private.output, "the same in question and answer"
+    assert private.request["conversation"][0]["text"] == f"Hello!\n{private.output}"
+    assert private.request["previous"]["summary"] == f"They said: {private.output}"
     assert await redactions.get(db, "b") is None
 
 

@@ -31,6 +31,10 @@ def payload(
         stream=False,
         conversation_id=talk,
         turn_position=1,
+        asked={
+            "conversation": [{"role": "customer", "text": said}],
+            "previous": {"turns": 1, "summary": said},
+        },
     )
     if at is not None:
         capture.created_at = at

@@ -62,7 +62,7 @@ PLACES = 8
 class Site:
     """A replica as its clients see it; what its engine was asked lies in `asked`.
 
-    A version in `held` never answers; one that was told that its client left is in `left`. What it
+    A version in `held` never answers, one in `broken` with 500; one that was told that its client left is in `left`. What it
     answers is `says`, or its name, each word with the probability `sure`, where that is asked; it
     `ends` for that reason.
     """
@@ -75,6 +75,7 @@ class Site:
     asked: list[tuple[Scope, dict[str, Any]]] = field(default_factory=list)
     keys: dict[str, str] = field(default_factory=dict)
     held: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     left: list[str] = field(default_factory=list)
     says: str | None = None
     ends: str = "stop"
@@ -82,6 +83,7 @@ class Site:
     rolled: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     adapters: AdapterManager = field(init=False)
     admission: Admission = field(init=False)
+    chains: Chains = field(init=False)
     shadows: Shadows = field(init=False)
     reviewing: Reviewing = field(init=False)
     files: Files = field(init=False)
@@ -102,13 +104,18 @@ class Site:
         its = LobGuards.model_validate(guards)
         lobs["care"] = lobs["care"].model_copy(update={"guards": its} | fields)
         self.reviewing.configure(lobs)
-        self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
+        self._apply(lobs)
 
     def line(self, **fields: Any) -> None:
         """Give care other settings, as `switchboard apply` does."""
         lobs = dict(self.settings.lobs)
         lobs["care"] = Lob.model_validate(lobs["care"].model_dump(mode="json") | fields)
-        self.gateway.configure(self.settings.model_copy(update={"lobs": lobs}), self.prompts)
+        self._apply(lobs)
+
+    def _apply(self, lobs: dict[str, Lob]) -> None:
+        settings = self.settings.model_copy(update={"lobs": lobs})
+        self.gateway.configure(settings, self.prompts)
+        self.chains.configure(settings)
 
     async def http(self, roles: list[str], lobs: list[str]) -> httpx.AsyncClient:
         """A client with a key of its own for these roles and lines."""
@@ -199,6 +206,10 @@ async def site(
             while (await receive())["type"] != "http.disconnect":
                 pass
             made.left.append(body["model"])
+            return
+        if body["model"] in made.broken:
+            await send({"type": "http.response.start", "status": 500, "headers": []})
+            await send({"type": "http.response.body", "body": b"{}"})
             return
         said = made.says or f"of {body['model']}"
         sure = made.sure if body.get("logprobs") else None
@@ -317,7 +328,7 @@ async def site(
     made = Site(sqlite_db, gateway, journal, drainer, keys)
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
-    made.files, made.libraries = kept, libraries
+    made.files, made.libraries, made.chains = kept, libraries, chains
     await models.start()
     await transcriber.start()
     await keys.start()

@@ -167,6 +167,16 @@ async def test_a_grader_is_shown_an_answer_without_its_version_and_it_is_audited
     assert (said["left"], said["answer"]) == (0, None)
 
 
+async def test_a_grader_sees_the_turns_of_what_was_really_asked(site: Site) -> None:
+    body = {"lob": "care", "conversation": TURNS, "previous": {"summary": "It broke.", "turns": 1}}
+    async with await site.http(["service"], ["care"]) as http:
+        assert (await http.post("/v1/summaries", json=body)).status_code == 200
+    await site.stored()
+    said = (await get(site, "/v1/grades/next?lob=care", ["reviewer"])).json()
+    before = {"role": "previous", "text": "It broke."}
+    assert said["answer"]["conversation"] == [before, *TURNS[1:]]
+
+
 async def test_grades_of_two_are_counted_by_version_with_their_agreement(
     site: Site, interaction: Interactions
 ) -> None:

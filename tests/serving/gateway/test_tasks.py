@@ -1,5 +1,6 @@
 """Task requests: checked fields, and the chat completion they become."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 
 from serving.config import prompts
 from serving.config.lobs import Lob
+from serving.config.prompts import Turn
 from serving.errors import InvalidRequest
 from serving.gateway import tasks
 
@@ -209,7 +211,38 @@ def test_a_hand_over_has_a_prompt_of_its_own() -> None:
     assert prompt.name == "default/handover"
     body = tasks.chat_body("summary", asked, prompt, LOBS["care"])
     assert "Tried:" in body["messages"][0]["content"]
-    assert asked.asked() == {"for": "handover"}
+    assert asked.asked() == {"for": "handover", "conversation": CONVERSATION}
+
+
+def test_the_turns_that_a_prompt_is_rendered_from_are_stored() -> None:
+    asked = parse(conversation=[*CONVERSATION, {"role": "knowledge", "text": "Price: 72"}])
+    found = Turn("knowledge", "Open from 9.", passage="hours-1")
+    asked = replace(asked, turns=[*asked.turns, found])  # as retrieval adds it
+    assert asked.asked() == {
+        "conversation": [
+            *CONVERSATION,
+            {"role": "knowledge", "text": "Price: 72"},
+            {"role": "knowledge", "text": "Open from 9.", "passage": "hours-1"},
+        ]
+    }
+
+
+def test_of_a_rolling_summary_the_one_before_and_the_turns_since_are_stored() -> None:
+    asked = parse(previous={"summary": {"issue": "It broke."}, "turns": 1})
+    assert asked.asked() == {
+        "conversation": CONVERSATION[1:],
+        "previous": {"turns": 1, "summary": '{"issue":"It broke."}'},
+    }
+    stored = asked.asked()
+    again = PROMPTS["care", "summary"].render(
+        lob="care",
+        task="summary",
+        turns=[Turn(**turn) for turn in stored["conversation"]],
+        fields={},
+        previous=stored["previous"]["summary"],
+    )
+    body = tasks.chat_body("summary", asked, PROMPTS["care", "summary"], Lob())
+    assert body["messages"] == again
 
 
 @pytest.mark.parametrize(

@@ -44,3 +44,9 @@ def test_what_does_not_tell_who_speaks_is_not_read() -> None:
 def test_a_summary_that_goes_on_lacks_the_first_turns() -> None:
     row = labelled(prompt="customer: and then?", request={"previous": {"turns": 4}})
     assert customers(row.interaction) == []
+
+
+def test_turns_that_are_stored_are_taken_whatever_form_the_prompt_has() -> None:
+    stored = [{"role": turn.role, "text": turn.text} for turn in TURNS]
+    row = labelled(prompt="OWN PROMPT", request={"conversation": stored})
+    assert customers(row.interaction) == [TURNS[0].text, TURNS[2].text]

@@ -91,7 +91,8 @@ async def test_a_guard_that_refuses_leaves_no_complete_structure(site: Site) -> 
 async def test_a_rolling_summary_is_stored_as_one(site: Site) -> None:
     before = {"summary": {"issue": "It broke."}, "turns": 1}
     _, kept = await ask(site, previous=before)
-    assert kept["request"]["previous"] == {"turns": 1}
+    assert kept["request"]["previous"] == {"turns": 1, "summary": '{"issue":"It broke."}'}
+    assert kept["request"]["conversation"] == TURNS[1:]
     said = site.asked[0][1]["messages"][-1]["content"]
     assert said == 'summary so far: {"issue":"It broke."}\nagent: Sorry.'
 

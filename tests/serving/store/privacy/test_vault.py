@@ -41,6 +41,7 @@ def payload(id_: str, conversation: str | None = "c-1") -> bytes:
         stream=False,
         conversation_id=conversation,
         turn_position=1,
+        asked={"conversation": [{"role": "customer", "text": SAID}]},
     )
     answer = {"choices": [{"index": 0, "message": {"content": f"Thank you. {SAID}"}}]}
     capture.chunks.append(json.dumps(answer).encode())
@@ -57,6 +58,7 @@ async def test_an_original_comes_back_whole_and_the_audit_says_who_and_why(db: D
         found = await vault.read(db, keys, id_, **WHY)
         assert found["output"] == f"Thank you. {SAID}"
         assert found["messages"] == [{"role": "user", "content": SAID}]
+        assert found["request"]["conversation"] == [{"role": "customer", "text": SAID}]
         (entry,) = await audit.about(db, id_, "read_original")
         assert (entry.detail["who"], entry.detail["reason"]) == ("ann", "a dispute")
         assert "output" in entry.detail["fields"]
