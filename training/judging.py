@@ -129,4 +129,5 @@ def only(held: Dataset, keep: Sequence[Example]) -> Dataset:
     """Return a dataset that is judged by some of its examples alone."""
     ids = {id(one) for one in keep}
     golden = tuple(one for one in held.golden if id(one) in ids)
-    return replace(held, golden=golden, rolling=tuple(one for one in held.rolling if id(one) in ids))
+    rolling = tuple(one for one in held.rolling if id(one) in ids)
+    return replace(held, golden=golden, rolling=rolling)

@@ -19,7 +19,8 @@ TEXT = (
     "{% endblock %}"
 )
 RECIPE = """
-curation: {min_examples: 4, min_conversations: 3, min_holdout: 2, holdout_share: 0.5, golden_share: 0}
+curation:
+  {min_examples: 4, min_conversations: 3, min_holdout: 2, holdout_share: 0.5, golden_share: 0}
 evaluation: {max_tokens: 8}
 """
 CONVERSATIONS = 16

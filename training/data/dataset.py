@@ -232,11 +232,8 @@ def _rows(examples: Iterable[Example]) -> Iterable[dict[str, Any]]:
     return map(row, examples)
 
 
-def _head(
-    kind: Kind, lob: str, rules: CurationConfig, prompts: Mapping[str, Any] | None
-) -> Manifest:
-    own = {} if prompts is None else {"prompts": dict(prompts)}
-    return own | {
+def _head(kind: Kind, lob: str, rules: CurationConfig, own: Mapping[str, Any] | None) -> Manifest:
+    return ({} if own is None else {"prompts": dict(own)}) | {
         "format": FORMAT,
         "kind": kind,
         "lob": lob,

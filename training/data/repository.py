@@ -286,9 +286,7 @@ async def _again(db: Database, manifest: Manifest, named: Named, past: Past, roo
         )
 
 
-def _judged(
-    item: LabelledInteraction, rules: CurationConfig, form: Form | None
-) -> list[Example]:
+def _judged(item: LabelledInteraction, rules: CurationConfig, form: Form | None) -> list[Example]:
     said = judged(item)
     found = [example(i, v, source) for i, v in said if (source := label(v, rules)) is not None]
     found = redacted(found)[0] if rules.redact else found

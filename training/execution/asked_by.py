@@ -75,7 +75,8 @@ async def whole(version: AdapterVersion | None, lob: str, settings: Settings) ->
     """
     its = await own(version, settings)
     parsed = await asyncio.to_thread(configured.load, settings.prompts, [lob])
-    prompts = {task: prompt for (_, task), prompt in parsed.items()} | dict(its.prompts if its else {})
+    prompts = {task: prompt for (_, task), prompt in parsed.items()}
+    prompts |= its.prompts if its else {}
     name = settings.served_name if version is None else version.name
     return Form(name, lob, settings.lobs[lob], prompts)
 

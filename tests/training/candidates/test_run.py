@@ -151,7 +151,7 @@ async def test_live_is_asked_by_the_prompt_that_it_has(
     better: Path,
     tmp_path: Path,
 ) -> None:
-    """Stored by the configured prompt, live by a good one of its own, the candidate by a bad one."""
+    """Stored by the configured prompt; live has a good one of its own, the candidate a bad one."""
     await fill(store, configured)
     registry = Registry(store, settings.adapters.uri)
     await candidates.add(store, settings, "care", {"suggestion": better})

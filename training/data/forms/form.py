@@ -92,7 +92,7 @@ class Form:
             self.lob,
             self.line,
             "summary" if example.task == "summary" else "suggestion",
-            [Turn(one["role"], one.get("text", ""), one.get("passage", "")) for one in asked["turns"]],
+            [Turn(t["role"], t.get("text", ""), t.get("passage", "")) for t in asked["turns"]],
             fields=messages.fields(self.line, asked.get("structured", False)),
             previous=asked.get("previous", ""),
         )
