@@ -82,7 +82,7 @@ async def whole(version: AdapterVersion | None, lob: str, settings: Settings) ->
 
 
 async def overtaken(registry: Registry, lob: str, name: str) -> str | None:
-    """Say why a version must not follow what is live: it would take back a prompt, or bring one back.
+    """Say why a version must not follow what is live: it would bring back another prompt.
 
     It has the prompts of what was live when it was made, and another may have been promoted or
     rolled back since.

@@ -60,7 +60,9 @@ class Sample:
     candidate_similarity: float
 
 
-def figures(training: Result | None, base: Scores, live: Scores, candidate: Scores) -> dict[str, Any]:
+def figures(
+    training: Result | None, base: Scores, live: Scores, candidate: Scores
+) -> dict[str, Any]:
     """Return what the registry keeps with a version: means by metric, then all the detail."""
     flat = {name: candidate.means[name].mean for name in METRICS}
     flat |= {f"{name}_live": live.means[name].mean for name in METRICS}
