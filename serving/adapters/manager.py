@@ -3,7 +3,8 @@
 Everything runs on the replica's event loop, so a flip is one assignment. A version is loaded
 before a route names it, and leaves the engine once no route names it and no request uses it. A
 version that clients pin stays until the engine's own LRU cache needs its place. Where a line of
-business can fall back to its previous version, that one stays loaded too. A version's own prompts are here as long as its weights.
+business can fall back to its previous version, that one stays loaded too. A version's own prompts
+are here as long as its weights.
 """
 
 import asyncio

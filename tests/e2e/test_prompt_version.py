@@ -1,4 +1,4 @@
-"""A prompt is a version: pinned, promoted and rolled back on the real server, no request failing."""
+"""A prompt is a version: pinned, promoted and rolled back on the real server, without a failure."""
 
 import threading
 from collections.abc import Callable, Iterator

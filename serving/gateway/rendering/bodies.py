@@ -1,4 +1,4 @@
-"""The body that the engine gets of a request: a task's is rendered, special tokens are broken up."""
+"""The body that the engine gets: a task's is rendered, special tokens are broken up."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple

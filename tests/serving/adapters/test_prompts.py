@@ -53,7 +53,7 @@ def test_whether_it_goes_on_from_a_summary_is_known(tmp_path: Path) -> None:
         ("{% block user %}{{ ''.__class__.__mro__ }}{% endblock %}", "unsafe"),
         ("{% block user %}{{ '{9}'.format(1) }}{% endblock %}", "suggestion.jinja"),
         ('{% extends "default/suggestion.jinja" %}', "stands alone"),
-        ("{% if 0 %}{% include turns[0].text %}{% endif %}{% block user %}x{% endblock %}", "alone"),
+        ("{% if 0 %}{% include lob %}{% endif %}{% block user %}x{% endblock %}", "alone"),
         (b"{% block user %}\xff{% endblock %}", "no UTF-8"),
         (b"x" * (prompts.LIMIT_BYTES + 1), "no prompt"),
     ],

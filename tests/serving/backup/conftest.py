@@ -98,10 +98,13 @@ def filled(
         await interactions.save(db, [interaction() for _ in range(3)])
         registry = Registry(db, settings.adapters.uri)
         number = await registry.reserve("care")
+        folder = adapter()
+        (folder / "prompts").mkdir()
+        (folder / "prompts" / "summary.jinja").write_text("{% block user %}OWN{% endblock %}")
         await registry.register(
             "care",
             number,
-            adapter(),
+            folder,
             parent=None,
             base_model="base",
             base_hash="base-hash",

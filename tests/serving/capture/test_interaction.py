@@ -347,7 +347,8 @@ def test_what_was_asked_joins_the_request_and_older_journals_have_less() -> None
     assert b"conversation" not in made.request  # which is what the engine gets
     payload = json.loads(made.payload("completed"))
     record = to_record(json.dumps(payload).encode())
-    assert (record.request["conversation"], record.request["previous"]) == (turns, asked["previous"])
+    assert record.request["conversation"] == turns
+    assert record.request["previous"] == asked["previous"]
     assert record.messages == [{"role": "user", "content": "Hi"}]
     payload["asked"] = {"previous": {"turns": 1}}
     record = to_record(json.dumps(payload).encode())

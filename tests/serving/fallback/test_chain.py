@@ -5,16 +5,18 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
+import jinja2
 import pytest
 from prometheus_client import REGISTRY
 
 from serving.adapters.manager import AdapterManager
 from serving.asgi import Disconnected, Message, Receive, Scope, Send
 from serving.capture.interaction import DONE, Capture, to_record
+from serving.config.prompts import Prompt
 from serving.config.settings import Settings
-from serving.errors import AdapterRefused, Unavailable
+from serving.errors import AdapterRefused, InvalidRequest, Unavailable
 from serving.fallback.chain import Chains
-from serving.fallback.engine_request import EngineRequest
+from serving.fallback.engine_request import EngineRequest, Rendered
 from serving.routing import Table
 from serving.store.records import Route
 
@@ -97,6 +99,7 @@ class Bench:
         self.asked: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.dead = False
+        self.render: Callable[[str | None], Rendered] | None = None
         self.weights = Weights(ROUTE)
         self.left = asyncio.Event()
         chain = ["previous", "base"] if chain is None else chain
@@ -151,7 +154,9 @@ class Bench:
         steps = self.chains.steps(self.weights.table.resolve(model, "c"), CHAT)
         self.asked.clear()
         try:
-            asked = EngineRequest(CHAT, request, capture, {"path": CHAT}, {}, "id")
+            asked = EngineRequest(
+                CHAT, request, capture, {"path": CHAT}, {}, "id", render=self.render
+            )
             await self.chains.answer(steps, asked, receive, send)
         finally:
             assert self.weights.inflight == []
@@ -353,3 +358,38 @@ async def test_requests_without_a_chain_have_no_steps(bench: Bench) -> None:
     assert bench.chains.steps(table.resolve("care@1", "c"), CHAT) == ()
     assert bench.chains.steps(table.resolve("base", "c"), CHAT) == ()
     assert Bench(chain=[]).chains.steps(table.resolve("care", "c"), CHAT) == ()
+
+
+def rendering(*deaf: str) -> Callable[[str | None], Rendered]:
+    """Renders by a prompt of each version's own, but for versions whose prompt cannot."""
+
+    def render(version: str | None) -> Rendered:
+        if version in deaf:
+            raise InvalidRequest(f"{version} cannot go on.")
+        prompt = Prompt(f"{version}/summary", f"hash of {version}", jinja2.Template(""))
+        return Rendered([{"role": "user", "content": f"for {version}"}], prompt)
+
+    return render
+
+
+async def test_each_step_is_asked_by_its_own_prompt(bench: Bench) -> None:
+    bench.render = rendering()
+    bench.behaviours["care@2"] = bench.behaviours["care@1"] = says(b"", 500)
+    answer = await bench.ask()
+    assert [body["messages"][0]["content"] for body in bench.bodies] == [
+        *("for care@2", "for care@1", "for base")
+    ]
+    capture = answer.capture
+    assert (capture.prompt_name, capture.prompt_hash) == ("base/summary", "hash of base")
+    assert answer.request["messages"] == [{"role": "user", "content": "for base"}]
+
+
+async def test_a_prompt_that_cannot_tell_what_was_asked_is_followed_and_opens_no_breaker(
+    bench: Bench,
+) -> None:
+    bench.render = rendering("care@2")
+    for _ in range(4):
+        answer = await bench.ask()
+        assert answer.steps == [("care@2", "failed", "prompt"), ("care@1", "answered", None)]
+    bench.render = rendering()
+    assert (await bench.ask()).version == "care@2"

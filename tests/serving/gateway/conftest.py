@@ -62,9 +62,9 @@ PLACES = 8
 class Site:
     """A replica as its clients see it; what its engine was asked lies in `asked`.
 
-    A version in `held` never answers, one in `broken` with 500; one that was told that its client left is in `left`. What it
-    answers is `says`, or its name, each word with the probability `sure`, where that is asked; it
-    `ends` for that reason.
+    A version in `held` never answers, one in `broken` with 500; one that was told that its client
+    left is in `left`. What it answers is `says`, or its name, each word with the probability
+    `sure`, where that is asked; it `ends` for that reason.
     """
 
     db: Database

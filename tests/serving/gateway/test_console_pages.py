@@ -378,3 +378,12 @@ async def test_a_browser_that_types_on_ends_its_last_request(site: Site) -> None
     left.set()
     await asyncio.wait({asking}, timeout=60)
     assert site.left == ["care@2"]
+
+
+async def test_a_versions_own_prompts_are_named(site: Site) -> None:
+    hash_ = "ab" * 8
+    own = await version(site, prompts={"suggestion": {"name": "care@1/suggestion", "hash": hash_}})
+    plain = await version(site)
+    browser = await signed_in(site, ["trainer"])
+    assert f"care@1/suggestion ({hash_})" in (await browser.get(f"/adapters/{own}")).text
+    assert "Prompts" not in (await browser.get(f"/adapters/{plain}")).text
