@@ -27,11 +27,6 @@ TASKS = ("suggestion", "summary", "handover", "insight")
 app = typer.Typer(no_args_is_help=True, help="Candidates without a training: another prompt.")
 
 
-@app.callback()
-def _group() -> None:
-    """Keep `add` a command of its own while it is the only one."""
-
-
 @app.command()
 def add(
     lob: Lob,
@@ -59,7 +54,7 @@ def add(
     from training.cli.train import REJECTED
     from training.progress import show_steps
 
-    show_steps()
+    show_steps(stderr=json_)  # only the document is for the program
     files = parse(prompt)
 
     async def work(db: "Database", settings: "Settings") -> dict[str, Any]:
@@ -124,5 +119,8 @@ def _tell(found: dict[str, Any], verdict: bool | None) -> None:
     if found["report"]:
         typer.echo(f"Report: {found['report']}")
     if verdict is not False:
-        typer.echo(f"Next: switchboard canary run {found['version'].partition('@')[0]} "
-                   f"--version {version}, or switchboard adapters promote {version}")
+        lob = version.partition("@")[0]
+        typer.echo(
+            f"Next: switchboard canary run {lob} --version {version}, or switchboard adapters "
+            f"promote {version}"
+        )
