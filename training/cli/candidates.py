@@ -83,7 +83,7 @@ def add(
         }
 
     found = with_store(config, work)
-    verdict = None if found["gate"] is None else bool(found["gate"]["accepted"])
+    verdict = None if not gate or found["gate"] is None else bool(found["gate"]["accepted"])
     if json_:
         print_json(found)
     else:
