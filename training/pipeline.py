@@ -179,7 +179,7 @@ async def _judge(
         logger.info(f"{context.lob}: {others} of {len(built.holdout)} held-out examples as stored")
     return await judging.judge(
         context.registry,
-        Trio(*names, forms={name: form for name in names[1:]} if form else {}),
+        Trio(*names, forms=dict.fromkeys(names[1:], form) if form else {}),
         built,
         trained.recipe,
         address=address,

@@ -7,10 +7,10 @@ from serving.adapters.registry import Registry
 from serving.config.prompts import Prompt
 from serving.config.settings import Settings
 from serving.store.database import Database
-from tests.training.with_prompts import BETTER, better, configured, fill, store
 from tests.training.records import GATE_OF_FIVE
 from tests.training.stand_in import StandIn, wanted
 from tests.training.stub_server import Stub, serving
+from tests.training.with_prompts import BETTER, better, configured, fill, store
 from training import pipeline
 from training.candidates import prompt as candidates
 from training.recipe.recipe import Recipe

@@ -11,10 +11,10 @@ from serving.config.prompts import Prompt
 from serving.config.settings import Settings
 from serving.store.database import Database
 from serving.store.records import State
-from tests.training.with_prompts import fill
 from tests.training.records import GATE_OF_FIVE
 from tests.training.stand_in import wanted
 from tests.training.stub_server import Stub, serving
+from tests.training.with_prompts import fill
 from training.candidates import prompt as candidates
 from training.candidates import run
 from training.recipe.recipe import Recipe
