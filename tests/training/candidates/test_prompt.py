@@ -19,6 +19,10 @@ from training.execution.fitting import is_bare
 OTHER = "{% block user %}Another: {{ turns | length }}{% endblock %}"
 
 
+def text_of(file: Path) -> str:
+    return file.read_text()
+
+
 async def promoted(registry: Registry, name: str) -> None:
     await registry.switch("care", live=name, action="promote")
 
@@ -36,7 +40,7 @@ async def test_on_the_base_it_is_an_adapter_that_changes_nothing(
     assert is_bare(version)
     files = artifacts.manifest(Path(version.uri))
     assert "prompts/suggestion.jinja" in files
-    assert (Path(version.uri) / "prompts/suggestion.jinja").read_text() == better.read_text()
+    assert text_of(Path(version.uri) / "prompts/suggestion.jinja") == text_of(better)
     weights = load_file(Path(version.uri) / "adapter_model.safetensors")
     assert not any(tensor.any() for tensor in weights.values())
 

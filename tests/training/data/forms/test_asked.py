@@ -1,4 +1,4 @@
-"""What a task request was rendered from is read from its interaction, and only where it is there."""
+"""What a task request was rendered from is read of its interaction, where it is there."""
 
 from typing import Any
 
