@@ -75,7 +75,8 @@ async def add(db: Database, settings: Settings, lob: str, files: Mapping[Task, P
         at = parent.name if parent else f"the base, {settings.served_name}"
         same = ", ".join(f"{task} {one.hash}" for task, one in new.items())
         raise Conflict(f"Nothing differs from what is live ({at}): {same}.")
-    wanted = {task: one["hash"] for task, one in ((parent and parent.prompts) or {}).items()}
+    own = (parent.prompts if parent else None) or {}
+    wanted = {task: one["hash"] for task, one in own.items()}
     wanted |= {task: new[task].hash for task in changed}
     there = _same(await registry.list(lob), parent, wanted)
     if there is not None:
@@ -143,7 +144,7 @@ def _check_syntax(text: str) -> None:
 
 
 def _same(
-    versions: list[AdapterVersion], parent: AdapterVersion | None, wanted: Mapping[Task, str]
+    versions: list[AdapterVersion], parent: AdapterVersion | None, wanted: Mapping[str, str]
 ) -> AdapterVersion | None:
     """Return the candidate that already has these prompts on these weights; None: there is none."""
     name = parent.name if parent else None

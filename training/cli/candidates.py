@@ -65,13 +65,13 @@ def add(
         chosen = recipes.load(recipe or recipes.find(lob, config)) if gate else None
         added = await prompts.add(db, settings, lob, files)
         version, decision = added.version, added.version.decision
-        report = None
+        report: str | None = None
         if chosen is not None and version.state == "candidate" and not decision.get("accepted"):
             ran = await run.judge(
                 db, added, config=config, settings=settings, recipe=chosen, out=out, url=url
             )
             decision = ran.decision.as_json()
-            report = ran.outcome and str(ran.outcome.folder / "report.html")
+            report = str(ran.outcome.folder / "report.html") if ran.outcome else None
         return {
             "version": version.name,
             "parent": version.parent,

@@ -60,7 +60,7 @@ async def build(
     past = await _past(db, lob, rules, root)
     with Spool(root) as texts, SourceLog(root) as log:
         found = Candidates(rules, texts, form)
-        stream, asked_by = interactions.stream(db, lob=lob), form and form.written()
+        stream, asked_by = interactions.stream(db, lob=lob), form.written() if form else None
         async with aclosing(readers.read(stream, rules, asked_by)) as readings:
             async for reading in readings:
                 found.take(reading.found)
@@ -83,7 +83,7 @@ async def build(
             log,
             golden_id=past.golden_id,
             coverage=await coverage.of(db, lob, curated, rules, past),
-            prompts=form and {**form.as_json(), **found.forms},
+            prompts={**form.as_json(), **found.forms} if form else None,
         )
     await note(db, lob, built, erased)
     return built
@@ -113,7 +113,7 @@ async def _freeze(
             named = known.model_copy(update={"feedback": source_rows.on(known, used)})
             if named.feedback:
                 rows |= sources([named])
-    asked_by = form and form.as_json()
+    asked_by = form.as_json() if form else None
     frozen = dataset.write_golden(lob, examples, rules, root, rows, asked_by)
     await note(db, lob, frozen)
     return frozen
@@ -270,7 +270,7 @@ async def _again(db: Database, manifest: Manifest, named: Named, past: Past, roo
         named.check()
         if manifest["kind"] == "golden":
             golden.sort(key=lambda e: (e.created_at, e.interaction_id))
-            asked_by = form and form.as_json()
+            asked_by = form.as_json() if form else None
             return dataset.write_golden(lob, golden, rules, root, inline, asked_by)
         rows, counts = found.capped()
         curated = learn(divide(lob, rows, found.begins, rules, past, counts), texts, rules, past)
@@ -282,7 +282,7 @@ async def _again(db: Database, manifest: Manifest, named: Named, past: Past, roo
             inline if source_rows.is_inline(manifest) else log,
             golden_id=past.golden_id,
             coverage=manifest["coverage"],
-            prompts=form and {**form.as_json(), **found.forms},
+            prompts={**form.as_json(), **found.forms} if form else None,
         )
 
 
