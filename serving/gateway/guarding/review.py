@@ -33,9 +33,7 @@ def is_held(capture: Capture) -> bool:
     return any(one["action"] == Action.REVIEW for one in capture.guards)
 
 
-def task(
-    queue: Reviewing, request: EngineRequest, context: Callable[[], GuardContext]
-) -> MakeTask:
+def task(queue: Reviewing, request: EngineRequest, context: Callable[[], GuardContext]) -> MakeTask:
     """Return what makes tasks of a request's answers.
 
     Args:

@@ -168,9 +168,7 @@ async def test_a_version_whose_prompt_cannot_be_used_is_not_loaded(
     prompt.write_text("{% block user %}{{ nobody }}{% endblock %}")
     manifest = artifacts.manifest(Path(version.uri))
     (Path(version.uri) / artifacts.MANIFEST).write_text(json.dumps(manifest))
-    as_published = version.model_copy(
-        update={"manifest_hash": artifacts.manifest_hash(manifest)}
-    )
+    as_published = version.model_copy(update={"manifest_hash": artifacts.manifest_hash(manifest)})
     with pytest.raises(AdapterRefused, match=r"suggestion\.jinja: 'nobody' is undefined"):
         await adapters.ensure(as_published)
     assert engine.held == set()
