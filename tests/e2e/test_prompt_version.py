@@ -74,11 +74,10 @@ def test_a_prompt_is_pinned_promoted_and_rolled_back_and_no_request_fails(
 ) -> None:
     live = register(server, "care")
     assert server.cli("adapters", "promote", live).returncode == 0
-    described = next(
-        one
-        for one in server.http("admin").get("/v1/adapters?lob=care").json()["data"]
-        if one["name"] == prompt_alone
-    )["prompts"]["suggestion"]
+    with server.http("admin") as http:
+        every = http.get("/v1/adapters?lob=care").json()["data"]
+    own_prompts = next(one for one in every if one["name"] == prompt_alone)["prompts"]
+    described = own_prompts["suggestion"]
     assert described["name"] == f"{prompt_alone}/suggestion"
     assert described["hash"] in server.cli("adapters", "show", prompt_alone).stdout
 

@@ -76,7 +76,9 @@ class Bodies:
             InvalidRequest: As `tasks.chat_body`.
         """
         asked, version = exchange.request, exchange.target.version
-        body, render, prompt, templated = asked.sent, None, None, _TEMPLATED
+        body, templated = asked.sent, _TEMPLATED
+        render: ByVersion | None = None
+        prompt: Prompt | None = None
         if asked.of_task is not None:
             task, lob = tasks.PATHS[asked.endpoint], asked.of_task.lob
             configured = self._prompts[lob, tasks.prompt_of(task, asked.of_task)]

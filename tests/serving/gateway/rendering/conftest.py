@@ -38,6 +38,7 @@ def bring(site: Site, adapter: Adapters, tmp_path: Path) -> Bring:
     They are given by their tasks' names; `load` has the replica load it.
     """
     site.adapters._engine = cast(Any, Engine())
+    site.adapters.loaded.clear()  # numbers begin at 1 here
     registry = Registry(site.db, str(tmp_path / "adapters"))
 
     async def make(*, load: bool = True, **texts: str) -> str:
