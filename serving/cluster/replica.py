@@ -158,7 +158,8 @@ async def start(
     """
     settings = revision.settings
     logs.configure(settings.telemetry.log_format)
-    engine_module = importlib.import_module("serving.engine.engine")
+    with logs.buffers_kept():  # Serve's, which vLLM's import would close
+        engine_module = importlib.import_module("serving.engine.engine")
     source = settings.storage.keys
     keyring = None if source is None else await asyncio.to_thread(keyring_module.read, source)
     db = Database(settings.store_address)
