@@ -158,8 +158,7 @@ async def start(
     """
     settings = revision.settings
     logs.configure(settings.telemetry.log_format)
-    with logs.buffers_kept():  # Serve's, which vLLM's import would close
-        engine_module = importlib.import_module("serving.engine.engine")
+    engine_module = importlib.import_module("serving.engine.engine")
     source = settings.storage.keys
     keyring = None if source is None else await asyncio.to_thread(keyring_module.read, source)
     db = Database(settings.store_address)
@@ -191,7 +190,8 @@ async def start(
     background = [asyncio.create_task(drainer.run())]
     cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
     cleaning = asyncio.create_task(cleaner.run())
-    engine: Engine = await engine_module.Engine.start(settings)
+    with logs.buffers_kept():  # Serve's, which vLLM's would close
+        engine: Engine = await engine_module.Engine.start(settings)
     engine_app = engine.app if tracing is None else traced_engine(engine.app)
     adapters = AdapterManager(
         engine,

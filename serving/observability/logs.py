@@ -63,7 +63,7 @@ def configure(form: Literal["text", "json"]) -> None:
 def buffers_kept() -> Iterator[None]:
     """Keep what buffers lines for another handler whole while logging is configured anew.
 
-    `logging.config.dictConfig`, which vLLM calls when it is imported, closes every handler that
+    `logging.config.dictConfig`, which vLLM calls when its engine starts, closes every handler that
     there is, and a `MemoryHandler` then forgets its target. Ray Serve's replica is asked by a new
     controller where its log lies; without that target it fails, and is stopped as if it were dead.
     """

@@ -153,8 +153,10 @@ from serving.observability import logs
 target = logging.handlers.RotatingFileHandler(sys.argv[1])
 buffer = logging.handlers.MemoryHandler(10, target=target)
 logging.getLogger("ray.serve").addHandler(buffer)
+from vllm.config import LoggingConfig
+from vllm.logger import configure_logging
 with logs.buffers_kept():
-    import vllm.logger
+    configure_logging(LoggingConfig())
 assert buffer.target is target, buffer.target
 logging.getLogger("ray.serve").error("still written")
 buffer.flush()
