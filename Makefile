@@ -224,9 +224,11 @@ bench-real-cycles: $(READY)
 	@$(MAKE) --no-print-directory real-model
 	PYTHONPATH=$(CURDIR)/.cache/bench/real $(BIN)/python benchmarks/real/cycles.py $(ARGS)
 
-# Kill each process under load, then soak with swaps for ten minutes; results in benchmarks/results/.
+# Kill each process 20 times under load, with PostgreSQL and with SQLite (up to 4 hours; ARGS="--rounds 3"),
+# then soak with swaps for ten minutes; results in benchmarks/results/.
 chaos: $(READY)
-	$(BIN)/python benchmarks/chaos/kill.py
+	$(BIN)/python benchmarks/chaos/kill.py $(ARGS)
+	$(BIN)/python benchmarks/chaos/kill.py --store sqlite $(ARGS)
 	$(BIN)/python benchmarks/chaos/soak.py
 
 # A cluster of two nodes (a network namespace, root only): one lost and back, the link cut (10 minutes).

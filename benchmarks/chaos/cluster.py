@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import random
+import sqlite3
 import sys
 import tempfile
 import time
@@ -48,6 +51,8 @@ class Cluster:
     server: Server
     postgres: Postgres
     versions: list[str]
+    sqlite: Path | None = None
+    """The store's file, where that is SQLite."""
 
     def processes(self, role: str) -> list[psutil.Process]:
         """The living processes of a role, as `TITLES` names them, oldest first."""
@@ -93,14 +98,28 @@ class Cluster:
             return dict(answer.raise_for_status().json())
 
     def sql(self, statement: str, *parameters: Any) -> list[tuple[Any, ...]]:
-        """Ask the store."""
+        """Ask PostgreSQL."""
         with psycopg.connect(self.postgres.url, autocommit=True) as connection:
             return connection.execute(statement, parameters).fetchall()
+
+    def rows(self, table: str, key: str, value: str, keys: list[str]) -> list[tuple[Any, Any]]:
+        """Return (`key`, `value`) of a table's rows whose `key` is among `keys`."""
+        asked = f"SELECT {key}, {value} FROM {table} WHERE {key}"
+        if self.sqlite is None:
+            return self.sql(f"{asked} = ANY(%s)", keys)
+        with contextlib.closing(sqlite3.connect(f"file:{self.sqlite}?mode=ro", uri=True)) as read:
+            listed = "IN (SELECT value FROM json_each(?))"
+            return read.execute(f"{asked} {listed}", (json.dumps(keys),)).fetchall()
 
 
 @contextmanager
 def running(
-    versions: int = 2, replicas: int = 2, *, socket: bool = False, **changes: Any
+    versions: int = 2,
+    replicas: int = 2,
+    *,
+    socket: bool = False,
+    sqlite: bool = False,
+    **changes: Any,
 ) -> Iterator[Cluster]:
     """Start a server of the demo's base model with PostgreSQL, and stop it at the end.
 
@@ -108,6 +127,7 @@ def running(
         versions: How many random adapters to register; the first is made live.
         replicas: How many replicas.
         socket: Whether the server reaches PostgreSQL by a Unix socket instead of the loopback.
+        sqlite: Whether it keeps what it knows in SQLite, its default, and PostgreSQL runs unused.
         changes: Sections of the configuration to replace.
     """
     from training.demo.base_model import make_base_model
@@ -121,11 +141,13 @@ def running(
     with tempfile.TemporaryDirectory(prefix="switchboard-chaos-") as name:
         try:
             postgres.start()
+            file = Path(name) / "store.sqlite" if sqlite else None
             store = postgres.socket_url if socket else postgres.url
+            store = f"sqlite:///{file}" if file else store
             server = _server(Path(name), store, replicas, base, changes)
             server.start()
             try:
-                cluster = Cluster(server, postgres, [])
+                cluster = Cluster(server, postgres, [], file)
                 cluster.versions = [_register(server, base, n, Path(name)) for n in range(versions)]
                 cluster.wait_for_replicas(replicas)
                 cluster.promote(cluster.versions[0])

@@ -1,10 +1,13 @@
 """Kill drills: what fails, for how long, and is anything lost that was acknowledged?
 
-    python benchmarks/chaos/kill.py [--drills engine_core,replica,…] [--clients 6] [--rounds 1]
+    python benchmarks/chaos/kill.py [--drills engine_core,replica,…] [--clients 6] [--rounds 20]
+                                    [--minutes 60] [--store postgres|sqlite]
 
-Runs a server of two replicas with a PostgreSQL of its own under constant load (suggestions, half
-of them streamed, each with feedback) and kills one process a drill with SIGKILL. Times are seconds
-after the kill. Writes ``benchmarks/results/chaos/kill.json``.
+Runs a server of two replicas, with a PostgreSQL of its own or with the default store, SQLite, under
+constant load (suggestions, half of them streamed, each with feedback) and kills one process a drill
+with SIGKILL, each in turn. Times are seconds after the kill. What is there when the minutes are
+over, or when a drill does not end well, is written to ``benchmarks/results/chaos/kill.json``
+(``kill-sqlite.json``): `summary` by drill, and every drill.
 """
 
 from __future__ import annotations
@@ -12,7 +15,9 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import statistics
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from cluster import RESULTS, Cluster, result, running, until
@@ -108,15 +113,13 @@ def _figures(cluster: Cluster, load: Load, killed: float, before: set[str]) -> d
     stored: dict[str, str] = {}
 
     def drained() -> bool:
-        rows = cluster.sql("SELECT id, replica FROM interactions WHERE id = ANY(%s)", [*answered])
-        stored.update(dict(rows))
+        stored.update(cluster.rows("interactions", "id", "replica", [*answered]))
         return len(stored) == len(answered)
 
     deadline = time.monotonic() + 20
     while not drained() and time.monotonic() < deadline:
         time.sleep(0.2)
-    rows = cluster.sql("SELECT client_key FROM feedback WHERE client_key = ANY(%s)", [*fed_back])
-    heard = [key for (key,) in rows]
+    heard = [str(key) for key, _ in cluster.rows("feedback", "client_key", "id", [*fed_back])]
     failures = sorted(c.ended - killed for c in load.calls if c.fault)
     good = sorted(c.ended - killed for c in answered.values())
     gaps = [(b - a, a) for a, b in itertools.pairwise(good) if b > 0]
@@ -139,25 +142,67 @@ def _figures(cluster: Cluster, load: Load, killed: float, before: set[str]) -> d
     }
 
 
+def summary(drills: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return, by what was killed, how often, and what clients saw of it.
+
+    `failing_s` is how long after the kill the last request failed, `gap_s` the longest time without
+    an answer: median and greatest of the drills; a drill without a failure counts as 0.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(one["drill"] for one in drills):
+        mine = [one for one in drills if one["drill"] == name]
+        failing = [one["last_failure_s"] or 0.0 for one in mine]
+        gaps = [one["longest_gap_between_answers_s"] or 0.0 for one in mine]
+        found[name] = {
+            "times": len(mine),
+            "calls": sum(one["calls"] for one in mine),
+            "failed": sum(one["failed_total"] for one in mine),
+            "failed_most_in_one": max(one["failed_total"] for one in mine),
+            "without_a_failure": sum(one["failed_total"] == 0 for one in mine),
+            "failing_s": {"median": statistics.median(failing), "max": max(failing)},
+            "gap_s": {"median": statistics.median(gaps), "max": max(gaps)},
+            "acknowledged": sum(
+                one["interactions_acknowledged"] + one["feedback_acknowledged"] for one in mine
+            ),
+            "lost": sum(one["interactions_lost"] + one["feedback_lost"] for one in mine),
+            "twice": sum(one["feedback_twice"] for one in mine),
+        }
+    return found
+
+
 def main() -> None:
     """Run the drills and write the results."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--drills", default=",".join((*DRILLS, "postgres")))
+    parser.add_argument("--drills")
     parser.add_argument("--clients", type=int, default=6)
-    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--minutes", type=float, default=120.0, help="then no drill is begun")
+    parser.add_argument("--store", choices=("postgres", "sqlite"), default="postgres")
     options = parser.parse_args()
-    figures = []
-    with running() as cluster:
-        for _ in range(options.rounds):
-            for name in options.drills.split(","):
+    postgres = options.store == "postgres"
+    names = (options.drills or ",".join((*DRILLS, "postgres") if postgres else DRILLS)).split(",")
+    figures: list[dict[str, Any]] = []
+    until_at = time.monotonic() + options.minutes * 60
+    try:
+        with running(sqlite=not postgres) as cluster:
+            for name in names * options.rounds:
+                if time.monotonic() > until_at:
+                    break
                 figures.append(drill(cluster, name, options.clients))
-                print(json.dumps(figures[-1], indent=1), flush=True)
+                print(json.dumps(figures[-1]), flush=True)
+    finally:
+        if figures:
+            _write(figures, options)
+
+
+def _write(figures: list[dict[str, Any]], options: argparse.Namespace) -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
-    file = RESULTS / "kill.json"
-    lost = sum(f["interactions_lost"] + f["feedback_lost"] for f in figures)
-    content = result(drills=figures, clients=options.clients, acknowledged_and_lost=lost)
+    file = RESULTS / ("kill.json" if options.store == "postgres" else "kill-sqlite.json")
+    found = summary(figures)
+    content = result(summary=found, drills=figures, clients=options.clients, store=options.store)
     file.write_text(json.dumps(content, indent=1) + "\n")
-    print(f"{file}: {lost} acknowledged and lost")
+    print(json.dumps(found, indent=1))
+    print(f"{file}: {sum(one['lost'] for one in found.values())} acknowledged and lost")
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
 
 One replica. In each round, three phases: ``quiet`` (sales alone, a few clients), ``busy`` (also
 care, with just as many clients as it has places) and ``flood`` (care asks many times faster than it
-is answered, and never heeds Retry-After). Under each of the settings: care kept to a small share,
-and the default sharing. Then a deadline passes and a client leaves, with and without streaming:
-how soon is the engine idle, and after how many of the tokens asked for? Writes
+is answered, and never heeds Retry-After). Under each of the settings: as shipped, where nothing of
+`limits` is set; care kept to a small share; and the default sharing of eight places. Then a
+deadline passes and a client leaves, with and without streaming: how soon is the engine idle, and
+after how many of the tokens asked for? Writes
 ``benchmarks/results/chaos/overload.json``.
 """
 
@@ -42,6 +43,7 @@ DEADLINE_S = 1.0
 SALES_CLIENTS = 2
 PLACES = 8
 SETTINGS: dict[str, dict[str, Any]] = {
+    "shipped": {"busy_clients": 6},
     "default": {"borrow": 0.5, "weights": {"care": 1, "sales": 1}, "busy_clients": 6},
     "strict": {"borrow": 0.0, "weights": {"care": 1, "sales": 7}, "busy_clients": 1},
 }
@@ -227,16 +229,14 @@ def measure(
     from serving import ports
 
     chosen = SETTINGS[setting]
-    weights = chosen["weights"]
-    lobs = {
-        name: lob | {"limits": {"weight": weights[name], "max_queue": 2}}
-        for name, lob in config["lobs"].items()
-    }
-    limits = {
-        "max_inflight": PLACES,
-        "borrow": chosen["borrow"],
-        "base": {"timeout_s": DEADLINE_S},
-    }
+    lobs = config["lobs"]
+    limits: dict[str, Any] = {"base": {"timeout_s": DEADLINE_S}}
+    if weights := chosen.get("weights"):
+        lobs = {
+            name: lob | {"limits": {"weight": weights[name], "max_queue": 2}}
+            for name, lob in lobs.items()
+        }
+        limits |= {"max_inflight": PLACES, "borrow": chosen["borrow"]}
     target = targets.switchboard(
         config | {"lobs": lobs, "limits": limits}, folder / setting, ports.free(), "haproxy"
     )
@@ -260,7 +260,7 @@ def measure(
     finally:
         target.stop()
     return {
-        "limits": limits | {"weights": weights, "max_queue": 2},
+        "limits": limits | ({"weights": weights, "max_queue": 2} if weights else {}),
         "all_rounds": {f"{lob}_{name}": figures(of) for (name, lob), of in calls.items()},
         "ratios": {
             f"{lob}_{figure}_flood_over_{name}": spread(
@@ -291,7 +291,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--phase-s", type=float, default=8.0)
     parser.add_argument("--rate", type=float, default=60.0, help="the flood's requests per second")
-    parser.add_argument("--settings", default="strict,default")
+    parser.add_argument("--settings", default="shipped,strict,default")
     options = parser.parse_args()
     config = yaml.safe_load(options.config.read_text())
     config["model"] = str((targets.ROOT / config["model"]).absolute())

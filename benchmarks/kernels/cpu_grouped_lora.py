@@ -16,11 +16,13 @@ from typing import Any
 
 import torch
 
-# (hidden, columns of each slice): the demo's QKV, and QKV and down projection of a 1 B model.
+# (hidden, columns of each slice): QKV of the demo's model, QKV and down projection of one of 1 B,
+# QKV of one of 8 B.
 LAYERS = {
     "qkv-256": (256, (256, 256, 256)),
     "qkv-1024": (1024, (1024, 256, 256)),
     "down-1024": (2816, (1024,)),
+    "qkv-4096": (4096, (4096, 1024, 1024)),
 }
 
 
@@ -36,22 +38,24 @@ class Cell:
     dtype: str
 
 
-def grid() -> list[Cell]:
-    """All cells in which there are tokens enough for the adapters."""
-    cells = [
+def grid(dtype: str) -> list[Cell]:
+    """All cells of a dtype in which there are tokens enough for the adapters.
+
+    4,096 tokens are a prefill of a large budget; half of the rows on the base model is one rank's
+    matter, since it costs what the adapters' rows cost.
+    """
+    shapes = itertools.product(
+        LAYERS,
+        (1, 8, 32, 128, 512, 4096),
+        (1, 4, 8, 32),
+        (8, 16, 32, 64),
+        ("uniform", "half-base"),
+    )
+    return [
         Cell(layer, tokens, adapters, rank, mix, dtype)
-        for dtype, layer, tokens, adapters, rank, mix in itertools.product(
-            ("bfloat16", "float32"),
-            LAYERS,
-            (1, 8, 32, 128, 512),
-            (1, 4, 8),
-            (8, 32),
-            ("uniform", "half-base"),
-        )
-        if adapters <= tokens and (mix == "uniform" or tokens > 1)
+        for layer, tokens, adapters, rank, mix in shapes
+        if adapters <= tokens and (mix == "uniform" or (tokens > 1 and rank == 8))
     ]
-    # float32 is not what a server runs: a third of the grid is enough to watch it.
-    return [c for c in cells if c.dtype == "bfloat16" or (c.rank == 8 and c.mix == "uniform")]
 
 
 def prepare(cell: Cell) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -103,16 +107,17 @@ def seconds(call: Callable[[], None], at_least: float = 0.002, best_of: int = 3)
     return least
 
 
-def measure(rounds: int) -> Iterator[dict[str, Any]]:
+def measure(rounds: int, dtype: str) -> Iterator[dict[str, Any]]:
     """Time the grid.
 
     Args:
+        dtype: Of weights and activations: what the engine runs in on this machine.
         rounds: Times each pair is measured; ours and vLLM's change places every round.
 
     Yields:
         One row per cell: the cell, medians in microseconds, and vLLM's time over ours per round.
     """
-    for cell in grid():
+    for cell in grid(dtype):
         ours, theirs = prepare(cell)
         ours()
         theirs()

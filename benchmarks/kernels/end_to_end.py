@@ -1,11 +1,13 @@
 """Throughput of a real CPU vLLM engine: base, one adapter, eight mixed; plugin on and off.
 
-Both engines run from the start and take turns within every round, so that a noisy machine hits all
-cells alike. Run through ``run.py``.
+A third engine has no LoRA at all (`no-lora`): vLLM compiles its base there, and does not where LoRA
+is on. All engines run from the start and take turns within every round, so that a noisy machine
+hits all cells alike. Run through ``run.py``.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import subprocess
@@ -17,6 +19,7 @@ from typing import Any
 from tests.tiny_checkpoint import make_adapter, make_checkpoint
 
 ADAPTERS = 8
+NO_LORA = "no-lora"
 
 
 @dataclass(frozen=True)
@@ -30,20 +33,22 @@ class Workload:
     new_tokens: int = 32
     rank: int = 16
     rounds: int = 5
+    dtype: str = "auto"
 
 
 class Engine:
-    """A worker process with one engine; ``switch`` is the plugin's."""
+    """A worker process with one engine; ``switch`` is the plugin's. Without adapters: no LoRA."""
 
     def __init__(self, switch: str, model: Path, adapters: list[Path], load: Workload) -> None:
         environment = os.environ | {
-            "SWITCHBOARD_KERNELS": switch,
+            "SWITCHBOARD_KERNELS": switch if adapters else "off",
             "HF_HUB_OFFLINE": "1",
             "VLLM_LOGGING_LEVEL": "ERROR",
         }
         environment.setdefault("VLLM_CPU_KVCACHE_SPACE", "1")
         command = [sys.executable, str(Path(__file__).with_name("engine_worker.py"))]
         command += ["--model", str(model), "--adapters", *map(str, adapters)]
+        command += ["--dtype", load.dtype]
         command += ["--rank", str(load.rank), "--concurrency", str(load.concurrency)]
         command += ["--prompt-tokens", str(load.prompt_tokens)]
         command += ["--new-tokens", str(load.new_tokens)]
@@ -83,7 +88,8 @@ def measure(load: Workload, scratch: Path) -> list[dict[str, Any]]:
 
     Returns:
         One row per cell and round: plugin, mix, round, req_per_s, tokens_per_s, ttft_ms and
-        over_base, the rate over that of the base just before and after.
+        over_base, the rate over that of the base just before and after; of `no-lora` over the base
+        with the plug-in in the same round.
     """
     model = load.model or make_checkpoint(
         scratch / "base",
@@ -106,19 +112,34 @@ def measure(load: Workload, scratch: Path) -> list[dict[str, Any]]:
         "half-base": [name for path in adapters[:4] for name in ("base", path.name)],
     }
     engines = {switch: Engine(switch, model, adapters, load) for switch in ("on", "off")}
-    rows = []
+    engines[NO_LORA] = Engine(NO_LORA, model, [], load)
+    rows: list[dict[str, Any]] = []
     try:
-        for engine in engines.values():
-            for mix in mixes.values():
+        for switch, engine in engines.items():
+            for mix in _mixes(mixes, switch).values():
                 engine.run(mix, 2 * load.concurrency)  # loads adapters, warms every path
         for number in range(load.rounds):
             switches = list(engines) if number % 2 == 0 else list(reversed(engines))
-            for switch in switches:
-                rows += _one_round(engines[switch], switch, mixes, number, load.requests)
+            found = {
+                switch: _one_round(
+                    engines[switch], switch, _mixes(mixes, switch), number, load.requests
+                )
+                for switch in switches
+            }
+            ours = found["on"][0]["req_per_s"]
+            found[NO_LORA][0]["over_base"] = found[NO_LORA][0]["req_per_s"] / ours
+            for one in itertools.chain.from_iterable(found.values()):
+                print(json.dumps(one), flush=True)
+                rows.append(one)
     finally:
         for engine in engines.values():
             engine.close()
     return rows
+
+
+def _mixes(mixes: dict[str, list[str]], switch: str) -> dict[str, list[str]]:
+    """What an engine is asked for: without LoRA the base alone."""
+    return {"base": mixes["base"]} if switch == NO_LORA else mixes
 
 
 def _one_round(
@@ -138,8 +159,6 @@ def _one_round(
         )
         rows.append(row)
     rows.insert(0, _figures(switch, "base", number, base) | {"over_base": 1.0})
-    for row in rows:
-        print(json.dumps(row), flush=True)
     return rows
 
 

@@ -40,12 +40,18 @@ async def serve(arguments: argparse.Namespace) -> None:
     from vllm.lora.request import LoRARequest
     from vllm.v1.engine.async_llm import AsyncLLM
 
+    lora: dict[str, Any] = {}
+    if arguments.adapters:
+        lora = {
+            "enable_lora": True,
+            "max_loras": len(arguments.adapters),
+            "max_lora_rank": arguments.rank,
+        }
     engine = AsyncLLM.from_engine_args(
         AsyncEngineArgs(
             model=str(arguments.model),
-            enable_lora=True,
-            max_loras=len(arguments.adapters),
-            max_lora_rank=arguments.rank,
+            dtype=arguments.dtype,
+            **lora,
             max_model_len=arguments.prompt_tokens + arguments.new_tokens + 8,
             max_num_seqs=arguments.concurrency,
             enable_prefix_caching=False,
@@ -103,7 +109,8 @@ def main() -> None:
     """Read the arguments and serve."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--model", type=Path, required=True)
-    parser.add_argument("--adapters", type=Path, nargs="+", required=True)
+    parser.add_argument("--adapters", type=Path, nargs="*", default=[], help="none: no LoRA at all")
+    parser.add_argument("--dtype", default="auto")
     parser.add_argument("--rank", type=int, default=16)
     parser.add_argument("--concurrency", type=int, default=32)
     parser.add_argument("--prompt-tokens", type=int, default=64)

@@ -1,10 +1,13 @@
 """CPU benchmark of the kernels: ``make bench-kernels``.
 
     python benchmarks/kernels/run.py [--model FOLDER] [--rounds 5] [--only op|engine]
+                                     [--dtype float32] [--out kernels-avx2]
 
 Writes ``benchmarks/results/kernels-cpu.csv`` (every cell, losing ones included) and
-``benchmarks/results/kernels.json`` (ratios over the rounds, environment, commit). Without
-``--model`` a random 4-layer Llama of hidden size 256 is made and thrown away.
+``benchmarks/results/kernels.json`` (ratios over the rounds, environment, commit), or with
+``--out`` ``NAME.csv`` and ``NAME.json``. Without ``--model`` a random 4-layer Llama of hidden size
+256 is made and thrown away. ``--dtype`` is what grid and engine compute in: float32 where the CPU
+has no bf16.
 """
 
 from __future__ import annotations
@@ -77,12 +80,15 @@ def engine_ratios(rows: list[dict[str, Any]]) -> dict[str, dict[str, float | int
         "throughput_vs_vllm_one": over_vllm("one"),
         "throughput_vs_vllm_eight": over_vllm("eight"),
         "throughput_vs_vllm_base": over_vllm("base"),
+        "base_without_lora_over_base_c32": over_base(end_to_end.NO_LORA, "base"),
     }
 
 
-def write(op: list[dict[str, Any]], engine: list[dict[str, Any]]) -> None:
+def write(op: list[dict[str, Any]], engine: list[dict[str, Any]], name: str | None) -> None:
     """Write what was measured; parts left out keep their earlier rows and ratios."""
     csv_path, json_path = RESULTS / "kernels-cpu.csv", RESULTS / "kernels.json"
+    if name is not None:
+        csv_path, json_path = RESULTS / f"{name}.csv", RESULTS / f"{name}.json"
     stamp = {"commit": commit(), "time": now()}
     rows: list[dict[str, Any]] = []
     if csv_path.exists():
@@ -120,22 +126,27 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="at least 3")
     parser.add_argument("--requests", type=int, default=96, help="per engine cell and round")
     parser.add_argument("--only", choices=("op", "engine"))
+    parser.add_argument("--dtype", choices=("bfloat16", "float32"), default="bfloat16")
+    parser.add_argument("--out", help="name of the result files, without their ending")
     arguments = parser.parse_args()
     if arguments.rounds < 3:
         parser.error("--rounds: give 3 or more, since a median of fewer says little")
     op: list[dict[str, Any]] = []
     engine: list[dict[str, Any]] = []
     if arguments.only != "engine":
-        for row in cpu_grouped_lora.measure(arguments.rounds):
+        for row in cpu_grouped_lora.measure(arguments.rounds, arguments.dtype):
             op.append(row)
             print({k: v for k, v in row.items() if k != "ratios"}, flush=True)
     if arguments.only != "op":
         load = end_to_end.Workload(
-            arguments.model, rounds=arguments.rounds, requests=arguments.requests
+            arguments.model,
+            rounds=arguments.rounds,
+            requests=arguments.requests,
+            dtype=arguments.dtype,
         )
         with tempfile.TemporaryDirectory() as scratch:
             engine = end_to_end.measure(load, Path(scratch))
-    write(op, engine)
+    write(op, engine, arguments.out)
 
 
 if __name__ == "__main__":

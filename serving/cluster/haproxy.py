@@ -8,7 +8,8 @@ Ray starts HAProxy through a program of ours, a few lines of shell, which
   each time;
 - lets HAProxy listen where the configuration says, with TLS if it says so, while all else of Serve
   is on loopback; its statistics and its admin socket are files that only we may open;
-- answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500);
+- answers 503 with Retry-After in OpenAI's error shape where no replica can (Ray's page is a 500),
+  or where it was started anew and knows of none yet (Ray's is a 404, after which nobody retries);
 - tells replicas where a connection comes from, in a header with a token that they know: in place of
   what the client wrote there, and nobody who reaches a replica past HAProxy can write it;
 - lets HAProxy write no line for each request: our own metrics and logs tell more;
@@ -98,7 +99,10 @@ def wrapper(
     command = [binary]
     if setpriv := shutil.which("setpriv"):
         command = [setpriv, "--pdeathsig", "KILL", "--", binary]
+    unknown = f"    http-request return status 503 errorfile {page}".replace("/", r"\/")
+    rays = "^ *http-request return"
     edits = [
+        f"/^backend default_backend$/,/{rays}/s/{rays} .*/{unknown}/",
         "s/mode 666 level admin/mode 600 level admin/",
         *(_to_a_file(section, folder) for section in ("frontend prometheus", "listen stats")),
     ]

@@ -190,7 +190,8 @@ async def start(
     background = [asyncio.create_task(drainer.run())]
     cleaner = Cleaner(db, drainer, settings.journal.dir, journal.folder.name, sealer.open)
     cleaning = asyncio.create_task(cleaner.run())
-    engine: Engine = await engine_module.Engine.start(settings)
+    with logs.buffers_kept():  # Serve's, which vLLM's would close
+        engine: Engine = await engine_module.Engine.start(settings)
     engine_app = engine.app if tracing is None else traced_engine(engine.app)
     adapters = AdapterManager(
         engine,

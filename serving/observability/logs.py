@@ -6,10 +6,13 @@ those that are not ours or the system's only the type and the place are logged.
 
 import json
 import logging
+import logging.handlers
 import os
 import re
 import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
 from pathlib import Path
@@ -54,6 +57,29 @@ def configure(form: Literal["text", "json"]) -> None:
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     os.environ.setdefault("VLLM_LOGGING_CONFIG_PATH", str(VLLM_CONFIG))
+
+
+@contextmanager
+def buffers_kept() -> Iterator[None]:
+    """Keep what buffers lines for another handler whole while logging is configured anew.
+
+    `logging.config.dictConfig`, which vLLM calls when its engine starts, closes every handler that
+    there is, and a `MemoryHandler` then forgets its target. Ray Serve's replica is asked by a new
+    controller where its log lies; without that target it fails, and is stopped as if it were dead.
+    """
+    loggers = [logging.getLogger(), *map(logging.getLogger, logging.root.manager.loggerDict)]
+    handlers = {handler for logger in loggers for handler in logger.handlers}
+    kept = [
+        (one, one.target)
+        for one in handlers
+        if isinstance(one, logging.handlers.MemoryHandler) and one.target is not None
+    ]
+    try:
+        yield
+    finally:
+        for handler, target in kept:
+            if handler.target is None:
+                handler.setTarget(target)
 
 
 def without_secrets(text: str) -> str:

@@ -10,6 +10,7 @@ for folder in (
     "benchmarks/real",
     "benchmarks/privacy",
     "benchmarks/guards",
+    "benchmarks/chaos",
     ".cache/bench/real",
 ):
     sys.path.append(str(ROOT / folder))

@@ -33,10 +33,14 @@ def percent(found: dict[str, float], name: str = "rate") -> str:
 def quoted() -> Iterator[str]:
     """Yield what README.md's table must say."""
     serving = result("serving.json")["ratios"]
-    for concurrency in (1, 8, 32, 64):
-        at = "concurrency 1" if concurrency == 1 else concurrency
-        yield f"{spread(serving[f'throughput_vs_vllm_c{concurrency}'], 2)} at {at}"
-    yield spread(serving["ttft_ms_over_vllm_c1"], 1, unit=" ms")
+    paired = result("paired.json")
+    for server in ("switchboard", "vllm_again"):
+        over = paired["one_at_a_time"][server]["ttft_ms"]["over_vllm"]
+        yield spread(over, 1).replace(" [", " ms [")
+    for concurrency in (8, 32, 64):
+        name = f"throughput_vs_vllm_c{concurrency}"
+        yield f"{spread(paired['ratios'][name], 2)} at {concurrency}"
+        yield spread(paired["ratios"][f"vllm_again_{name}"], 2)
     for other in ("ray_llm_haproxy", "ray_llm", "litellm"):
         yield spread(serving[f"throughput_vs_{other}_c32"], 2)
     yield f"Switchboard {spread(serving['throughput_vs_kernels_off_c32_adapters'], 1)}"

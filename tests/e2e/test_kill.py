@@ -1,4 +1,8 @@
-"""`kill -9` of a replica or its engine: the other one answers, and a new one comes back alike."""
+"""`kill -9` of Serve's controller, then of a replica or its engine.
+
+The other one answers, and a new one comes back alike. A new controller keeps the replicas that
+there are: had it replaced both, nobody would have answered for as long as an engine takes to start.
+"""
 
 import contextlib
 import threading
@@ -16,6 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 CONVERSATION = [{"role": "customer", "text": "Where is my order?"}]
 BODY = {"lob": "care", "conversation": CONVERSATION, "max_tokens": 8}
 TITLES = {"replica": "ray::ServeReplica:", "engine core": "VLLM::EngineCore"}
+CONTROLLER = "ray::ServeController"
 
 
 def replicas(server: Server) -> set[str]:
@@ -53,6 +58,8 @@ def test_the_other_replica_answers_and_a_new_one_has_the_same_live_version(
         thread.start()
     try:
         until(lambda: len(seen) > 20, "the load does not run")
+        controller = kill_one(server, CONTROLLER)
+        until(lambda: others(server, CONTROLLER, controller), "there is no new controller")
         kill_one(server, TITLES[victim])
         until(lambda: len(replicas(server) - before) == 1, "no new replica answers")
         heard = len(seen)
@@ -80,10 +87,20 @@ def replica_of_an_answer(server: Server, live: str) -> str:
         return str(http.get(f"/v1/interactions/{answer.json()['id']}").json()["replica"])
 
 
-def kill_one(server: Server, title: str) -> None:
+def kill_one(server: Server, title: str) -> psutil.Process:
+    """Kill the first process of a title, and return it."""
+    for process in others(server, title):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
+            return process
+    raise AssertionError(f"no process is called {title}")
+
+
+def others(server: Server, title: str, but: psutil.Process | None = None) -> list[psutil.Process]:
+    """The server's processes of a title, but one."""
+    found = []
     for process in server.tree():
         with contextlib.suppress(psutil.NoSuchProcess):
-            if " ".join(process.cmdline()).startswith(title):
-                process.kill()
-                return
-    raise AssertionError(f"no process is called {title}")
+            if process != but and " ".join(process.cmdline()).startswith(title):
+                found.append(process)
+    return found

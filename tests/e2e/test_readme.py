@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from serving import endpoints
 from tests.e2e import switchboard
 from tests.e2e.server import ROOT, Server
 
@@ -41,7 +42,7 @@ def test_curl_examples_answer(server: Server) -> None:
 
 def test_python_examples_run(server: Server) -> None:
     programs = blocks("python")
-    assert len(programs) == 1
+    assert len(programs) == 2
     for program in programs:
         done = subprocess.run(
             [sys.executable, "-c", here(program, server)],
@@ -51,6 +52,26 @@ def test_python_examples_run(server: Server) -> None:
         )
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
+
+
+def test_every_endpoint_is_used_by_the_examples() -> None:
+    """OpenAI's client where it has a method, else the path."""
+    by_client = {
+        endpoints.CHAT_COMPLETIONS: "client.chat.completions.create(",
+        endpoints.COMPLETIONS: "client.completions.create(",
+        endpoints.RESPONSES: "client.responses.create(",
+        endpoints.EMBEDDINGS: "client.embeddings.create(",
+        endpoints.TRANSCRIPTIONS: "client.audio.transcriptions.create(",
+        endpoints.MODELS: "client.models.list(",
+        endpoints.FILES: "client.files.create(",
+        endpoints.BATCHES: "client.batches.create(",
+        endpoints.FINE_TUNING: "client.fine_tuning.jobs.create(",
+    }
+    paths = {value for name, value in vars(endpoints).items() if name.isupper()}
+    code = "\n".join(blocks("bash") + blocks("python"))
+    for path in {path for path in paths if isinstance(path, str)}:
+        used = [by_client[path]] if path in by_client else [path, f'"{path.removeprefix("/v1")}"']
+        assert any(one in code for one in used), path
 
 
 def test_make_targets_named_in_the_docs_exist() -> None:

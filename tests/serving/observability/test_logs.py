@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -141,3 +142,28 @@ def test_the_engine_s_part_is_a_file_of_the_package() -> None:
     assert json.loads(logs.VLLM_CONFIG.read_text())["formatters"]["json"]["()"].endswith(
         JsonFormatter.__qualname__
     )
+
+
+def test_what_serve_buffers_is_written_after_vllm_has_configured_its_loggers(
+    tmp_path: Path,
+) -> None:
+    program = """
+import logging, logging.handlers, sys
+from serving.observability import logs
+target = logging.handlers.RotatingFileHandler(sys.argv[1])
+buffer = logging.handlers.MemoryHandler(10, target=target)
+logging.getLogger("ray.serve").addHandler(buffer)
+from vllm.config import LoggingConfig
+from vllm.logger import configure_logging
+with logs.buffers_kept():
+    configure_logging(LoggingConfig())
+assert buffer.target is target, buffer.target
+logging.getLogger("ray.serve").error("still written")
+buffer.flush()
+"""
+    file = tmp_path / "replica.log"
+    done = subprocess.run(
+        [sys.executable, "-c", program, file], capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    assert file.read_text() == "still written\n"
