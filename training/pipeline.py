@@ -171,7 +171,7 @@ async def _judge(
 ) -> Judged:
     """Base, live and candidate answer the hold-out; the candidate has inherited live's prompts."""
     served = context.settings.served_name
-    names = [served, trained.parent or served, version]
+    live = trained.parent or served
     parent = await context.registry.get(trained.parent) if trained.parent else None
     form = await asked_by.own(parent, context.settings)
     if form is not None:
@@ -179,7 +179,7 @@ async def _judge(
         logger.info(f"{context.lob}: {others} of {len(built.holdout)} held-out examples as stored")
     return await judging.judge(
         context.registry,
-        Trio(*names, forms=dict.fromkeys(names[1:], form) if form else {}),
+        Trio(served, live, version, dict.fromkeys((live, version), form) if form else {}),
         built,
         trained.recipe,
         address=address,

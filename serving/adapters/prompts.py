@@ -66,10 +66,11 @@ def described(own: Mapping[Task, Prompt]) -> dict[str, dict[str, str]] | None:
 
 def task_of(path: Path) -> Task:
     """Return the task that a prompt's file is of; raises AdapterRefused."""
-    for task in get_args(Task):
+    tasks: tuple[Task, ...] = get_args(Task)
+    for task in tasks:
         if path.name == f"{task}{_ENDING}":
             return task
-    named = ", ".join(f"{task}{_ENDING}" for task in get_args(Task))
+    named = ", ".join(f"{task}{_ENDING}" for task in tasks)
     raise AdapterRefused(f"{PROMPTS}/{path.name} is no task's prompt: there are {named}")
 
 

@@ -11,6 +11,14 @@ from rich.console import Console
 from rich.table import Table
 
 from training.demo.run import Findings
+from training.reports.outcome import Outcome
+from training.trainers.job import Result
+
+
+def _trained(outcome: Outcome) -> Result:
+    """The fine-tuning's figures; every version of the demo is trained."""
+    assert outcome.training is not None  # noqa: S101
+    return outcome.training
 
 
 def figures(findings: Findings) -> dict[str, Any]:
@@ -24,7 +32,7 @@ def figures(findings: Findings) -> dict[str, Any]:
             "edit_similarity_other_adapter": findings.other_adapter.get(lob),
             "held_out": len(outcome.dataset.holdout),
             "examples": len(outcome.dataset.train),
-            "training_seconds": outcome.training.seconds,
+            "training_seconds": _trained(outcome).seconds,
         }
         for lob, outcome in findings.outcomes.items()
     }
@@ -96,8 +104,8 @@ def _plot(findings: Findings) -> str:
             bar = left.bar(x + 0.6, findings.other_adapter[lob], 0.28, color="lightgrey")
             left.bar_label(bar, ["other's"], fontsize=7, label_type="center")
         right.plot(
-            [step for step, _ in outcome.training.losses],
-            [loss for _, loss in outcome.training.losses],
+            [step for step, _ in _trained(outcome).losses],
+            [loss for _, loss in _trained(outcome).losses],
             label=lob,
         )
     left.set_xticks([x + 0.3 for x in range(len(findings.outcomes))], list(findings.outcomes))
