@@ -17,6 +17,7 @@ LIMIT_BYTES = 256 << 10
 """A prompt's file has no more: it is held in memory and rendered for every request."""
 
 _ENDING = ".jinja"
+_TASKS: tuple[Task, ...] = get_args(Task)
 
 
 def of_folder(folder: Path, owner: str = "") -> dict[Task, Prompt]:
@@ -66,11 +67,10 @@ def described(own: Mapping[Task, Prompt]) -> dict[str, dict[str, str]] | None:
 
 def task_of(path: Path) -> Task:
     """Return the task that a prompt's file is of; raises AdapterRefused."""
-    tasks: tuple[Task, ...] = get_args(Task)
-    for task in tasks:
+    for task in _TASKS:
         if path.name == f"{task}{_ENDING}":
             return task
-    named = ", ".join(f"{task}{_ENDING}" for task in tasks)
+    named = ", ".join(f"{task}{_ENDING}" for task in _TASKS)
     raise AdapterRefused(f"{PROMPTS}/{path.name} is no task's prompt: there are {named}")
 
 
