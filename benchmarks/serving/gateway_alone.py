@@ -78,20 +78,20 @@ class Server:
 
     async def tell(self, **asked: Any) -> dict[str, Any]:
         """Set the pace, or have all stored; returns CPU seconds so far and what was not stored."""
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         return await _line(self._process)
 
     async def stop(self) -> None:
         """End it; raises RuntimeError if it does not end well."""
-        assert self._process.stdin is not None  # noqa: S101 - it is a pipe
+        assert self._process.stdin is not None
         self._process.stdin.close()
         if code := await asyncio.wait_for(self._process.wait(), 30):
             raise RuntimeError(f"a server ended with {code}")
 
 
 async def _line(process: asyncio.subprocess.Process) -> dict[str, Any]:
-    assert process.stdout is not None  # noqa: S101 - it is a pipe
+    assert process.stdout is not None
     line = await asyncio.wait_for(process.stdout.readline(), 120)
     if not line:
         raise RuntimeError("a server ended")

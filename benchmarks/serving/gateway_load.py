@@ -53,7 +53,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what writes."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - a connection's
+        assert isinstance(transport, asyncio.Transport)
         self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
         Raises:
             RuntimeError: It is not one with the status 200, or a stream without its end.
         """
-        assert self._transport is not None  # noqa: S101 - it is connected
+        assert self._transport is not None
         self._answer = asyncio.get_running_loop().create_future()
         self._head, self._left, self._tail = b"", -1, b""
         self._began, self._first = time.perf_counter(), 0.0

@@ -94,7 +94,7 @@ class StandIn:
         id_ = b"chatcmpl-" + (headers.get(b"x-request-id") or uuid.uuid4().hex.encode())
         # As vLLM's app does, it listens for the client's leaving.
         answering = asyncio.current_task()
-        assert answering is not None  # noqa: S101 - a coroutine runs in a task
+        assert answering is not None
         listening = asyncio.ensure_future(_gone(receive, answering))
         try:
             if asked.get("stream"):
