@@ -32,7 +32,8 @@ import orjson
 import uvicorn
 import uvloop
 
-ROOT = Path(__file__).parents[2]
+from target import ROOT
+
 sys.path.append(str(ROOT))
 
 from serving import auth
@@ -65,7 +66,9 @@ FLUSH_S = 60.0
 _WORDS = [f" word{number}" for number in range(TOKENS)]
 _HEAD = b'data: {"id":"%b","object":"chat.completion.chunk","created":1,"model":"stand-in",'
 _TOKEN = b'"choices":[{"index":0,"delta":{"content":"%b"},"logprobs":null,"finish_reason":%b}]}\n\n'
-_USAGE = b'"choices":[],"usage":{"prompt_tokens":512,"total_tokens":560,"completion_tokens":48}}\n\n'
+_USAGE = (
+    b'"choices":[],"usage":{"prompt_tokens":512,"total_tokens":560,"completion_tokens":48}}\n\n'
+)
 _WHOLE = (
     b'{"id":"%b","object":"chat.completion","created":1,"model":"stand-in","choices":[{"index":0,'
     b'"message":{"role":"assistant","content":"%b"},"logprobs":null,"finish_reason":"stop"}],'

@@ -18,10 +18,7 @@ Fairness, and a quiet line's request finds a place free instead of waiting for a
 is free after it; a request without room takes back at once as many as it needs, the newest first.
 Beside requests a batch holds `limits.batch_beside_live`: each more makes the engine's steps longer.
 
-**Adapters** take turns in the engine's slots, and their requests wait for one here; see
-adapter_slots.py.
-
-**Rates** are checked first; see rate_limit.py.
+**Rates** are checked first (rate_limit.py); **adapters** take turns in slots (adapter_slots.py).
 """
 
 import math
@@ -30,15 +27,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from serving.admission.adapter_slots import AdapterSlots
-from serving.admission.lines import (
-    Claim,
-    Key,
-    Line,
-    next_claim,
-    overdue,
-    present_lines,
-    share_out,
-)
+from serving.admission.lines import Claim, Key, Line, next_claim, overdue, present_lines, share_out
 from serving.admission.rate_limit import Bucket
 from serving.admission.spare import Spare
 from serving.config.limits import KeyLimits, Limits, LobLimits

@@ -134,8 +134,8 @@ class Limits(Section):
         1.0,
         ge=0,
         description=(
-            "Where more adapters are asked for than adapters.max_active: how long requests of those "
-            "that run may pass one that waits for a slot. More fills the engine better."
+            "Where more adapters are asked for than adapters.max_active: how long requests of "
+            "those that run may pass one that waits for a slot. More fills the engine better."
         ),
     )
     batch_beside_live: int = Field(

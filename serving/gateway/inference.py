@@ -99,8 +99,7 @@ class Inference:
         self._journal = journal
         self._prompts, self._sampling_fields = prompts, sampling_fields
         self._special_tokens, self._template = special_tokens, template
-        self._settings = settings
-        self._shadows, self._guarding = shadows, guarding
+        self._settings, self._shadows, self._guarding = settings, shadows, guarding
         self._libraries, self._classifiers = libraries, Classifiers(settings.adapters.uri)
         self._rules, self._turns = ruling.Rules(settings), Turns()
         self._replica = replica
