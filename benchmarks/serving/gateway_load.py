@@ -1,4 +1,4 @@
-"""The client of ``gateway_alone.py``: as little as a client can be, so that it does not measure itself.
+"""The client of ``gateway_alone.py``: as little as a client can be, not to measure itself.
 
 It writes prepared bytes to connections that stay open and looks only for an answer's first byte
 and its end.
@@ -11,7 +11,7 @@ import json
 import random
 import time
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from gateway_server import LINE
 
@@ -53,8 +53,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Keep what writes."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's is none by its class
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Fail what is asked."""

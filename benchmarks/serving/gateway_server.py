@@ -31,7 +31,6 @@ from typing import Any, cast
 import orjson
 import uvicorn
 import uvloop
-
 from target import ROOT
 
 sys.path.append(str(ROOT))
@@ -222,8 +221,10 @@ async def serve(kind: str, folder: Path) -> None:
 async def _listen(app: Any, engine: StandIn, drainer: Drainer | None, key: str) -> None:
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    # As Ray Serve starts it in a replica.
-    config = uvicorn.Config(app, lifespan="off", access_log=False, log_level="error")
+    # As Ray Serve starts it in a replica; connections stay open between the cells.
+    config = uvicorn.Config(
+        app, lifespan="off", access_log=False, log_level="error", timeout_keep_alive=600
+    )
     server = uvicorn.Server(config)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:  # noqa: ASYNC110 - uvicorn gives no event

@@ -11,6 +11,7 @@ from serving.admission.lines import Claim, Key
 from serving.config.limits import Limits, LobLimits
 
 WAIT_S = 5.0
+STEP_S = 2.5  # by which the property's clock goes on at most
 
 
 class Clock:
@@ -113,15 +114,14 @@ TRAFFIC = st.lists(
 def test_nobody_is_passed_for_longer_than_the_bound(
     traffic: list[Asked], adapters: int, places: int
 ) -> None:
-    """An overdue request is passed by no newer one of the adapter that is to leave.
+    """From the bound on, a request waits for those that were before it when it came.
 
-    Each second one answer may end and one request may come. Whoever has waited longer than the
-    bound sees its adapter's turn after at most the overdue before it, each of whose turns ends
-    when the answers that run then have ended.
+    Each of these takes a turn of a slot at most: the answers that run then end, and so do those
+    that hold its place.
     """
     admission, key = make(places, adapters, CARE)
     running: list[tuple[float, Claim]] = []
-    waiting: deque[tuple[float, Claim]] = deque()
+    waiting: deque[tuple[float, int, Claim]] = deque()
     clock = admission._clock
     assert isinstance(clock, Clock)
     todo, ends = deque(traffic), dict[int, int]()
@@ -136,17 +136,16 @@ def test_nobody_is_passed_for_longer_than_the_bound(
             clock.now += pause * 0.5
             claim = ask(admission, key, f"care@{number}")
             ends[id(claim)] = length
-            waiting.append((clock.now, claim))
+            waiting.append((clock.now, len(waiting), claim))
         slots = admission._slots
         assert len(slots._places) <= adapters
-        for since, claim in list(waiting):
+        for since, before, claim in list(waiting):
             if claim.held:
-                waiting.remove((since, claim))
+                waiting.remove((since, before, claim))
                 running.append((clock.now + ends[id(claim)], claim))
             else:
-                before = sum(other < since for other, one in waiting if one is not claim)
-                # Each of those before it, and it, waits for one turn of a slot at most.
-                bound = WAIT_S + (before + places + 1) * (longest + 3.0) + WAIT_S
+                turn = 2 * (longest + STEP_S)
+                bound = WAIT_S + (before + 1) * turn
                 assert clock.now - since <= bound
 
 
