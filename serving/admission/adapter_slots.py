@@ -18,15 +18,21 @@ class AdapterSlots:
     """The adapters that requests are answered by.
 
     Args:
-        slots: How many at once; None counts nothing and lets everybody in.
-        wait_s: How long requests of adapters that run may pass one of another.
+        slots: How many at once; None is any number.
+        wait_s: How long requests of adapters that run may pass one of another; None leaves the
+            choice to the engine, and everybody in.
     """
 
-    def __init__(self, slots: int | None, wait_s: float) -> None:
-        self.slots = slots
+    def __init__(self, slots: int | None, wait_s: float | None) -> None:
+        self._number = slots
         self.wait_s = wait_s
         self._places: Counter[str] = Counter()
         self._leaving: frozenset[str] = frozenset()
+
+    @property
+    def slots(self) -> int | None:
+        """How many adapters at once, where that is bounded here."""
+        return None if self.wait_s is None else self._number
 
     def runs(self, adapter: str | None) -> bool:
         """Whether an adapter has a slot; the base (None) needs none."""
@@ -35,12 +41,12 @@ class AdapterSlots:
     def fits(self, adapter: str | None) -> bool:
         """Whether a request of an adapter may be answered now."""
         if self.runs(adapter):
-            return adapter not in self._leaving
+            return self.slots is None or adapter not in self._leaving
         return self.slots is None or len(self._places) < self.slots
 
     def take(self, adapter: str | None, cost: int) -> None:
         """Count a request's places in."""
-        if adapter is not None and self.slots is not None:
+        if adapter is not None:
             self._places[adapter] += cost
 
     def give_back(self, adapter: str | None, cost: int) -> None:
@@ -52,18 +58,18 @@ class AdapterSlots:
             del self._places[adapter]
             self._leaving -= {adapter}
 
-    def make_way(self, waiting: Callable[[Runs], Collection[str]]) -> None:
+    def make_way(self, waiting: Callable[[float, Runs], Collection[str]]) -> None:
         """Choose who leaves, for adapters whose requests have waited for long enough.
 
         Who was chosen stays it while it is needed, so that a slot comes free.
 
         Args:
-            waiting: Given what tells whether an adapter has a slot, returns those that have none
-                and are waited for longer than `wait_s`.
+            waiting: Given `wait_s` and what tells whether an adapter has a slot, returns those
+                that have none and are waited for longer.
         """
-        if self.slots is None:
+        if self.slots is None or self.wait_s is None:
             return
-        overdue = waiting(self.runs)
+        overdue = waiting(self.wait_s, self.runs)
         if not overdue:
             self._leaving = frozenset()
             return

@@ -257,7 +257,7 @@ class Admission:
         if now >= self._stale_at:
             self._update_caps(None, now)
         while self.waiting:
-            self._slots.make_way(partial(overdue, self.lines.values(), now - self._slots.wait_s))
+            self._slots.make_way(partial(overdue, self.lines.values(), now))
             claim = next_claim(self.lines.values(), self._slots.fits)
             if claim is None:
                 return

@@ -130,13 +130,13 @@ def next_claim(lines: Iterable[Line], may: May) -> Claim | None:
     return min(able, key=_rank, default=None)
 
 
-def overdue(lines: Iterable[Line], before: float, runs: May) -> frozenset[str]:
-    """Return the adapters without a slot of which a request has waited since a time, or longer."""
+def overdue(lines: Iterable[Line], now: float, wait_s: float, runs: May) -> frozenset[str]:
+    """Return the adapters without a slot of which a request has waited for `wait_s` or longer."""
     found = set[str]()
     for line in lines:
         for queue in line.queues if line.waiting else ():
             for claim in queue:  # in the order of their coming
-                if claim.since > before:
+                if claim.since > now - wait_s:
                     break
                 if claim.adapter is not None and not runs(claim.adapter):
                     found.add(claim.adapter)

@@ -168,3 +168,16 @@ def test_weights_between_lines_hold_where_each_has_its_adapter(places: int, weig
             claims.remove(held[0])
     of = {name: line.inflight for name, line in grouped.lines.items()}
     assert of == {name: line.inflight for name, line in free.lines.items()}
+
+
+def test_the_choice_is_the_engines_unless_a_wait_is_set_and_may_change_while_requests_run() -> None:
+    admission, key = make(8, 1, CARE)
+    admission.configure(Limits(), CARE, places=8, replicas=1)
+    held = [ask(admission, key, f"care@{number}") for number in range(2)]
+    assert [claim.held for claim in held] == [True, True]
+    admission.configure(Limits(adapter_wait_s=WAIT_S), CARE, places=8, replicas=1)
+    third = ask(admission, key, "care@3")
+    admission.release(held[0])
+    assert not third.held  # care@1 has the slot
+    admission.release(held[1])
+    assert third.held
