@@ -20,7 +20,7 @@ READY := $(VENV)/.ready-$(EXTRA)
         bench-flywheel bench-pii bench-real bench-real-cycles real-setup real-model chaos drill-nodes plots \
         clean bench-claims bench-guards bench-guarded-stream bench-journal bench-batch \
         bench-knowledge bench-insights speech-model bench-speech bench-paired \
-        bench-drafts
+        bench-drafts bench-gateway
 
 # Make the environment (a minute with a warm cache). Compiled once here, not at each import: a
 # server imports vLLM in three processes one after the other, also where Python may write no
@@ -137,6 +137,10 @@ bench-growth: $(READY)
 # What storing an interaction costs, polled for and in batches; no engine (7 minutes).
 bench-drain: $(READY)
 	$(BIN)/python benchmarks/serving/drain.py --stores sqlite,postgresql $(ARGS)
+
+# What the gateway itself adds, with a stand-in for the engine: latency, requests a core (4 minutes).
+bench-gateway: $(READY)
+	$(BIN)/python benchmarks/serving/gateway_alone.py $(ARGS)
 
 # Where the CPU time beside the engine goes, bare vLLM and Switchboard: flame graphs and a table.
 bench-flames: $(READY)

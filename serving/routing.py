@@ -27,6 +27,11 @@ class Target:
     lob: str | None
     pinned: bool
 
+    @property
+    def adapter(self) -> str | None:
+        """The version as the adapter that the engine needs; None is the base."""
+        return self.version if "@" in self.version else None
+
 
 class Table:
     """An immutable routing table.

@@ -18,7 +18,7 @@ Fairness, and a quiet line's request finds a place free instead of waiting for a
 is free after it; a request without room takes back at once as many as it needs, the newest first.
 Beside requests a batch holds `limits.batch_beside_live`: each more makes the engine's steps longer.
 
-**Rates** are checked first; see rate_limit.py.
+**Rates** are checked first (rate_limit.py); **adapters** take turns in slots (adapter_slots.py).
 """
 
 import math
@@ -26,7 +26,8 @@ import time
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from serving.admission.lines import Claim, Key, Line, next_line
+from serving.admission.adapter_slots import AdapterSlots
+from serving.admission.lines import Claim, Key, Line, next_claim, overdue, present_lines, share_out
 from serving.admission.rate_limit import Bucket
 from serving.admission.spare import Spare
 from serving.config.limits import KeyLimits, Limits, LobLimits
@@ -46,6 +47,7 @@ class Admission:
         places: Sequences that may be answered at once.
         levels: Priority levels.
         replicas: Among how many replicas rates are divided.
+        adapters: How many the engine answers by at once; None is any number.
         clock: Seconds, monotonic.
     """
 
@@ -57,6 +59,7 @@ class Admission:
         places: int,
         levels: int = 1,
         replicas: int = 1,
+        adapters: int | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.places = places
@@ -71,6 +74,7 @@ class Admission:
         self._keys: dict[str, Key] = {}
         self.nobody = Key("", KeyLimits(), replicas)
         self._spare = Spare(self.release)
+        self._slots = AdapterSlots(adapters, limits.adapter_wait_s)
         self._live_at = -math.inf
         self._admitted = 0
         self._stale_at = math.inf
@@ -84,6 +88,7 @@ class Admission:
         Buckets start full again. A line that is gone stays, since its last requests may.
         """
         self._limits, self._replicas, self.places = limits, replicas, places
+        self._slots.wait_s = limits.adapter_wait_s
         self._keys.clear()
         for name, of_lob in lobs.items():
             line = self.lines.get(name)
@@ -116,7 +121,9 @@ class Admission:
         self._take_token(key.bucket, self._clock(), "", "key_rate", f"The key {key.name}")
         return key
 
-    def claim(self, lob: str, key: Key, level: int = 0, cost: int = 1) -> Claim:
+    def claim(
+        self, lob: str, key: Key, level: int = 0, cost: int = 1, adapter: str | None = None
+    ) -> Claim:
         """Take places for a request, or queue it: `held` says which.
 
         Args:
@@ -124,6 +131,7 @@ class Admission:
             key: The caller's.
             level: The priority level; 0 goes first.
             cost: Sequences that the engine will run for it.
+            adapter: The version that is to answer; None is the base.
 
         Raises:
             RateLimited: The line has used up its rate.
@@ -134,7 +142,7 @@ class Admission:
         self._take_token(line.bucket, now, lob, "lob_rate", lob or "The base model")
         if not line.present or now >= self._stale_at:
             self._update_caps(line, now)
-        claim = Claim(line, key, level, min(cost, self.places), now)
+        claim = Claim(line, key, level, min(cost, self.places), now, adapter)
         if self._spare:
             self._spare.take_back(partial(self._has_room, claim))
             self._spare.take_back(self._batches_are_narrow, batches_only=True)
@@ -186,6 +194,7 @@ class Admission:
             self._live_at = self._live_at if spare else now
             line.inflight -= claim.cost
             self.inflight -= claim.cost
+            self._slots.give_back(claim.adapter, claim.cost)
             self._hold_s += _SMOOTHING * (now - claim.since - self._hold_s)
         else:
             self._unqueue(claim)
@@ -195,7 +204,8 @@ class Admission:
 
     def _has_room(self, claim: Claim) -> bool:
         free = self.places - self.inflight
-        return not self.waiting and claim.cost <= free and claim.line.fits(claim.cost)
+        fits = claim.line.fits(claim.cost) and self._slots.fits(claim.adapter)
+        return not self.waiting and claim.cost <= free and fits
 
     def _batches_are_narrow(self, more: int = 0) -> bool:
         return self._spare.of_batches + more <= self._limits.batch_beside_live
@@ -219,6 +229,7 @@ class Admission:
         line = claim.line
         line.inflight += claim.cost
         self.inflight += claim.cost
+        self._slots.take(claim.adapter, claim.cost)
         self._admitted += 1
         line.last = self._admitted
         claim.since = now
@@ -246,10 +257,10 @@ class Admission:
         if now >= self._stale_at:
             self._update_caps(None, now)
         while self.waiting:
-            best = next_line(self.lines.values())
-            if best is None:
+            self._slots.make_way(partial(overdue, self.lines.values(), now))
+            claim = next_claim(self.lines.values(), self._slots.fits)
+            if claim is None:
                 return
-            claim = best.head()
             if self.inflight + claim.cost > self.places:
                 return  # it waits for room; to let smaller ones by would starve it
             self._unqueue(claim)
@@ -279,21 +290,10 @@ class Admission:
         """Notice which lines are present, and set what each may take beside the others."""
         if arriving is not None:
             arriving.present = True
-        present = []
-        self._stale_at = math.inf
-        for line in self.lines.values():
-            if line is arriving or line.inflight or line.waiting:
-                present.append(line)
-            elif line.present:
-                leaves_at = line.left_at + self._limits.present_s
-                line.present = now < leaves_at
-                if line.present:
-                    present.append(line)
-                    self._stale_at = min(self._stale_at, leaves_at)
-        weights = sum(line.weight for line in present)
-        for line in present:
-            share = self.places * line.weight / weights
-            line.cap = max(1, int(share + self._limits.borrow * (self.places - share)))
+        since = now - self._limits.present_s
+        present, left_at = present_lines(self.lines.values(), arriving, since)
+        self._stale_at = left_at + self._limits.present_s
+        share_out(present, self.places, self._limits.borrow)
 
     def _retry_after(self, wait_s: float) -> dict[str, str]:
         low, high = self._limits.retry_after_min_s, self._limits.retry_after_max_s

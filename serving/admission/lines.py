@@ -1,8 +1,9 @@
 """What admission knows of each line of business, each API key and each request."""
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from serving.admission.rate_limit import Bucket
 from serving.config.limits import KeyLimits, LobLimits
@@ -42,9 +43,10 @@ class Line:
         self.max_queue = places if limits.max_queue is None else limits.max_queue
         self.bucket = _bucket(limits, replicas)
 
-    def head(self) -> "Claim":
-        """The waiting request that goes first."""
-        return next(queue[0] for queue in self.queues if queue)
+    def head(self, may: "May" = lambda _: True) -> "Claim | None":
+        """The waiting request that goes first, of those whose adapter may be asked now."""
+        waiting = (claim for queue in self.queues for claim in queue)
+        return next((claim for claim in waiting if may(claim.adapter)), None)
 
     def fits(self, cost: int) -> bool:
         """Whether the line may take so many more places; one request it may always have."""
@@ -66,26 +68,83 @@ class Key:
 class Claim:
     """One request's places, held or waited for. Made by `Admission.claim`."""
 
-    __slots__ = ("cost", "held", "key", "level", "line", "since", "waiter")
+    __slots__ = ("adapter", "cost", "held", "key", "level", "line", "since", "waiter")
 
-    def __init__(self, line: Line, key: Key, level: int, cost: int, now: float) -> None:
+    def __init__(
+        self,
+        line: Line,
+        key: Key,
+        level: int,
+        cost: int,
+        now: float,
+        adapter: str | None = None,
+    ) -> None:
         self.line = line
         self.key = key
         self.level = level
         self.cost = cost
+        self.adapter = adapter
         self.since = now
         self.held = False
         self.waiter: asyncio.Future[None] | None = None
 
 
-def next_line(lines: Iterable[Line]) -> Line | None:
-    """Return the waiting line with room that is furthest below its share, if there is one."""
-    able = (line for line in lines if line.waiting and line.fits(line.head().cost))
+def present_lines(
+    lines: Iterable[Line], arriving: Line | None, since: float
+) -> tuple[list[Line], float]:
+    """Return the lines that have requests or had some lately, and when the first of these left.
+
+    Args:
+        lines: All of them; which are present is noted there.
+        arriving: Gets a request now.
+        since: Those that left then, or before, are present no more.
+    """
+    present, first = [], math.inf
+    for line in lines:
+        if line is arriving or line.inflight or line.waiting:
+            present.append(line)
+        elif line.present:
+            line.present = since < line.left_at
+            if line.present:
+                present.append(line)
+                first = min(first, line.left_at)
+    return present, first
+
+
+def share_out(present: Collection[Line], places: int, borrow: float) -> None:
+    """Set what each line may take beside the others: its share and a part of the rest."""
+    weights = sum(line.weight for line in present)
+    for line in present:
+        share = places * line.weight / weights
+        line.cap = max(1, int(share + borrow * (places - share)))
+
+
+May = Callable[[str | None], bool]
+"""Whether an adapter may be asked now; None is the base."""
+
+
+def next_claim(lines: Iterable[Line], may: May) -> Claim | None:
+    """Return the head of the waiting line with room that is furthest below its share, if any."""
+    heads = (line.head(may) for line in lines if line.waiting)
+    able = (claim for claim in heads if claim is not None and claim.line.fits(claim.cost))
     return min(able, key=_rank, default=None)
 
 
-def _rank(line: Line) -> tuple[float, int]:
-    return line.inflight / line.weight, line.last
+def overdue(lines: Iterable[Line], now: float, wait_s: float, runs: May) -> frozenset[str]:
+    """Return the adapters without a slot of which a request has waited for `wait_s` or longer."""
+    found = set[str]()
+    for line in lines:
+        for queue in line.queues if line.waiting else ():
+            for claim in queue:  # in the order of their coming
+                if claim.since > now - wait_s:
+                    break
+                if claim.adapter is not None and not runs(claim.adapter):
+                    found.add(claim.adapter)
+    return frozenset(found)
+
+
+def _rank(claim: Claim) -> tuple[float, int]:
+    return claim.line.inflight / claim.line.weight, claim.line.last
 
 
 def _bucket(limits: LobLimits | KeyLimits, replicas: int) -> Bucket | None:

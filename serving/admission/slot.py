@@ -49,8 +49,17 @@ class AdmissionSlot:
         if self._claim is None:
             raise Overloaded("No place is spare for a batch now.")
 
-    async def enter(self, lob: str, level: int, cost: int, deadline: Deadline) -> bool:
+    async def enter(
+        self, lob: str, level: int, cost: int, deadline: Deadline, adapter: str | None = None
+    ) -> bool:
         """Take places, waiting for them if need be.
+
+        Args:
+            lob: The line of business.
+            level: The priority level.
+            cost: How many.
+            deadline: How long.
+            adapter: The version that is to answer; None is the base.
 
         Returns:
             Whether it waited; then what was decided before may be out of date.
@@ -59,7 +68,7 @@ class AdmissionSlot:
             RateLimited, Overloaded: As `Admission.claim`.
             DeadlineExceeded: The deadline passed in the queue.
         """
-        claim = self._claim = self._admission.claim(lob, self._key, level, cost)
+        claim = self._claim = self._admission.claim(lob, self._key, level, cost, adapter)
         if claim.held:
             return False
         began = time.perf_counter()

@@ -243,6 +243,7 @@ async def start(
         places=limits.max_inflight or engine.max_num_seqs,
         levels=Priorities(limits.priorities).levels,
         replicas=settings.replicas,
+        adapters=settings.adapters.max_active,
     )
     admission.expose()
     own.include_router(config.router(configs, check_engine))

@@ -130,6 +130,14 @@ class Limits(Section):
     present_s: float = Field(
         30.0, ge=0, description="How long after its last request a line counts as present."
     )
+    adapter_wait_s: float | None = Field(
+        None,
+        ge=0,
+        description=(
+            "Where more adapters are asked for than adapters.max_active: how long requests of "
+            "those that run may pass one that waits for a slot; null leaves that to the engine."
+        ),
+    )
     batch_beside_live: int = Field(
         1,
         ge=0,

@@ -96,8 +96,7 @@ class Inference:
         self._journal = journal
         self._bodies = Bodies(adapters, prompts, special_tokens, settings)
         self._sampling_fields, self._template = sampling_fields, template
-        self._settings = settings
-        self._shadows, self._guarding = shadows, guarding
+        self._settings, self._shadows, self._guarding = settings, shadows, guarding
         self._libraries, self._classifiers = libraries, Classifiers(settings.adapters.uri)
         self._rules, self._turns = ruling.Rules(settings), Turns()
         self._replica = replica
@@ -178,11 +177,11 @@ class Inference:
         if exchange.batch:
             slot.take_spare(exchange.lob or "", self._sequences(exchange))
             return BATCH
-        asked = exchange.request
-        trusted = exchange.key.allows(Role.TRAINER)
+        asked, trusted = exchange.request, exchange.key.allows(Role.TRAINER)
         priority = self._priorities.of(asked.task, asked.sent.get("priority"), trusted=trusted)
         level = self._priorities.level(priority)
-        await slot.enter(exchange.lob or "", level, self._sequences(exchange), exchange.deadline)
+        lob, adapter = exchange.lob or "", self._target(exchange).adapter
+        await slot.enter(lob, level, self._sequences(exchange), exchange.deadline, adapter)
         return priority
 
     def _sequences(self, exchange: Exchange) -> int:
@@ -193,17 +192,20 @@ class Inference:
 
     def _route(self, exchange: Exchange) -> None:
         """Choose the version, which must be of the line that was authorized, or the base."""
-        asked, ruled = exchange.request, exchange.ruled
+        ruled = exchange.ruled
         if ruled is not None and ruled.text is not None:
             exchange.target = Target(ruled.rule.artifact, exchange.lob, pinned=False)
             return
-        model = (ruled.rule.route if ruled else None) or asked.model
-        model = self._settings.served_name if model == "base" else model
-        target = self._adapters.table.resolve(model, asked.conversation_id or "")
+        target = self._target(exchange)
         answers = target.version.partition("@")[0] if "@" in target.version else None
         if {target.lob, answers} - {None, exchange.lob}:
             raise PermissionDenied(f"{target.version} is not of {exchange.lob}.", param="model")
         exchange.target = target
+
+    def _target(self, exchange: Exchange) -> Target:
+        """What the table leads to now; after a wait it may be another."""
+        model = ruling.model(exchange, self._settings.served_name)
+        return self._adapters.table.resolve(model, exchange.request.conversation_id or "")
 
     async def _ask(self, exchange: Exchange, made: Made, slot: AdmissionSlot) -> None:
         """Have the version answer, or the line's fallback chain where it has one."""

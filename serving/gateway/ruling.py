@@ -39,6 +39,18 @@ def app(ruled: Ruled, request: EngineRequest) -> App:
     return answer
 
 
+def model(exchange: Exchange, base: str) -> str:
+    """Return what routing resolves: where a rule leads, else what the request names.
+
+    Args:
+        exchange: A request, with what a rule decided.
+        base: The base's served name.
+    """
+    ruled = exchange.ruled
+    name = (ruled.rule.route if ruled else None) or exchange.request.model
+    return base if name == "base" else name
+
+
 class Rules:
     """The rules of all lines.
 
