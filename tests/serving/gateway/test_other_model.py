@@ -70,7 +70,10 @@ async def model() -> AsyncIterator[Model]:
 @pytest.fixture
 def sections(model: Model) -> dict[str, Any]:
     url = f"http://127.0.0.1:{model.port}/v1"
-    return {"upstreams": {"big": {"url": url, "model": "big-1", "redact": True}}}
+    return {
+        "adapters": {"max_active": 1},
+        "upstreams": {"big": {"url": url, "model": "big-1", "redact": True}},
+    }
 
 
 def folder(path: Path, prompt: str) -> Path:
@@ -156,14 +159,24 @@ async def test_on_canary_its_arm_alone_is_its(site: Site, model: Model, other: s
     assert (names.count("care@2"), names.count(other)) == (len(site.asked), len(model.heard))
 
 
-async def test_it_takes_no_adapter_slot_and_its_state_is_counted_once(
-    site: Site, other: str
+@pytest.mark.parametrize(("loaded", "slot"), [("care@2", "care@2"), ("other", None)])
+async def test_it_takes_no_slot_of_the_engine_s(
+    site: Site, other: str, loaded: str, slot: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    await load(site, other)
-    assert site.adapters.upstream(other) == "big"
-    site.adapters.acquire(other)
-    site.adapters.release(other)
-    assert site.adapters.inflight[other] == 0
+    name = other if loaded == "other" else loaded
+    if name == other:
+        await load(site, other)
+    route(site, live=name)
+    slots, claim = [], site.admission.claim
+
+    def noted(*given: Any) -> Any:
+        slots.append(given[-1])
+        return claim(*given)
+
+    monkeypatch.setattr(site.admission, "claim", noted)
+    async with await site.http(["agent"], ["care"]) as http:
+        answer = await http.post("/v1/suggestions", json=TASK)
+    assert (answer.status_code, slots) == (200, [slot])
 
 
 async def test_where_it_fails_the_line_s_chain_answers(
