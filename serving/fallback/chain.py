@@ -167,8 +167,10 @@ class Chains:
         Whatever the engine is to answer is loaded, or fails, when it is asked.
         """
         version = step.version
-        if version is None or "@" not in version or version in self._adapters.loaded:
+        if version is None or "@" not in version:
             return step, None
+        if version in self._adapters.loaded:
+            return replace(step, via=self._adapters.upstream(version)), None
         try:
             async with asyncio.timeout(self._limits.first_byte_s):
                 known = await self._adapters.describe(version)
@@ -203,13 +205,8 @@ class Chains:
         """Why the step did not answer, or None if it did."""
         capture = request.capture
         if step.upstream:
-            self._adapters.acquire(step.name)
-            try:
-                return await self._try_upstream(
-                    attempt, step, self._upstreams[step.upstream], request
-                )
-            finally:
-                self._adapters.release(step.name)
+            upstream = self._upstreams[step.upstream]
+            return await self._try_upstream(attempt, step, upstream, request)
         limit_s = self._limits.first_byte_s if capture.stream else self._limits.answer_s
         self._adapters.acquire(step.name)
         try:
