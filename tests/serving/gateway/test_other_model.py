@@ -76,9 +76,9 @@ def sections(model: Model) -> dict[str, Any]:
     }
 
 
-def folder(path: Path, prompt: str) -> Path:
+def folder(path: Path, prompt: str, upstream: str = "big") -> Path:
     path.mkdir()
-    upstreams.write(path, Other("big", "big-1"))
+    upstreams.write(path, Other(upstream, "big-1"))
     if prompt:
         (path / "prompts").mkdir()
         (path / "prompts" / "suggestion.jinja").write_text(prompt)
@@ -192,6 +192,26 @@ async def test_where_it_fails_the_line_s_chain_answers(
     steps = [(one["step"], one["outcome"], one["reason"]) for one in kept.steps]
     assert steps == [(other, "failed", "error"), ("care@2", "answered", None)]
     assert kept.prompt_name != f"{other}/suggestion"
+
+
+@pytest.mark.parametrize(("chain", "status"), [(["base"], 200), ([], 422)])
+async def test_one_whose_upstream_is_not_configured_is_refused_or_fallen_back_from(
+    site: Site, model: Model, tmp_path: Path, chain: list[str], status: int
+) -> None:
+    registry = Registry(site.db, str(tmp_path / "adapters"))
+    gone = await versions.register(registry, folder(tmp_path / "gone", "", "gone"), rank=0)
+    route(site, live=gone)
+    site.line(fallback=chain)
+    async with await site.http(["agent"], ["care"]) as http:
+        answer = await http.post("/v1/suggestions", json=TASK)
+    assert answer.status_code == status, answer.text
+    assert model.heard == []
+    if chain:
+        assert answer.headers["x-switchboard-version"] == "base"
+        (kept,) = await site.stored()
+        assert [one["reason"] for one in kept.steps] == ["adapter", None]
+    else:
+        assert "`upstreams.gone`" in answer.json()["error"]["message"]
 
 
 async def test_behind_a_version_that_fails_it_answers_as_the_previous_one(
