@@ -159,6 +159,20 @@ async def test_on_canary_its_arm_alone_is_its(site: Site, model: Model, other: s
     assert (names.count("care@2"), names.count(other)) == (len(site.asked), len(model.heard))
 
 
+async def test_suggestions_are_candidates_of_its_and_completions_go_through(
+    site: Site, model: Model, other: str
+) -> None:
+    route(site, live=other)
+    fields = {"response_format": {"type": "json_object"}, "logprobs": True, "top_logprobs": 2}
+    async with await site.http(["service"], ["care"]) as http:
+        several = await http.post("/v1/suggestions", json=TASK | {"n": 2})
+        chat = await http.post("/v1/chat/completions", json=CHAT | fields)
+    assert (several.status_code, chat.status_code) == (200, 200), several.text + chat.text
+    assert several.json()["choices"][0]["message"]["content"] == "Yo"
+    assert model.heard[0]["n"] == 2
+    assert {name: model.heard[1][name] for name in fields} == fields
+
+
 @pytest.mark.parametrize(("loaded", "slot"), [("care@2", "care@2"), ("other", None)])
 async def test_it_takes_no_slot_of_the_engine_s(
     site: Site, other: str, loaded: str, slot: str | None, monkeypatch: pytest.MonkeyPatch
