@@ -122,7 +122,7 @@ async def add(
             metrics={},
             rank=_rank(parent, other),
         )
-    detail = {"parent": version.parent, "changed": list(changed), "by": audit.operator()}
+    detail: Json = {"parent": version.parent, "changed": list(changed), "by": audit.operator()}
     detail |= {"model": model.described} if model else {}
     await audit.write(db, None, ADDED_MODEL if model else ADDED, version.name, detail)
     return Added(version, parent, changed, is_new=True, model=model)
