@@ -191,11 +191,15 @@ class Shadows:
             return "draft"  # what is compared is whole replies
         if sequences(body) > 1:  # which of several answers was meant is not known before
             return "several"
-        active = self._adapters.table.serving() | {shadow.version} | self._adapters.inflight.keys()
-        slots = [one for one in active if "@" in one and not self._adapters.upstream(one)]
-        if len(slots) > self._max_active:
-            return "no_slot"  # the engine would hold live requests back to swap adapters
+        if shadow.version in self._adapters.loaded and self._full(shadow.version):
+            return "no_slot"
         return None
+
+    def _full(self, version: str) -> bool:
+        """Whether the engine would hold live requests back to swap adapters."""
+        active = self._adapters.table.serving() | {version} | self._adapters.inflight.keys()
+        slots = [one for one in active if "@" in one and not self._adapters.upstream(one)]
+        return len(slots) > self._max_active
 
     async def _shadow(
         self, shadow: Shadow, request: EngineRequest, timeout_s: float | None
@@ -225,7 +229,10 @@ class Shadows:
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         version = shadow.version
         if version not in self._adapters.loaded:
-            await self._adapters.ensure(await self._adapters.describe(version))
+            known = await self._adapters.describe(version)
+            if known.upstream is None and self._full(version):
+                return "no_slot"
+            await self._adapters.ensure(known)
         claim = self._admission.spare(live.capture.lob or "", task.cancel)
         if claim is None:
             return "no_place"
@@ -257,15 +264,8 @@ class Shadows:
             conversation_id=old.conversation_id,
             turn_position=old.turn_position,
         )
-        request = EngineRequest(
-            live.path,
-            body,
-            capture,
-            live.scope,
-            live.headers,
-            f"{live.request_id}-shadow",
-            live.template,
-        )
+        id_, template = f"{live.request_id}-shadow", live.template
+        request = EngineRequest(live.path, body, capture, live.scope, live.headers, id_, template)
         sent, answer = request.engine_body(), Unseen(capture)
         scope, never = request.asgi_scope(sent), Deadline(None, capture.clock)
         steps = self._chains.steps(Target(version, old.lob, pinned=True), live.path, body)
