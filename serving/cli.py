@@ -158,6 +158,9 @@ def adapters_show(
         print_json(found)
         return
     console.print(f"{version}: {found['state']}, made from {found['parent'] or 'the base'}")
+    if other := found.get("upstream"):
+        answers = f"Answered by {other['model']} of upstreams.{other['name']}"
+        console.print(answers, markup=False, highlight=False)
     if own := found.get("prompts"):
         named = ", ".join(f"{one['name']} ({one['hash']})" for one in own.values())
         console.print(f"Prompts of its own: {named}", highlight=False)

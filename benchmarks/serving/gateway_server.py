@@ -192,7 +192,7 @@ async def gateway(engine: App, folder: Path) -> AsyncIterator[tuple[Gateway, Dra
         template=ChatTemplate(),
         health=Health("r", store=(), journal=journal, drainer=drainer, limit_bytes=limit),
         settings=settings,
-        shadows=Shadows(engine, adapters, admission, storing.shadow, settings),
+        shadows=Shadows(engine, adapters, admission, storing.shadow, settings, chains),
         guarding=Guarding(settings, tokens, chains.upstream),
         libraries=libraries,
         replica="replica",

@@ -4,7 +4,7 @@ Everything runs on the replica's event loop, so a flip is one assignment. A vers
 before a route names it, and leaves the engine once no route names it and no request uses it. A
 version that clients pin stays until the engine's own LRU cache needs its place. Where a line of
 business can fall back to its previous version, that one stays loaded too. A version's own prompts
-are here as long as its weights.
+are here as long as its weights. One that an upstream answers is loaded without the engine.
 """
 
 import asyncio
@@ -15,8 +15,9 @@ from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from serving.adapters import artifacts, prompts
+from serving.adapters import artifacts, prompts, upstreams
 from serving.adapters.registry import Registry
+from serving.adapters.upstreams import Other
 from serving.adapters.validation import check_adapter
 from serving.config.prompts import Prompt, Task
 from serving.errors import AdapterRefused, NotFound, StoreUnavailable, SwitchboardError
@@ -50,6 +51,7 @@ class AdapterManager:
         base_folder: Its files, where they lie on this machine, to compare shapes with.
         max_rank: Largest LoRA rank that the engine has room for.
         cache_dir: Where remote artifacts are copied.
+        upstreams: The model of each configured upstream, which may answer for a version.
     """
 
     def __init__(
@@ -62,11 +64,14 @@ class AdapterManager:
         base_folder: Path | None,
         max_rank: int,
         cache_dir: Path,
+        upstreams: Mapping[str, str] | None = None,
     ) -> None:
         self.table = table
         self.inflight: Counter[str] = Counter()
         self.loaded: dict[str, AdapterVersion] = {}
         self._prompts: dict[str, dict[Task, Prompt]] = {}
+        self._others: dict[str, Other] = {}
+        self._upstreams = upstreams or {}
         self._engine = engine
         self._registry = registry
         self._base_hash = base_hash
@@ -79,7 +84,7 @@ class AdapterManager:
         self._known: dict[str, tuple[float, AdapterVersion]] = {}
         self._preparing: set[str] = set()
         self._leaving: set[str] = set()
-        metrics.ADAPTERS_LOADED.set_function(lambda: len(self.loaded))
+        metrics.ADAPTERS_LOADED.set_function(lambda: len(self.loaded) - len(self._others))
 
     def acquire(self, version: str) -> None:
         """Count a request on a version, which keeps its weights until `release`."""
@@ -126,19 +131,29 @@ class AdapterManager:
             raise KeyError(version)
         return self._prompts.get(version, {}).get(task)
 
+    def upstream(self, version: str) -> str | None:
+        """The upstream that answers for a loaded version; None where the engine does."""
+        other = self._others.get(version)
+        return None if other is None else other.name
+
     async def ensure(self, version: AdapterVersion) -> None:
         """Load a version unless it is loaded.
 
         Raises:
             AdapterRefused: Its files are corrupt, for another base, or too large to serve; or one
-                of its prompts cannot be used.
+                of its prompts cannot be used; or the upstream that answers for it is not
+                configured.
         """
         if version.name in self.loaded:
             return
         async with self._locks[version.name]:
             if version.name in self.loaded:
                 return
-            path, own = await asyncio.to_thread(self._verified, version)
+            path, own, other = await asyncio.to_thread(self._verified, version)
+            if other is not None:
+                self._others[version.name], self._prompts[version.name] = other, own
+                self.loaded[version.name] = version
+                return
             try:
                 differs = await self._engine.load(version.id, version.name, path)
             except AdapterRefused:
@@ -153,8 +168,11 @@ class AdapterManager:
                     "%s answers a probe just as the base does: it may have no effect", version.name
                 )
 
-    def _verified(self, version: AdapterVersion) -> tuple[Path, dict[Task, Prompt]]:
+    def _verified(self, version: AdapterVersion) -> tuple[Path, dict[Task, Prompt], Other | None]:
         path = artifacts.fetch(version.uri, self._cache_dir, version.manifest_hash)
+        if (other := upstreams.of_folder(path)) is not None:
+            upstreams.check(other, self._upstreams)
+            return path, prompts.of_folder(path, version.name), other
         check_adapter(
             path,
             base_hash=self._base_hash,
@@ -162,7 +180,7 @@ class AdapterManager:
             base_folder=self._base_folder,
             only_warn=True,
         )
-        return path, prompts.of_folder(path, version.name)
+        return path, prompts.of_folder(path, version.name), None
 
     async def prepare(self, version: AdapterVersion) -> None:
         """Phase one of a rollout: load and warm, and keep it until the next flip."""
@@ -228,7 +246,7 @@ class AdapterManager:
             self._leaving.discard(name)
             version = self.loaded.pop(name, None)
             self._prompts.pop(name, None)
-            if version is None:
+            if self._others.pop(name, None) is not None or version is None:
                 return
             try:
                 await self._engine.unload(version.id, name)

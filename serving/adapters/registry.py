@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from serving import names
-from serving.adapters import artifacts, prompts
+from serving.adapters import artifacts, prompts, upstreams
 from serving.errors import InvalidRequest
 from serving.store import adapter_versions as versions
 from serving.store import routes
@@ -71,7 +71,7 @@ class Registry:
     ) -> AdapterVersion:
         """Publish an adapter's folder and register it as a candidate.
 
-        Whether it brings prompts of its own is read from the folder.
+        Whether it brings prompts of its own, and who answers for it, is read from the folder.
 
         Args:
             lob: The line of business.
@@ -83,17 +83,19 @@ class Registry:
             dataset_id: The dataset's id in the store.
             recipe: How it was trained.
             metrics: How good it is.
-            rank: Its LoRA rank.
+            rank: Its LoRA rank; 0 without weights.
             decision: What the gate said.
             key_id: Who did it.
 
         Raises:
-            AdapterRefused: The folder holds anything but plain files and prompts that can be used.
+            AdapterRefused: The folder holds anything but plain files and prompts that can be used,
+                or does not say which upstream answers.
             Conflict: The number was not reserved, or is taken; or the dataset is unknown.
             Unavailable: The files or the row cannot be written now.
         """
         name = names.version_name(lob, number)
         own = await asyncio.to_thread(prompts.of_folder, Path(folder), name)
+        other = await asyncio.to_thread(upstreams.of_folder, Path(folder))
         uri, manifest_hash = await asyncio.to_thread(
             artifacts.publish, Path(folder), self._root_uri, lob, number
         )
@@ -114,6 +116,7 @@ class Registry:
             manifest_hash=manifest_hash,
             rank=rank,
             prompts=prompts.described(own),
+            upstream=other.described if other else None,
         )
 
     async def get(self, name: str) -> AdapterVersion | None:

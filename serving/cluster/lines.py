@@ -11,6 +11,11 @@ def fallbacks(settings: Settings) -> dict[str, list[str]]:
     return {name: lob.fallback for name, lob in settings.lobs.items()}
 
 
+def upstreams(settings: Settings) -> dict[str, str]:
+    """Return the model of each upstream."""
+    return {name: upstream.model for name, upstream in settings.upstreams.items()}
+
+
 def limits(settings: Settings) -> dict[str, LobLimits]:
     """Return each line's limits; the base model's under no name."""
     return {"": settings.limits.base} | {name: lob.limits for name, lob in settings.lobs.items()}

@@ -201,6 +201,7 @@ async def start(
         base_folder=lines.base_folder(settings),
         max_rank=settings.adapters.max_rank,
         cache_dir=settings.adapters.cache_dir,
+        upstreams=lines.upstreams(settings),
     )
     adapters.set_lobs(lines.fallbacks(settings))
     chains = Chains(engine_app, engine.check, adapters, settings)
@@ -273,7 +274,7 @@ async def start(
         template=engine.template,
         health=health,
         settings=settings,
-        shadows=Shadows(engine.app, adapters, admission, storing.shadow, settings),
+        shadows=Shadows(engine.app, adapters, admission, storing.shadow, settings, chains),
         guarding=guarding,
         libraries=libraries,
         replica=name,

@@ -2,25 +2,27 @@
 
 What is known to be dead is not asked: the engine's own word is free, and circuit breakers skip an
 engine that hangs, a version that cannot be loaded, and an upstream that is down. Each step is
-noted on the interaction.
+noted on the interaction. A version that an upstream answers goes this way alone, too.
 """
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from serving.adapters.manager import AdapterManager
-from serving.asgi import App, Receive, Send
+from serving.asgi import App, Receive, Scope, Send
 from serving.capture.interaction import Capture
 from serving.config.settings import Settings
-from serving.errors import InvalidRequest, Unavailable
+from serving.errors import InvalidRequest, SwitchboardError, Unavailable
 from serving.fallback import policy
 from serving.fallback.attempt import Attempt, Client
-from serving.fallback.circuit_breaker import Breaker, Permit
+from serving.fallback.circuit_breaker import Breaker, Permit, give_back
 from serving.fallback.engine_request import EngineRequest
 from serving.fallback.policy import Reason, Step
-from serving.fallback.upstream import FIELDS, Upstream
+from serving.fallback.upstream import Upstream
 from serving.observability import metrics, tracing
 from serving.routing import Target
 from serving.store.records import UPSTREAM
@@ -61,25 +63,39 @@ class Chains:
     @property
     def reaches_upstreams(self) -> bool:
         """Whether a line can be answered without our engine."""
+        if any(map(self._adapters.upstream, self._adapters.table.serving())):
+            return True
         return any(step.startswith(UPSTREAM) for c in self._chains.values() for step in c)
 
     def steps(
         self, target: Target, path: str, body: Mapping[str, Any] | None = None
     ) -> tuple[Step, ...]:
-        """The steps of a request; none where there is nothing to fall back to.
+        """The steps of a request; none where the engine alone is asked.
 
         Args:
             target: The version chosen for it.
             path: The endpoint.
-            body: The request's: one that goes on from a draft is not for upstreams, which would
-                answer the draft.
+            body: The request's; not all is for upstreams (`policy.takes`).
+
+        Raises:
+            InvalidRequest: An upstream answers for the version chosen, which takes no such request.
         """
-        chain = self._chains.get(target.lob or "")
-        if not chain:
+        asks, chain = policy.takes(path, body or {}), self._chains.get(target.lob or "", ())
+        if not chain and not self._adapters.upstream(target.version):
             return ()
-        asks = path in FIELDS and not (body or {}).get("continue_final_message")
         found = policy.steps(target, chain, self._adapters.table, upstreams=asks)
-        return found if len(found) > 1 else ()
+        first, *others = (replace(one, via=self._adapters.upstream(one.name)) for one in found)
+        policy.require(first, path, body or {})
+        steps = (first, *(one for one in others if asks or not one.upstream))
+        return steps if len(steps) > 1 or first.via else ()
+
+    def app(self, steps: Sequence[Step], request: EngineRequest) -> App:
+        """What answers a request by these steps."""
+
+        async def chained(_: Scope, receive: Receive, send: Send) -> None:
+            await self.answer(steps, request, receive, send)
+
+        return chained
 
     async def answer(
         self,
@@ -99,15 +115,22 @@ class Chains:
 
         Raises:
             Unavailable: No step answered.
+            InvalidRequest: As `steps`, of a version that was not loaded then.
             Disconnected: The client left first.
         """
         client, capture = Client(receive), request.capture
         failed: dict[str, Reason] = {}
         engine_down: Reason | None = None
         try:
-            for step in steps:
+            for each in steps:
                 clock = time.perf_counter()
-                reason = None if step.upstream else engine_down or self._dead()
+                step, reason = await self._placed(each)
+                if step.via and not policy.takes(request.path, request.body):
+                    if each is steps[0]:
+                        policy.require(step, request.path, request.body)
+                    reason = reason or "prompt"
+                if not step.upstream:
+                    reason = reason or engine_down or self._dead()
                 permits = {} if reason else self._ask_leave(step)
                 if permits:
                     capture.version = step.name
@@ -119,7 +142,7 @@ class Chains:
                         if reason != "prompt":  # which the request alone is the cause of
                             permits[policy.culprit(step, reason)].failure()
                     finally:
-                        _give_back(permits)
+                        give_back(permits)
                         self._show(permits)
                 reason = reason or "breaker"
                 failed[step.name] = reason
@@ -134,7 +157,33 @@ class Chains:
                 metrics.FALLBACKS.labels(capture.lob or "", name, by, reason).inc()
         tried = ", ".join(f"{name} ({reason})" for name, reason in failed.items())
         logger.warning("%s: no step answered: %s", capture.id, tried)
+        if len(steps) == 1:
+            raise Unavailable(f"{steps[0].name} did not answer: {failed[steps[0].name]}.")
         raise Unavailable(f"No step of {capture.lob}'s fallback chain answered: {tried}.")
+
+    async def _placed(self, step: Step) -> tuple[Step, Reason | None]:
+        """A step with the upstream that answers for its version, which its record tells.
+
+        Whatever the engine is to answer is loaded, or fails, when it is asked.
+        """
+        version = step.version
+        if version is None or "@" not in version:
+            return step, None
+        if version in self._adapters.loaded:
+            return replace(step, via=self._adapters.upstream(version)), None
+        try:
+            async with asyncio.timeout(self._limits.first_byte_s):
+                known = await self._adapters.describe(version)
+                if known.upstream is None:
+                    return step, None
+                step = replace(step, via=known.upstream["name"])
+                await self._adapters.ensure(known)
+        except (SwitchboardError, TimeoutError) as exc:
+            if step.via is None:
+                return step, None
+            logger.warning("%s failed: %r", version, exc)
+            return step, "adapter"
+        return step, None
 
     def _attempt(
         self,
@@ -157,24 +206,7 @@ class Chains:
         capture = request.capture
         if step.upstream:
             upstream = self._upstreams[step.upstream]
-            try:
-                request.ask(None)
-            except InvalidRequest:
-                return "prompt"
-            capture.request = upstream.body(request.path, request.body)
-            with tracing.call(request.trace, request.path, step.name) as call:
-                work = upstream.answer(
-                    request.path,
-                    capture.request,
-                    attempt.send if call is None else call.watched(attempt.send),
-                    id=capture.id,
-                    stream=capture.stream,
-                    traceparent=None if call is None else call.traceparent,
-                )
-                reason = await attempt.run(work, upstream.timeout_s, 0)
-                if call is not None and reason is not None:
-                    call.failed(reason)
-            return reason
+            return await self._try_upstream(attempt, step, upstream, request)
         limit_s = self._limits.first_byte_s if capture.stream else self._limits.answer_s
         self._adapters.acquire(step.name)
         try:
@@ -183,6 +215,30 @@ class Chains:
         finally:
             self._adapters.release(step.name)
         return (self._dead() or reason) if reason == "error" else reason
+
+    async def _try_upstream(
+        self, attempt: Attempt, step: Step, upstream: Upstream, request: EngineRequest
+    ) -> Reason | None:
+        capture = request.capture
+        try:
+            request.ask(step.version)
+        except InvalidRequest:
+            return "prompt"
+        capture.request = upstream.body(request.path, request.body)
+        with tracing.call(request.trace, request.path, upstream.name) as call:
+            work = upstream.answer(
+                request.path,
+                capture.request,
+                attempt.send if call is None else call.watched(attempt.send),
+                id=capture.id,
+                stream=capture.stream,
+                traceparent=None if call is None else call.traceparent,
+                model=step.version,
+            )
+            reason = await attempt.run(work, upstream.timeout_s, 0)
+            if call is not None and reason is not None:
+                call.failed(reason)
+        return reason
 
     async def _ask_engine(self, attempt: Attempt, version: str, request: EngineRequest) -> None:
         if "@" in version and version not in self._adapters.loaded:
@@ -206,7 +262,7 @@ class Chains:
         for target in policy.breakers(step):
             permit = self._breaker(target).ask()
             if permit is None:
-                _give_back(permits)
+                give_back(permits)
                 return {}
             permits[target] = permit
         return permits
@@ -235,12 +291,7 @@ class Chains:
             await upstream.close()
 
 
-def _give_back(permits: dict[str, Permit]) -> None:
-    """Cancel the permits that told nothing; one that was used stays as it is."""
-    for permit in permits.values():
-        permit.cancel()
-
-
 def _note(capture: Capture, step: Step, outcome: str, reason: Reason | None, clock: float) -> None:
     ms = round((time.perf_counter() - clock) * 1e3, 1)
-    capture.steps.append({"step": step.name, "outcome": outcome, "reason": reason, "ms": ms})
+    noted = {"step": step.name, "outcome": outcome, "reason": reason, "ms": ms}
+    capture.steps.append(noted | ({"via": f"{UPSTREAM}{step.via}"} if step.via else {}))

@@ -5,7 +5,7 @@ failures are counted), *open* (none passes), *half-open* (once the reset time is
 passes; its result closes or reopens the breaker). It does no I/O and reads no clock of its own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import IntEnum
 
 
@@ -94,3 +94,9 @@ class Breaker:
             if self._opened is not None or self._count >= self._failures:
                 self._opened = self._clock()
                 self._epoch += 1
+
+
+def give_back(permits: Mapping[str, Permit]) -> None:
+    """Cancel the permits that told nothing; one that was used stays as it is."""
+    for permit in permits.values():
+        permit.cancel()

@@ -6,18 +6,21 @@ carries them out. A version that the client pinned, and the base model asked for
 fallbacks: who names a model wants that model's answer or an error.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from serving.errors import InvalidRequest
+from serving.fallback.upstream import FIELDS
 from serving.names import BASE, PREVIOUS
 from serving.routing import Table, Target
 from serving.store.records import UPSTREAM
 
 Reason = Literal["adapter", "prompt", "engine", "slow", "error", "refused", "connection", "breaker"]
 """Why a step did not answer: its adapter cannot be loaded; its own prompt cannot tell what was
-asked; the engine is dead; no first byte in time; it failed (5xx); an upstream refused us (its key,
-its quota); an upstream cannot be reached or answers nonsense; its circuit breaker is open."""
+asked, or the upstream that answers for it takes no such request; the engine is dead; no first byte
+in time; it failed (5xx); an upstream refused us (its key, its quota); an upstream cannot be reached
+or answers nonsense; its circuit breaker is open."""
 
 # An upstream's answers to a fault of ours (credentials, model, rate), not of our client.
 _OURS = frozenset({401, 402, 403, 404, 405, 408, 409, 425, 429})
@@ -25,14 +28,25 @@ _OURS = frozenset({401, 402, 403, 404, 405, 408, 409, 425, 429})
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that can answer: a version in our engine, or `upstream:NAME`."""
+    """One thing that can answer: a version, or `upstream:NAME`.
+
+    Args:
+        name: Which.
+        via: The upstream that answers for a version; None: our engine does.
+    """
 
     name: str
+    via: str | None = None
 
     @property
     def upstream(self) -> str | None:
         """The upstream's name; None where our own engine answers."""
-        return self.name.removeprefix(UPSTREAM) if self.name.startswith(UPSTREAM) else None
+        return self.name.removeprefix(UPSTREAM) if self.name.startswith(UPSTREAM) else self.via
+
+    @property
+    def version(self) -> str | None:
+        """The version, or the base; None where an upstream answers as itself."""
+        return None if self.name.startswith(UPSTREAM) else self.name
 
 
 def steps(
@@ -65,6 +79,22 @@ def steps(
     return tuple(found)
 
 
+def takes(path: str, body: Mapping[str, Any]) -> bool:
+    """Whether an upstream can be asked this: it would answer a draft, rather than go on from it."""
+    return path in FIELDS and not body.get("continue_final_message")
+
+
+def require(step: Step, path: str, body: Mapping[str, Any]) -> None:
+    """Refuse what a version's upstream cannot be asked; raises InvalidRequest."""
+    if step.via and not takes(path, body):
+        what = "going on from a draft" if path in FIELDS else path
+        raise InvalidRequest(
+            f"Another server answers for {step.name} (`upstreams.{step.via}`): it cannot be asked "
+            f"for {what}. Ask for a whole chat completion.",
+            param="model",
+        )
+
+
 def _previous(target: Target, table: Table) -> str:
     """For a canary, the live version; for the live version, what a rollback leads to."""
     route = table.routes.get(target.lob or "")
@@ -91,9 +121,11 @@ ENGINE = "engine"
 
 def breakers(step: Step) -> tuple[str, ...]:
     """The circuit breakers that must let a step pass."""
-    return (step.name,) if step.upstream else (ENGINE, step.name)
+    return (f"{UPSTREAM}{step.upstream}",) if step.upstream else (ENGINE, step.name)
 
 
 def culprit(step: Step, reason: Reason) -> str:
     """The circuit breaker that a failure counts against: slowness is the engine's, not one's."""
-    return ENGINE if not step.upstream and skips_engine(reason) else step.name
+    if step.upstream:
+        return f"{UPSTREAM}{step.upstream}"
+    return ENGINE if skips_engine(reason) else step.name

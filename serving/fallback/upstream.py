@@ -160,6 +160,7 @@ class Upstream:
         id: str,  # noqa: A002
         stream: bool,
         traceparent: bytes | None = None,
+        model: str | None = None,
     ) -> None:
         """Ask, and send the answer on as it comes.
 
@@ -171,6 +172,7 @@ class Upstream:
                 the request in the upstream's logs.
             stream: Whether the request asks for a stream.
             traceparent: The span that the upstream's are part of.
+            model: The version that it answers for, to be named in the answer; None: it is named.
 
         Raises:
             UpstreamFailed: It cannot be reached, stops midway, or its answer is not OpenAI's; or
@@ -179,7 +181,7 @@ class Upstream:
         veil = None
         if self.redacts:
             body, veil = await asyncio.to_thread(veiled.hidden, body, self.name)
-        names = {"id": id, "model": self.name}
+        names = {"id": id, "model": model or self.name}
         url = path.removeprefix("/v1")
         headers = {"x-request-id": id}
         if traceparent is not None:

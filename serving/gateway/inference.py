@@ -14,7 +14,7 @@ from serving.admission.deadline import Deadline
 from serving.admission.fair_queue import Admission
 from serving.admission.priority import BATCH, Priorities
 from serving.admission.slot import AdmissionSlot
-from serving.asgi import App, Receive, Scope, Send, json_object, read_body
+from serving.asgi import App, json_object, read_body
 from serving.auth import Role
 from serving.capture import Journal
 from serving.chat_template import ChatTemplate
@@ -163,7 +163,8 @@ class Inference:
         )
         exchange.lob = asked.lob or self._adapters.table.lob_of(asked.model)
         exchange.plan = plan.of(asked, settings.lobs, self._admission.places)
-        tool_choice.check(sent, settings, exchange.lob)
+        outside = self._adapters.upstream(self._target(exchange).version) is not None
+        tool_choice.check(sent, settings, exchange.lob, outside=outside)
         if asked.audience == "customer" and exchange.lob is None:
             raise InvalidRequest(
                 "Only a line of business answers customers: the base has no guards.",
@@ -181,6 +182,8 @@ class Inference:
         priority = self._priorities.of(asked.task, asked.sent.get("priority"), trusted=trusted)
         level = self._priorities.level(priority)
         lob, adapter = exchange.lob or "", self._target(exchange).adapter
+        if adapter is not None and self._adapters.upstream(adapter):
+            adapter = None  # it takes no slot of the engine's
         await slot.enter(lob, level, self._sequences(exchange), exchange.deadline, adapter)
         return priority
 
@@ -265,11 +268,7 @@ class Inference:
         if (ruled := exchange.ruled) is not None and ruled.text is not None:
             app, sent = ruling.app(ruled, request), None
         elif steps := self._chains.steps(exchange.target, request.path, request.body):
-
-            async def chained(_: Scope, receive: Receive, send: Send) -> None:
-                await self._chains.answer(steps, request, receive, send)
-
-            app, sent = chained, None
+            app, sent = self._chains.app(steps, request), None
         if ruled is None or ruled.text is None:
             app = telling.told(app, request, exchange.plan)
         app = self._guarding.guarded(app, request, exchange.request, exchange.deadline)

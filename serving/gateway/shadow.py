@@ -27,9 +27,11 @@ from serving.config.lobs import Shadow
 from serving.config.settings import Settings
 from serving.draws import shadowed
 from serving.errors import StoreUnavailable, SwitchboardError
+from serving.fallback.chain import Chains
 from serving.fallback.engine_request import EngineRequest
 from serving.gateway import cancellation
 from serving.observability import metrics
+from serving.routing import Target
 from serving.store.shadows import ShadowRecord
 
 logger = logging.getLogger(__name__)
@@ -127,6 +129,7 @@ class Shadows:
         admission: Whose spare places are taken.
         keep: Stores an answer; False if its interaction is not in the store.
         settings: The configuration: the engine's scheduling, and the adapters it runs at once.
+        chains: What answers for a shadow that an upstream answers.
     """
 
     def __init__(
@@ -136,11 +139,13 @@ class Shadows:
         admission: Admission,
         keep: Callable[[ShadowRecord], Awaitable[bool]],
         settings: Settings,
+        chains: Chains,
     ) -> None:
         self._engine_app = engine_app
         self._adapters = adapters
         self._admission = admission
         self._keep = keep
+        self._chains = chains
         self._max_active = settings.adapters.max_active
         self._schedules = schedules(settings)
         self._running: Counter[str] = Counter()
@@ -186,10 +191,15 @@ class Shadows:
             return "draft"  # what is compared is whole replies
         if sequences(body) > 1:  # which of several answers was meant is not known before
             return "several"
-        active = self._adapters.table.serving() | {shadow.version} | self._adapters.inflight.keys()
-        if sum("@" in version for version in active) > self._max_active:
-            return "no_slot"  # the engine would hold live requests back to swap adapters
+        if shadow.version in self._adapters.loaded and self._full(shadow.version):
+            return "no_slot"
         return None
+
+    def _full(self, version: str) -> bool:
+        """Whether the engine would hold live requests back to swap adapters."""
+        active = self._adapters.table.serving() | {version} | self._adapters.inflight.keys()
+        slots = [one for one in active if "@" in one and not self._adapters.upstream(one)]
+        return len(slots) > self._max_active
 
     async def _shadow(
         self, shadow: Shadow, request: EngineRequest, timeout_s: float | None
@@ -219,7 +229,10 @@ class Shadows:
         assert task is not None  # noqa: S101 - a coroutine runs in a task
         version = shadow.version
         if version not in self._adapters.loaded:
-            await self._adapters.ensure(await self._adapters.describe(version))
+            known = await self._adapters.describe(version)
+            if known.upstream is None and self._full(version):
+                return "no_slot"
+            await self._adapters.ensure(known)
         claim = self._admission.spare(live.capture.lob or "", task.cancel)
         if claim is None:
             return "no_place"
@@ -251,18 +264,13 @@ class Shadows:
             conversation_id=old.conversation_id,
             turn_position=old.turn_position,
         )
-        request = EngineRequest(
-            live.path,
-            body,
-            capture,
-            live.scope,
-            live.headers,
-            f"{live.request_id}-shadow",
-            live.template,
-        )
+        id_, template = f"{live.request_id}-shadow", live.template
+        request = EngineRequest(live.path, body, capture, live.scope, live.headers, id_, template)
         sent, answer = request.engine_body(), Unseen(capture)
         scope, never = request.asgi_scope(sent), Deadline(None, capture.clock)
-        await cancellation.run(self._engine_app, scope, sent, _silence, answer, never)
+        steps = self._chains.steps(Target(version, old.lob, pinned=True), live.path, body)
+        app = self._chains.app(steps, request) if steps else self._engine_app
+        await cancellation.run(app, scope, None if steps else sent, _silence, answer, never)
         if answer.status != 200 or not answer.ended:
             return "failed"
         record = to_record(capture.payload("completed"))

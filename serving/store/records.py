@@ -172,6 +172,7 @@ class AdapterVersion(Record):
     """One adapter with its lineage; `id` is unique for ever and serves as vLLM's `lora_int_id`.
 
     `prompts` is each task that it has a prompt of its own for, with that one's `name` and `hash`.
+    `upstream` is the `name` and `model` of the upstream that answers for it; None: the engine does.
     """
 
     id: int
@@ -191,6 +192,7 @@ class AdapterVersion(Record):
     rank: int
     created_at: float
     prompts: dict[str, dict[str, str]] | None = None
+    upstream: dict[str, str] | None = None
 
 
 class Route(Record):

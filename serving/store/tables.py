@@ -187,6 +187,7 @@ class AdapterVersionRow(Base):
     rank: Mapped[int]
     created_at: Mapped[float]
     prompts: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
+    upstream: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True))
 
 
 class RouteRow(Base):

@@ -3,6 +3,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from serving.adapters.registry import Registry
 from serving.config.prompts import Prompt
 from serving.config.settings import Settings
@@ -28,13 +30,24 @@ RECIPE = Recipe.model_validate(
 )
 
 
+@pytest.mark.parametrize("model", [None, "big"])
 async def test_a_training_beside_a_live_prompt_learns_judges_and_publishes_by_it(
-    store: Database, settings: Settings, configured: Prompt, better: Path, tmp_path: Path
+    store: Database,
+    settings: Settings,
+    configured: Prompt,
+    better: Path,
+    tmp_path: Path,
+    model: str | None,
 ) -> None:
-    """Stored by the configured prompt; live has its own: the examples take its form."""
+    """Stored by the configured prompt; live has its own: the examples take its form.
+
+    Whether the base answers by that prompt or another model does.
+    """
+    upstream = {"big": {"url": "http://big/v1", "model": "big-1"}}
+    settings = Settings.model_validate(settings.model_dump(mode="json") | {"upstreams": upstream})
     await fill(store, configured)
     registry = Registry(store, settings.adapters.uri)
-    await candidates.add(store, settings, "care", {"suggestion": better})
+    await candidates.add(store, settings, "care", {"suggestion": better}, model)
     await registry.switch("care", live="care@1", action="promote")
     asked: list[str] = []
 
@@ -57,9 +70,10 @@ async def test_a_training_beside_a_live_prompt_learns_judges_and_publishes_by_it
     assert second is not None
     assert outcome.decision.accepted
     assert all(re.fullmatch(r"conversation i\d+", prompt) for prompt in asked)
-    assert trainer.jobs[0].start is None, "a prompt alone has no weights to go on from"
+    assert trainer.jobs[0].start is None, "a prompt alone and another model have no weights"
     assert (second.parent, second.prompts and [*second.prompts]) == ("care@1", ["suggestion"])
     assert (Path(second.uri) / "prompts" / "suggestion.jinja").read_text() == BETTER
+    assert second.upstream is None
     told = outcome.dataset.manifest["prompts"]
     assert (told["version"], told["rendered_anew"], told["as_stored"]) == ("care@1", 20, 0)
     learned = (outcome.dataset.folder / "train.jsonl").read_text()

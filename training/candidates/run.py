@@ -1,8 +1,9 @@
-"""The gate of a candidate that is a prompt: asked by it, against live asked by its own.
+"""The gate of a candidate that is a prompt or another model, against live asked by its own.
 
 The hold-out is that of a training cycle. Of it judges what both can be asked, word for word: an
 example's turns must have been stored with it. Answers to what the prompt does not change are left
-out, since the weights are live's: they would be the same, and only hide what differs.
+out, since the weights are live's: they would be the same, and only hide what differs. Of another
+model all answers differ, so what is not asked by a new prompt is asked as it was stored.
 """
 
 import logging
@@ -74,25 +75,30 @@ class Ran:
     outcome: Outcome | None = None
 
 
-def divide(held: Dataset, live: Form, candidate: Form, changed: Sequence[str]) -> Held:
-    """Return what of a hold-out can judge a prompt.
+def divide(
+    held: Dataset, live: Form, candidate: Form, changed: Sequence[str], *, other: bool = False
+) -> Held:
+    """Return what of a hold-out can judge a prompt, or another model.
 
     Args:
         held: The dataset.
         live: All that live is asked by.
         candidate: All that the candidate is asked by.
         changed: Whose prompts differ.
+        other: Whether another model answers, by the same prompts or by others.
     """
     endpoints = {_OF_ENDPOINT.get(task, task) for task in changed}
     keep: list[Example] = []
     without = others = 0
     for one in held.holdout:
-        if one.asked is not None and one.asked["prompt"] not in changed:
+        if one.asked is not None and one.asked["prompt"] not in changed and not other:
             others += 1
         elif live.can_ask(one) and candidate.can_ask(one):
             keep.append(one)
         elif one.task in endpoints:
             without += 1
+        elif other:
+            keep.append(one)
         else:
             others += 1
     return Held(judging.only(held, keep), without, others)
@@ -109,7 +115,7 @@ async def judge(
     url: str | None = None,
     api_key: str | None = None,
 ) -> Ran:
-    """Judge a candidate that is a prompt, and note what was decided with it.
+    """Judge a candidate that is a prompt or another model, and note what was decided with it.
 
     With too little to judge by it stays a candidate, and the decision says so.
 
@@ -144,12 +150,12 @@ async def judge(
         )
     except TooLittleData as exc:
         return await _not_enough(registry, added, settings, f"Not enough data: {exc.message}")
-    held = divide(built, live, candidate, added.changed)
+    held = divide(built, live, candidate, added.changed, other=added.model is not None)
     logger.info(f"{lob}: {held.words}")
     if held.conversations < recipe.curation.min_holdout:
         text = (
             f"Not enough data: {held.conversations} held-out conversations can be asked by both "
-            f"prompts, {recipe.curation.min_holdout} must judge. {held.words}"
+            f"versions, {recipe.curation.min_holdout} must judge. {held.words}"
         )
         return await _not_enough(registry, added, settings, text)
     meter.end("dataset")
@@ -187,10 +193,19 @@ async def judge(
         guards=judged.findings,
         seconds=time.monotonic() - began,
         cost=meter.cost(None),
+        what=described(added, judged.decision.against),
         left_out=held.words,
     )
     await report.publish(db, outcome)
     return Ran(judged.decision, outcome)
+
+
+def described(added: Added, against: str) -> str:
+    """Say what a candidate is; `against` is what is live."""
+    prompt = " with another prompt" if added.changed else ""
+    if added.model is None:
+        return f"{against}{prompt}"
+    return f"{added.model.model} of upstreams.{added.model.name} instead of {against}{prompt}"
 
 
 async def _not_enough(registry: Registry, added: Added, settings: Settings, text: str) -> Ran:

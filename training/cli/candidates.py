@@ -1,4 +1,4 @@
-"""`switchboard candidates`: versions that nothing is trained for, such as another prompt."""
+"""`switchboard candidates`: versions that nothing is trained for: another prompt or model."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -24,19 +24,25 @@ if TYPE_CHECKING:
 
 TASKS = ("suggestion", "summary", "handover", "insight")
 
-app = typer.Typer(no_args_is_help=True, help="Candidates without a training: another prompt.")
+app = typer.Typer(
+    no_args_is_help=True, help="Candidates without a training: another prompt or model."
+)
 
 
 @app.command()
 def add(
     lob: Lob,
     prompt: Annotated[
-        list[str],
+        list[str] | None,
         typer.Option(
             metavar="TASK=FILE",
             help="A prompt's file for suggestion, summary, handover or insight; again for more.",
         ),
-    ],
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(metavar="UPSTREAM", help="The upstreams.NAME that answers instead."),
+    ] = None,
     gate: Annotated[
         bool, typer.Option("--gate/--no-gate", help="Whether to judge it against what is live.")
     ] = True,
@@ -46,7 +52,7 @@ def add(
     out: Out = DEFAULT_OUT,
     json_: Json = False,
 ) -> None:
-    """Make a prompt a candidate version, and judge it against what is live.
+    """Make a prompt or another model a candidate version, and judge it against what is live.
 
     The API key is read from SWITCHBOARD_API_KEY: role trainer. The exit status is 3 when the gate
     does not accept it; nothing that serves has changed.
@@ -55,7 +61,9 @@ def add(
     from training.progress import show_steps
 
     show_steps(stderr=json_)  # only the document is for the program
-    files = parse(prompt)
+    files = parse(prompt or [])
+    if not files and model is None:
+        raise typer.BadParameter("give --prompt, --model or both", param_hint="--prompt")
 
     async def work(db: "Database", settings: "Settings") -> dict[str, Any]:
         from training.candidates import prompt as prompts
@@ -63,7 +71,7 @@ def add(
         from training.recipe import recipe as recipes
 
         chosen = recipes.load(recipe or recipes.find(lob, config)) if gate else None
-        added = await prompts.add(db, settings, lob, files)
+        added = await prompts.add(db, settings, lob, files, model)
         version, decision = added.version, added.version.decision
         report: str | None = None
         if chosen is not None and version.state == "candidate" and not decision.get("accepted"):
@@ -77,6 +85,8 @@ def add(
             "parent": version.parent,
             "changed": list(added.changed),
             "prompts": version.prompts,
+            "upstream": version.upstream,
+            "model": added.model.described if added.model else None,
             "new": added.is_new,
             "gate": decision or None,
             "report": report,
@@ -111,9 +121,14 @@ def parse(given: list[str]) -> "dict[Task, Path]":
 
 
 def _tell(found: dict[str, Any], verdict: bool | None) -> None:
-    version, changed = found["version"], ", ".join(found["changed"])
+    version, other = found["version"], found["model"]
     made = "is registered as a candidate" if found["new"] else "is that candidate already"
-    typer.echo(f"{version} {made}: {found['parent'] or 'the base'} with another prompt ({changed})")
+    said = found["parent"] or "the base"
+    if other is not None:
+        said = f"{other['model']} of upstreams.{other['name']} instead of {said}"
+    if found["changed"]:
+        said += f" with another prompt ({', '.join(found['changed'])})"
+    typer.echo(f"{version} {made}: {said}")
     for reason in (found["gate"] or {}).get("reasons", ()):
         typer.echo(f"  {'+' if reason['passed'] else '-'} {reason['text']}")
     if found["report"]:

@@ -28,6 +28,7 @@ from training.data.examples import (
     example,
     finished_or_edited,
     judged,
+    may_teach,
     plain_messages,
     redacted,
     suspected,
@@ -147,6 +148,7 @@ def curate(
         example(interaction, said, source)
         for interaction, said in usable
         if finished_or_edited(interaction, said)
+        and (student.teacher is not None or may_teach(interaction, said))
         and (source := well_rated(interaction.output, said, rules, student)) is not None
     ]
     keep("used, rated highly or hardly edited", len(usable), len(examples))

@@ -170,6 +170,15 @@ def contradicts_itself(said: Verdict, rules: CurationConfig) -> bool:
     return said.edit is None and good and bad
 
 
+def may_teach(interaction: InteractionRecord, said: Verdict) -> bool:
+    """Whether its text is ours to learn from: of an upstream's, what an agent wrote or sent is.
+
+    An upstream may answer for a version, too; the step that answered says so.
+    """
+    elsewhere = any(s.get("via") and s.get("outcome") == "answered" for s in interaction.steps)
+    return not elsewhere or said.edit is not None or said.used
+
+
 def suspected(interaction: InteractionRecord) -> bool:
     """Whether a guard took its request for an injection; such a text must not teach."""
     return any(found.get("kind") == "injection" for found in interaction.guards)

@@ -89,7 +89,7 @@ async def train(
     lob, settings, recipe = run.lob, run.settings, run.recipe
     version = await asked_by.live(run.registry, lob)
     live, start = version.name if version else None, None
-    # A version that is a prompt alone has no weights to go on from.
+    # A version that is a prompt alone, or another model, has no weights to go on from.
     if recipe.start == "live" and version is not None and live is not None and not is_bare(version):
         start = await warm_start.fetch(
             run.registry, live, run.base_hash, recipe.lora, settings.adapters.cache_dir
@@ -158,5 +158,6 @@ async def register(run: Fitting, built: Dataset, trained: Trained) -> AdapterVer
 
 
 def is_bare(version: AdapterVersion) -> bool:
-    """Whether a version is a prompt alone, on the base: its adapter changes nothing."""
-    return "prompt" in version.recipe and version.recipe.get("start") != "live"
+    """Whether a version has no weights to go on from: it is a prompt alone, or another model."""
+    alone = "prompt" in version.recipe and version.recipe.get("start") != "live"
+    return alone or version.upstream is not None

@@ -37,6 +37,7 @@ class Outcome:
         seconds: Wall time of the whole run.
         cost: The same by step, and the processors' seconds.
         search: The trials of a search, if there was one; `recipe` is then the best one's.
+        what: What the version is, where nothing was trained.
         left_out: Which held-out examples could not judge, in words.
     """
 
@@ -56,4 +57,5 @@ class Outcome:
     seconds: float
     cost: Cost = field(default_factory=Cost)
     search: tuple[SearchTrial, ...] = ()
+    what: str = ""
     left_out: str = ""

@@ -1,7 +1,8 @@
 """Whether the engine can read a model's tool calls, asked before the model is.
 
 vLLM names its command line's flags in its refusal, which nobody who writes our configuration types.
-An upstream reads its own model's calls, so a line with one in its chain is left to its steps.
+An upstream reads its own model's calls, so a line with one in its chain, or a version that one
+answers, is left to it.
 """
 
 from collections.abc import Mapping
@@ -14,18 +15,21 @@ from serving.store.records import UPSTREAM
 KEY = "tool_call_parser"
 
 
-def check(request: Mapping[str, Any], settings: Settings, lob: str | None) -> None:
+def check(
+    request: Mapping[str, Any], settings: Settings, lob: str | None, *, outside: bool = False
+) -> None:
     """Refuse tools that the model may call while nothing reads its calls.
 
     Args:
         request: The request as the client sent it.
         settings: The configuration.
         lob: The line of business that is asked.
+        outside: Whether an upstream answers for the version asked.
 
     Raises:
         InvalidRequest: The configuration names no parser; the error names its key.
     """
-    if not request.get("tools") or request.get("tool_choice") == "none":
+    if outside or not request.get("tools") or request.get("tool_choice") == "none":
         return
     chain = settings.lobs[lob].fallback if lob else ()
     if settings.engine.get(KEY) or any(step.startswith(UPSTREAM) for step in chain or ()):

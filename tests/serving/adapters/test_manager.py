@@ -2,20 +2,22 @@
 
 import asyncio
 import json
+import re
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
-from serving.adapters import artifacts
+from serving.adapters import artifacts, upstreams
 from serving.adapters.manager import AdapterManager
 from serving.adapters.registry import Registry
+from serving.adapters.upstreams import Other
 from serving.errors import AdapterRefused
 from serving.observability import metrics
 from serving.routing import Table
 from serving.store.database import Database
 from tests import versions
-from tests.waiting import PATIENCE_S
+from tests.waiting import PATIENCE_S, until_async
 
 Register = Callable[..., Awaitable[str]]
 
@@ -55,7 +57,9 @@ def register(registry: Registry, adapter: Callable[[], Path]) -> Register:
     return make
 
 
-def replica(registry: Registry, tmp_path: Path, *chain: str) -> tuple[AdapterManager, Engine]:
+def replica(
+    registry: Registry, tmp_path: Path, *chain: str, upstreams: dict[str, str] | None = None
+) -> tuple[AdapterManager, Engine]:
     engine = Engine()
     adapters = AdapterManager(
         engine,
@@ -65,6 +69,7 @@ def replica(registry: Registry, tmp_path: Path, *chain: str) -> tuple[AdapterMan
         base_folder=None,
         max_rank=8,
         cache_dir=tmp_path / "cache",
+        upstreams=upstreams,
     )
     adapters.set_lobs({"care": list(chain)})
     return adapters, engine
@@ -183,3 +188,41 @@ async def test_a_version_that_is_a_prompt_alone_is_no_cause_for_a_warning(
     await adapters.ensure(await adapters.describe(name))
     assert (name in adapters.loaded, caplog.text) == (True, "")
     assert metrics.WITHOUT_EFFECT.labels(name)._value.get() == 0
+
+
+def of_upstream(folder: Path, prompt: str = "") -> Path:
+    folder.mkdir()
+    upstreams.write(folder, Other("big", "big-1"))
+    if prompt:
+        (folder / "prompts").mkdir()
+        (folder / "prompts" / "suggestion.jinja").write_text(prompt)
+    return folder
+
+
+async def test_a_version_that_an_upstream_answers_is_loaded_without_the_engine(
+    registry: Registry, register: Register, tmp_path: Path
+) -> None:
+    folder = of_upstream(tmp_path / "big", "{% block user %}OWN{% endblock %}")
+    name = await versions.register(registry, folder, rank=0)
+    after = await register()
+    adapters, engine = replica(registry, tmp_path, upstreams={"big": "big-1"})
+    await promote(registry, adapters, name)
+    assert (engine.held, set(adapters.loaded)) == (set(), {name})
+    assert adapters.upstream(name) == "big"
+    assert adapters.prompt(name, "suggestion") is not None
+    await promote(registry, adapters, after)
+    await until_async(lambda: name not in adapters.loaded, "it is let go")
+    assert (adapters.upstream(name), adapters.upstream(after), engine.held) == (None, None, {after})
+
+
+@pytest.mark.parametrize(
+    ("configured", "key"), [({}, "upstreams.big"), ({"big": "other"}, "upstreams.big.model")]
+)
+async def test_a_version_whose_upstream_is_not_as_it_was_is_refused_by_the_key(
+    registry: Registry, tmp_path: Path, configured: dict[str, str], key: str
+) -> None:
+    name = await versions.register(registry, of_upstream(tmp_path / "big"), rank=0)
+    adapters, _ = replica(registry, tmp_path, upstreams=configured)
+    with pytest.raises(AdapterRefused, match=f"`{re.escape(key)}`"):
+        await adapters.ensure(await adapters.describe(name))
+    assert name not in adapters.loaded

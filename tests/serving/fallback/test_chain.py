@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
 from typing import Any, cast
 
 import jinja2
@@ -83,12 +84,15 @@ class Weights:
     def release(self, version: str) -> None:
         self.inflight.remove(version)
 
-    async def describe(self, name: str) -> str:
-        return name
+    def upstream(self, version: str) -> str | None:
+        return None
 
-    async def ensure(self, name: str) -> None:
-        self.ensured.append(name)
-        raise AdapterRefused(f"{name} is corrupt")
+    async def describe(self, name: str) -> Any:
+        return SimpleNamespace(name=name, upstream=None)
+
+    async def ensure(self, version: Any) -> None:
+        self.ensured.append(version.name)
+        raise AdapterRefused(f"{version.name} is corrupt")
 
 
 class Bench:

@@ -1,11 +1,13 @@
 """Fallback chains: which steps, in which order, and what makes the next one be tried."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from serving.errors import InvalidRequest
 from serving.fallback import policy
 from serving.fallback.policy import Step
 from serving.routing import Table
@@ -105,3 +107,31 @@ def test_slowness_is_the_engine_s_and_an_adapter_s_fault_its_own() -> None:
     assert policy.culprit(Step("care@3"), "adapter") == "care@3"
     assert not policy.skips_engine("adapter")
     assert policy.culprit(Step("upstream:big"), "slow") == "upstream:big"
+
+
+def test_a_version_that_an_upstream_answers_shares_the_upstream_s_breaker_and_no_other() -> None:
+    step, big = Step("care@3", via="big"), Step("upstream:big")
+    assert (step.upstream, step.version, big.version) == ("big", "care@3", None)
+    assert policy.breakers(step) == policy.breakers(big) == ("upstream:big",)
+    assert policy.culprit(step, "slow") == "upstream:big"
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "takes"),
+    [
+        ("/v1/chat/completions", {}, True),
+        ("/v1/completions", {"continue_final_message": False}, True),
+        ("/v1/chat/completions", {"continue_final_message": True}, False),
+        ("/v1/responses", {}, False),
+    ],
+)
+def test_only_what_upstreams_take_is_asked_of_a_version_s(
+    path: str, body: dict[str, Any], takes: bool
+) -> None:
+    assert policy.takes(path, body) is takes
+    policy.require(Step("care@3"), path, body)
+    if takes:
+        policy.require(Step("care@3", via="big"), path, body)
+        return
+    with pytest.raises(InvalidRequest, match=r"care@3 \(`upstreams\.big`\)"):
+        policy.require(Step("care@3", via="big"), path, body)

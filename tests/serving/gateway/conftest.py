@@ -246,6 +246,7 @@ async def site(
         base_folder=None,
         max_rank=8,
         cache_dir=tmp_path,
+        upstreams={name: its.model for name, its in settings.upstreams.items()},
     )
     adapters.loaded["care@2"] = adapters.loaded["care@3"] = cast(Any, None)
     journal = Journal(tmp_path / "journal", "a")
@@ -300,7 +301,7 @@ async def site(
         levels=Priorities(settings.limits.priorities).levels,
     )
     prompts = load(Path("configs/prompts"), LOBS)
-    unseen = Shadows(engine, adapters, admission, partial(shadows.add, sqlite_db), settings)
+    unseen = Shadows(engine, adapters, admission, partial(shadows.add, sqlite_db), settings, chains)
     libraries = Libraries(sqlite_db, settings.lobs, models.embedder, models.own)
     gateway = Gateway(
         engine_app=traced_engine(engine),

@@ -164,6 +164,14 @@ async def test_a_lineage_is_shown_with_its_reasons(site: Site) -> None:
     assert f"/console/adapters/{first}" in page.links()
 
 
+async def test_a_version_that_another_model_answers_says_whose(site: Site) -> None:
+    name = await version(site, upstream={"name": "big", "model": "big-1"}, rank=0)
+    browser = await signed_in(site, ["trainer"], ["care"])
+    page = await browser.get(f"/adapters/{name}")
+    assert "big-1 (upstreams.big)" in page.text
+    assert "Rank" not in page.text
+
+
 async def test_a_trainer_sees_no_buttons_and_cannot_release(site: Site) -> None:
     name = await version(site)
     browser = await signed_in(site, ["trainer"])

@@ -89,7 +89,9 @@ class Replica:
             admission=admission,
             guarding=Guarding(settings, SpecialTokens(), self.chains.upstream),
             libraries=Libraries(db, settings.lobs, {}.__getitem__),
-            shadows=Shadows(self._engine, registry_adapters, admission, keep, settings),
+            shadows=Shadows(
+                self._engine, registry_adapters, admission, keep, settings, self.chains
+            ),
             health=cast(Health, None),  # not asked here
             chains=self.chains,
             journal=cast(Journal, self.journal),

@@ -7,6 +7,7 @@ from safetensors.numpy import load_file
 
 from serving.adapters import artifacts
 from serving.adapters.registry import Registry
+from serving.adapters.upstreams import Other
 from serving.config.settings import Settings
 from serving.errors import Conflict, InvalidRequest, NotFound
 from serving.store import audit
@@ -16,6 +17,7 @@ from serving.store.records import State
 from training.candidates import prompt as candidates
 from training.execution.fitting import is_bare
 
+BIG = Other("big", "big-1")
 OTHER = "{% block user %}Another: {{ turns | length }}{% endblock %}"
 
 
@@ -142,3 +144,76 @@ async def test_it_is_tainted_by_the_weights_that_it_has_and_by_nothing_else(
         ("care@2", None, "care@1", candidates.recipe_of(of, ("summary",))),
     ]
     assert erased.taints(stubs, versions).get("care@2", 0) == rows
+
+
+@pytest.fixture
+def with_upstreams(settings: Settings) -> Settings:
+    """The configuration, with two upstreams."""
+    each = {name: {"url": f"http://{name}/v1", "model": f"{name}-1"} for name in ("big", "small")}
+    return Settings.model_validate(settings.model_dump(mode="json") | {"upstreams": each})
+
+
+async def test_another_model_is_a_candidate_without_weights(
+    store: Database, with_upstreams: Settings
+) -> None:
+    added = await candidates.add(store, with_upstreams, "care", {}, "big")
+    version = added.version
+    assert (version.name, version.state, version.parent) == ("care@1", State.CANDIDATE, None)
+    assert version.upstream == {"name": "big", "model": "big-1"}
+    assert version.recipe == {"start": "fresh", "model": version.upstream}
+    assert (version.rank, version.prompts, added.changed) == (0, None, ())
+    assert set(artifacts.manifest(Path(version.uri))) == {"upstream.json"}
+    assert is_bare(version)
+    (entry,) = await audit.about(store, "care@1", candidates.ADDED_MODEL)
+    assert entry.detail["model"] == version.upstream
+
+
+async def test_another_model_keeps_the_prompts_of_live_and_none_of_its_weights(
+    store: Database, with_upstreams: Settings, better: Path, tmp_path: Path
+) -> None:
+    registry = Registry(store, with_upstreams.adapters.uri)
+    first = (await candidates.add(store, with_upstreams, "care", {"suggestion": better})).version
+    await promoted(registry, first.name)
+    summary = tmp_path / "summary.jinja"
+    summary.write_text(OTHER)
+    added = await candidates.add(store, with_upstreams, "care", {"summary": summary}, "big")
+    version = added.version
+    assert (version.parent, added.changed, added.model) == ("care@1", ("summary",), BIG)
+    names = {"upstream.json", "prompts/suggestion.jinja", "prompts/summary.jinja"}
+    assert set(artifacts.manifest(Path(version.uri))) == names
+    assert version.recipe["prompt"] == {"changed": ["summary"]}
+    assert version.recipe["start"] == "fresh"
+
+
+async def test_a_prompt_on_another_model_stays_on_it_and_has_no_weights_to_go_on_from(
+    store: Database, with_upstreams: Settings, better: Path
+) -> None:
+    registry = Registry(store, with_upstreams.adapters.uri)
+    first = (await candidates.add(store, with_upstreams, "care", {}, "big")).version
+    await promoted(registry, first.name)
+    added = await candidates.add(store, with_upstreams, "care", {"suggestion": better})
+    version = added.version
+    assert (version.upstream, added.model) == (BIG.described, None)
+    assert version.recipe == {"start": "fresh", "prompt": {"changed": ["suggestion"]}}
+    assert is_bare(version)
+
+
+async def test_the_model_that_is_live_is_refused_and_the_same_again_is_the_same_candidate(
+    store: Database, with_upstreams: Settings
+) -> None:
+    first = await candidates.add(store, with_upstreams, "care", {}, "big")
+    again = await candidates.add(store, with_upstreams, "care", {}, "big")
+    small = await candidates.add(store, with_upstreams, "care", {}, "small")
+    assert (again.version, again.is_new) == (first.version, False)
+    assert (small.version.name, small.is_new) == ("care@2", True)
+    await promoted(Registry(store, with_upstreams.adapters.uri), "care@1")
+    with pytest.raises(Conflict, match=r"what is live \(care@1\): upstreams\.big \(big-1\)"):
+        await candidates.add(store, with_upstreams, "care", {}, "big")
+
+
+async def test_an_upstream_that_is_not_configured_is_named(
+    store: Database, with_upstreams: Settings
+) -> None:
+    with pytest.raises(InvalidRequest, match=r"`upstreams\.huge` is not .* are: big, small"):
+        await candidates.add(store, with_upstreams, "care", {}, "huge")
+    assert await Registry(store, with_upstreams.adapters.uri).list() == []

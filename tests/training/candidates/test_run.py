@@ -163,3 +163,29 @@ async def test_live_is_asked_by_the_prompt_that_it_has(
     assert ran.outcome.live.means["edit_similarity"].mean == 1.0
     assert ran.outcome.candidate.means["edit_similarity"].mean < 0.5
     assert not ran.decision.accepted
+
+
+@pytest.mark.parametrize("turns", [True, False])
+async def test_another_model_is_judged_by_all_that_is_held_out(
+    store: Database,
+    settings: Settings,
+    configured: Prompt,
+    tmp_path: Path,
+    turns: bool,
+) -> None:
+    upstream = {"big": {"url": "http://big/v1", "model": "big-1"}}
+    its = Settings.model_validate(settings.model_dump(mode="json") | {"upstreams": upstream})
+    await fill(store, configured, turns=turns)
+    added = await candidates.add(store, its, "care", {}, "big")
+
+    def answer(model: str, prompt: str) -> str:
+        found = re.search(r"conversation i\d+", prompt)
+        return wanted(found[0]) if found and model == "care@1" else "something else entirely"
+
+    with serving(Stub(answer)) as stub:
+        ran = await judged(store, its, stub, added, tmp_path)
+    assert ran.outcome is not None
+    assert len(ran.outcome.dataset.rolling) == 5
+    assert ran.decision.accepted, ran.decision.reasons
+    text = (ran.outcome.folder / "report.md").read_text()
+    assert "care@1 is big-1 of upstreams.big instead of base." in text

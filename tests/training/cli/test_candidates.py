@@ -75,6 +75,26 @@ def test_json_is_for_programs(app: typer.Typer, config: Path) -> None:
     assert found["prompts"]["suggestion"]["name"] == "care@1/suggestion"
 
 
+def test_another_model_is_a_candidate_by_the_name_of_its_upstream(
+    app: typer.Typer, config: Path
+) -> None:
+    config.write_text(config.read_text() + "upstreams: {big: {url: 'http://b/v1', model: b-1}}\n")
+    given = ["candidates", "add", "care", "--model", "big", "-c", str(config), "--no-gate"]
+    done = CliRunner().invoke(app, given)
+    assert done.exit_code == 0, done.output
+    said = "care@1 is registered as a candidate: b-1 of upstreams.big instead of the base\n"
+    assert said in done.output
+    found = json.loads(CliRunner().invoke(app, [*given, "--json"]).stdout)
+    assert found["upstream"] == {"name": "big", "model": "b-1"}
+    assert (found["new"], found["changed"]) == (False, [])
+
+
+def test_neither_a_prompt_nor_a_model_is_refused(app: typer.Typer, config: Path) -> None:
+    done = CliRunner().invoke(app, ["candidates", "add", "care", "-c", str(config)])
+    assert done.exit_code == 2
+    assert "--prompt, --model or both" in done.output
+
+
 def test_a_gate_that_does_not_accept_is_status_3(
     app: typer.Typer, config: Path, tmp_path: Path
 ) -> None:

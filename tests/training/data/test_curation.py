@@ -23,6 +23,7 @@ FILLER = [
     for n in range(4)
 ]
 """Two to learn from, and two that judge."""
+ELSEWHERE = [{"step": "care@9", "outcome": "answered", "via": "upstream:big"}]
 INJECTED = [{"guard": "input.injection", "action": "flag", "kind": "injection", "score": 0.9}]
 
 
@@ -66,6 +67,8 @@ def test_an_edit_counts_whatever_the_rating_says_of_the_shown_output() -> None:
     [
         ({"rating": 0.7}, {}, "judged good or bad"),
         ({"comment": "hm"}, {}, "judged good or bad"),
+        ({"rating": 1.0}, {"steps": ELSEWHERE}, "judged good or bad"),
+        ({"rejected": True}, {"steps": ELSEWHERE}, "judged good or bad"),
         ({"edit": "x"}, {"guards": INJECTED}, "no suspected injection"),
         ({"edit": "x"}, {"conversation_id": None}, "in a conversation"),
         ({"edit": "x"}, {"conversation_id": ""}, "in a conversation"),
@@ -98,6 +101,16 @@ def test_what_teaches_nothing_is_dropped_and_counted(
 ) -> None:
     curated = curate("care", [item("a", said, **fields), *FILLER], RULES)
     assert dropped(curated) == {name: 1, "not drawn to judge": 2}
+
+
+@pytest.mark.parametrize("said", [{"edit": "x"}, {"used": True}])
+def test_what_an_agent_wrote_or_sent_of_another_model_s_text_teaches(said: dict[str, Any]) -> None:
+    assert "a" in examples(item("a", said, steps=ELSEWHERE))
+
+
+def test_what_the_engine_answered_behind_another_model_that_failed_teaches() -> None:
+    failed = [ELSEWHERE[0] | {"outcome": "failed"}, {"step": "care@1", "outcome": "answered"}]
+    assert "a" in examples(item("a", {"rating": 1.0}, steps=failed))
 
 
 def test_what_other_guards_flagged_teaches() -> None:

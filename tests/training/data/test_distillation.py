@@ -102,6 +102,19 @@ def test_a_suspected_injection_teaches_no_student(tmp_path: Path) -> None:
     assert [c.dropped for c in found.filters if c.name == "no suspected injection"] == [1]
 
 
+@pytest.mark.parametrize(("teacher", "learns"), [(None, False), ("care@7", True)])
+def test_another_model_teaches_only_as_the_teacher_that_was_named(
+    tmp_path: Path, teacher: str | None, learns: bool
+) -> None:
+    rows = teacher_rows()
+    held = held_of(rows, tmp_path)
+    via = [{"step": "care@7", "outcome": "answered", "via": "upstream:big"}]
+    rows[3] = row(3, {"rating": 1.0}, version="care@7", steps=via)
+    student = STUDENT.model_copy(update={"teacher": teacher})
+    found = distillation.curate("care", rows, RULES, student, held)
+    assert ("i3" in learned(found.train)) is learns
+
+
 def test_only_the_teacher_teaches_and_by_what_agents_kept(tmp_path: Path) -> None:
     rows = teacher_rows()
     held = held_of(rows, tmp_path)

@@ -16,6 +16,7 @@ from training.data.examples import (
     finished_or_edited,
     judged,
     label,
+    may_teach,
     plain_messages,
     redacted,
     suspected,
@@ -33,7 +34,10 @@ INTERACTION_FILTERS: tuple[tuple[str, Keep], ...] = (
     ("task", lambda i, _, rules: i.task in rules.tasks),
     ("finished or edited", lambda i, said, _: finished_or_edited(i, said)),
     ("plain text", lambda i, _, __: plain_messages(i) is not None),
-    ("judged good or bad", lambda _, said, rules: label(said, rules) is not None),
+    (
+        "judged good or bad",
+        lambda i, said, rules: label(said, rules) is not None and may_teach(i, said),
+    ),
     ("not judged both", lambda _, said, rules: not contradicts_itself(said, rules)),
     ("not empty", lambda i, said, _: bool((i.output if said.edit is None else said.edit).strip())),
 )
