@@ -122,6 +122,13 @@ class MethodNotAllowed(InvalidRequest):
     code = "method_not_allowed"
 
 
+class UpgradeRequired(InvalidRequest):
+    """The endpoint is a websocket."""
+
+    status = 426
+    code = "upgrade_required"
+
+
 class UnsupportedEncoding(InvalidRequest):
     """The body is compressed in a way that is not read."""
 

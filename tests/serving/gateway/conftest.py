@@ -21,6 +21,7 @@ from serving.admission.priority import Priorities
 from serving.api import app as api
 from serving.api import batches, config, files, fine_tuning
 from serving.api.compatible import transcriptions
+from serving.api.realtime import endpoint as realtime
 from serving.asgi import Receive, Scope, Send
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
@@ -284,6 +285,7 @@ async def site(
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     own.include_router(transcriptions.router(transcriber))
+    own.include_router(realtime.router(transcriber))
     kept = Files(
         sqlite_db,
         FileStorage(str(tmp_path / "files")),
