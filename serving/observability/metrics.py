@@ -104,8 +104,7 @@ TRANSCRIBED_SECONDS = Counter(
 )
 REALTIME_SESSIONS = Counter(
     "switchboard_realtime_sessions_total",
-    "Sessions at /v1/realtime that ended, by outcome: closed by the client, idle, drained, refused, "
-    "failed.",
+    "Sessions at /v1/realtime that ended, by outcome: closed, idle, drained, refused, failed.",
     ["outcome"],
 )
 REALTIME_SECONDS = Counter(

@@ -9,13 +9,14 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from typing import Any, Literal
+from typing import Any
 
 import orjson
 from starlette.websockets import WebSocket
 
 from serving import errors
 from serving.api.realtime import events
+from serving.api.realtime.ending import Ended, Outcome, why
 from serving.api.realtime.session import Session
 from serving.api.realtime.turn import Turn
 from serving.config.transcription.sections import Transcription
@@ -23,8 +24,6 @@ from serving.observability import metrics
 from serving.transcription.whisper import Options, Segment, Transcriber
 
 logger = logging.getLogger(__name__)
-
-Outcome = Literal["closed", "idle", "drained", "refused", "failed"]
 
 EVENT_BYTES = 15 << 20
 """OpenAI's limit of an event; uvicorn itself closes at 16 MiB."""
@@ -34,16 +33,6 @@ OUTGOING = 256
 CLOSE_S = 2.0
 WORDS_BEFORE = 40
 """So many words that were confirmed before stand before what is heard next."""
-
-
-class _Ended(Exception):
-    """The session is over."""
-
-    def __init__(self, outcome: Outcome, code: int, reason: str = "") -> None:
-        super().__init__(reason)
-        self.outcome: Outcome = outcome
-        self.code = code
-        self.reason = reason
 
 
 class Connection:
@@ -92,14 +81,14 @@ class Connection:
         tasks = [asyncio.create_task(part) for part in parts]
         try:
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            ended = _why([task.exception() for task in done])
+            ended = why([task.exception() for task in done])
         except asyncio.CancelledError:
-            await self._end(tasks, _Ended("drained", 1001, "The server stops."))
+            await self._end(tasks, Ended("drained", 1001, "The server stops."))
             raise
         await self._end(tasks, ended)
         return ended.outcome
 
-    async def _end(self, tasks: list[asyncio.Task[None]], ended: _Ended) -> None:
+    async def _end(self, tasks: list[asyncio.Task[None]], ended: Ended) -> None:
         for task in tasks:
             task.cancel()
         if ended.outcome != "closed":
@@ -114,7 +103,7 @@ class Connection:
         try:
             self._outgoing.put_nowait(event)
         except asyncio.QueueFull as exc:
-            raise _Ended("refused", 1008, "What is sent is not read.") from exc
+            raise Ended("refused", 1008, "What is sent is not read.") from exc
 
     async def _send(self, event: dict[str, Any]) -> None:
         await self._socket.send_text(orjson.dumps(event).decode())
@@ -135,7 +124,7 @@ class Connection:
         finally:
             settled.cancel()
             cut.cancel()
-        raise _Ended("drained", 1001, "The server stops.")
+        raise Ended("drained", 1001, "The server stops.")
 
     async def _settled(self) -> None:
         while self._busy or self._turn.seconds:
@@ -156,15 +145,15 @@ class Connection:
             except TimeoutError as exc:
                 if self._busy:
                     continue  # it waits for us
-                raise _Ended("idle", 1000, "Nothing was sent.") from exc
+                raise Ended("idle", 1000, "Nothing was sent.") from exc
             if message["type"] == "websocket.disconnect":
-                raise _Ended("closed", 1000)
+                raise Ended("closed", 1000)
             try:
                 self._take(events.parse(message.get("text") or "", limit))
             except events.RefusedEvent as exc:
                 self._emit(events.error(exc.error, exc.event_id))
                 if exc.error.status == 401:
-                    raise _Ended("refused", 1008, exc.error.message) from exc
+                    raise Ended("refused", 1008, exc.error.message) from exc
 
     def _take(self, event: events.ClientEvent) -> None:
         try:
@@ -287,18 +276,3 @@ class Connection:
         prompt = " ".join(before).strip() or None
         options = Options(language=session.language, prompt=prompt, words=True)
         return (await self._transcriber.transcribe(turn.pcm(), options)).segments
-
-
-def _why(failures: list[BaseException | None]) -> _Ended:
-    """Return how a session ended, by what its parts ended with."""
-    for one in failures:
-        if isinstance(one, _Ended):
-            return one
-    for one in failures:
-        if isinstance(one, OSError | RuntimeError):  # Starlette's of a client that has left
-            logger.info("a session was cut: %s", type(one).__name__)
-            return _Ended("closed", 1000)
-    for one in failures:
-        if one is not None:
-            logger.error("a session failed", exc_info=one)
-    return _Ended("failed", 1011, "The server made a mistake; it is logged.")

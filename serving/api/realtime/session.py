@@ -111,7 +111,9 @@ class Session:
     def changed(self, change: Change | OlderChange) -> Self:
         """Return the settings with what a client names in place; null clears."""
         asked, rate = change.parts()
-        named = {name: getattr(asked, name) or None for name in asked.model_fields_set}
+        named: dict[str, Any] = {
+            name: getattr(asked, name) or None for name in asked.model_fields_set
+        }
         if named.get("model") is None:
             named.pop("model", None)
         return replace(self, **named, rate=rate or self.rate)
