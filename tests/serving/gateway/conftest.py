@@ -89,6 +89,7 @@ class Site:
     reviewing: Reviewing = field(init=False)
     files: Files = field(init=False)
     libraries: Libraries = field(init=False)
+    transcriber: Transcriber = field(init=False)
     settings: Settings = field(init=False)
     prompts: dict[tuple[str, Task], Prompt] = field(init=False)
 
@@ -331,6 +332,7 @@ async def site(
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
     made.files, made.libraries, made.chains = kept, libraries, chains
+    made.transcriber = transcriber
     await models.start()
     await transcriber.start()
     await keys.start()
