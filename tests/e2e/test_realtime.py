@@ -1,4 +1,4 @@
-"""A session at /v1/realtime through HAProxy and Serve, on a server of its own with a speech model."""
+"""A session at /v1/realtime through HAProxy and Serve, on a server with a speech model."""
 
 import base64
 import json
