@@ -9,7 +9,8 @@ from starlette.websockets import WebSocket
 
 from serving import asgi, endpoints
 from serving.api.access import need
-from serving.api.realtime.connection import Connection, Outcome
+from serving.api.realtime.connection import Connection
+from serving.api.realtime.ending import Outcome
 from serving.api.realtime.session import TYPE, Session
 from serving.auth import ApiKey, Role
 from serving.config.transcription.sections import Transcription
