@@ -1,4 +1,4 @@
-"""A websocket passes the real HAProxy and Ray's reading ahead; who stops is passed by."""
+"""A websocket passes the real HAProxy and Ray's reading ahead, and so does a refusal."""
 
 import asyncio
 import json
@@ -11,10 +11,12 @@ import uvicorn
 from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
-from serving import errors, ports
+from serving import endpoints, errors, ports
 from serving.asgi import Receive, Scope, Send, deny
 from serving.cluster import haproxy
 from tests.waiting import until_async
+
+PATH = f"{endpoints.REALTIME}?intent=transcription"
 
 
 async def stopping(scope: Scope, receive: Receive, send: Send) -> None:
@@ -81,15 +83,21 @@ async def test_what_is_said_comes_through_and_a_refusal_too(address: str) -> Non
     while not await listens(address):
         assert asyncio.get_running_loop().time() < deadline, "HAProxy listens"
         await asyncio.sleep(0.05)
-    for _ in range(2):  # whichever replica comes first
-        async with connect(
-            f"ws://{address}/v1/realtime", additional_headers={"authorization": "Bearer sb-1"}
-        ) as socket:
-            for said in ("one", "x" * 100_000):
-                await socket.send(said)
-                assert await socket.recv() == said
+    mine = {"authorization": "Bearer sb-1"}
+    statuses = set()
+    for _ in range(2):  # the replicas take turns
+        try:
+            async with connect(f"ws://{address}{PATH}", additional_headers=mine) as socket:
+                for said in ("one", "x" * 100_000):
+                    await socket.send(said)
+                    assert await socket.recv() == said
+                statuses.add(101)
+        except InvalidStatus as exc:
+            statuses.add(exc.response.status_code)
+    assert statuses == {101, 503}
+    refusals = set()
+    for _ in range(2):
         with pytest.raises(InvalidStatus) as refused:
-            await connect(f"ws://{address}/v1/realtime")
-        assert refused.value.response.status_code == 401
-        error = json.loads(refused.value.response.body or b"")["error"]
-        assert error["code"] == "invalid_api_key"
+            await connect(f"ws://{address}{PATH}")
+        refusals.add(json.loads(refused.value.response.body or b"")["error"]["code"])
+    assert refusals == {"unavailable", "invalid_api_key"}
