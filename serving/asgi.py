@@ -141,6 +141,21 @@ async def send_error(send: Send, error: SwitchboardError) -> None:
     await send_json(send, error.status, errors.body(error), headers)
 
 
+async def deny(scope: Scope, send: Send, error: SwitchboardError) -> None:
+    """Refuse a websocket's handshake with an error in OpenAI's shape.
+
+    Where the server cannot send one (ASGI's extension Websocket Denial Response), it sends 403.
+    """
+    if "websocket.http.response" not in scope.get("extensions", {}):
+        await send({"type": "websocket.close", "code": 1008})
+        return
+
+    async def denied(message: Message) -> None:
+        await send({**message, "type": f"websocket.{message['type']}"})
+
+    await send_error(denied, error)
+
+
 def replay(body: bytes, receive: Receive) -> Receive:
     """A `receive` that gives `body` first and then what the client does next."""
     sent = False

@@ -9,6 +9,7 @@ INSIGHTS = "/v1/insights"
 EMBEDDINGS = "/v1/embeddings"
 RERANK = "/v1/rerank"
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
+REALTIME = "/v1/realtime"
 
 FEEDBACK = "/v1/feedback"
 EVENTS = "/v1/events"

@@ -9,6 +9,7 @@ The tree, one sentence a class::
     │   ├── ContentFiltered         400  A guard of the line refused the request.
     │   │   └── HeldForReview       400  A guard of the line asks for a person's review.
     │   ├── MethodNotAllowed        405  The endpoint takes another method.
+    │   ├── UpgradeRequired         426  The endpoint is a websocket.
     │   └── UnsupportedEncoding     415  The body is compressed in a way that is not read.
     ├── Unauthenticated             401  There is no API key, or it is unknown, expired or revoked.
     ├── PermissionDenied            403  The key's roles or LOBs do not cover this.
@@ -120,6 +121,13 @@ class MethodNotAllowed(InvalidRequest):
 
     status = 405
     code = "method_not_allowed"
+
+
+class UpgradeRequired(InvalidRequest):
+    """The endpoint is a websocket."""
+
+    status = 426
+    code = "upgrade_required"
 
 
 class UnsupportedEncoding(InvalidRequest):

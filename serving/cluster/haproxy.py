@@ -87,6 +87,8 @@ def wrapper(
         "http-request set-log-level silent",  # a line for each request, that nobody reads
         # Only a request that HAProxy holds whole can be sent again.
         f"http-request disable-l7-retry unless {asked} or METH_GET",
+        # HAProxy 2.8 hangs where it sends a websocket's handshake again after a 503.
+        f"http-request disable-l7-retry if {{ path {endpoints.REALTIME} }}",
         f"http-request wait-for-body time {BODY_S}s if METH_POST {asked}",
         # A conversation is named by a header, or by a field of a task's body.
         f"http-request set-{_CONVERSATION} {_HEADER}",

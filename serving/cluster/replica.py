@@ -23,6 +23,7 @@ from serving.alerts.reviews import ReviewNotices
 from serving.api import app, batches, config, files, fine_tuning, openapi
 from serving.api import erasures as erasure_api
 from serving.api.compatible import transcriptions
+from serving.api.realtime import endpoint as realtime
 from serving.auth import KeyRing
 from serving.batches.worker import Worker
 from serving.capture import Drainer, Journal
@@ -256,6 +257,7 @@ async def start(
     own.include_router(batches.router(db))
     own.include_router(fine_tuning.router(db, lambda: adapters.table, settings.fine_tuning))
     own.include_router(transcriptions.router(beside.transcriber))
+    own.include_router(realtime.router(beside.transcriber))
     openapi.describe(own)
     metrics_page = MetricsPage(engine.app, name, pages)
     proxies, token = settings.http.trusted_proxies, os.environ.get(TOKEN_VARIABLE)

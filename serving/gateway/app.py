@@ -37,6 +37,8 @@ from serving.config.settings import Settings
 from serving.fallback.chain import Chains
 from serving.gateway import capturing, cors, direct, request
 from serving.gateway.direct import Answer, refused
+from serving.gateway.entrance import authentication
+from serving.gateway.entrance.sockets import Sockets
 from serving.gateway.exchange import Exchange
 from serving.gateway.guarding.checks import Guarding
 from serving.gateway.inference import Inference
@@ -52,8 +54,7 @@ DRAIN_CHECK_S = 0.05
 CUT_S = 2.0
 _METRICS = frozenset({endpoints.METRICS, f"{endpoints.METRICS}/"})
 _CALLERS = (Role.SERVICE, Role.AGENT, Role.TRAINER)
-# Who calls where authentication is off or not needed.
-_ANYONE = ApiKey.anonymous()
+_ANYONE = authentication.ANYONE
 
 
 class Gateway:
@@ -132,6 +133,14 @@ class Gateway:
             replica=replica,
         )
         self._entrance = cors.opened(self._answer, settings.http.cors_origins)
+        self._sockets = Sockets(
+            api_app,
+            authenticate=self._authenticate,
+            count=lambda key: self._rates.take(key),
+            in_force=self.caller,
+            origins=lambda: self._settings.http.cors_origins,
+            saw=saw,
+        )
         self._stopping = False
         self._cut = False
         self.console: App | None = None  # it knows who asks by a session, and comes back by as_key
@@ -152,10 +161,11 @@ class Gateway:
         """Let requests in flight finish; after `limit_s` seconds cut those that have not.
 
         A stream that is cut is recorded as aborted; shadows, for which nobody waits, are cut at
-        once. With `refuse`, no new request is taken.
+        once, and so are websockets between two turns. With `refuse`, no new request is taken.
         """
         self._stopping = self._stopping or refuse
         deadline = time.monotonic() + limit_s
+        closing = asyncio.create_task(self._sockets.drain(limit_s))
         await self._shadows.stop()
         running = self._inference.running
         while running and time.monotonic() < deadline:
@@ -165,11 +175,14 @@ class Gateway:
             task.cancel()
         if running:
             await asyncio.wait(running.copy(), timeout=CUT_S)
+        await closing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; whatever goes wrong is answered in OpenAI's error shape."""
         if scope["type"] == "http":
             await self._entrance(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await self._sockets(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._engine_app(scope, receive, send)
 
@@ -284,17 +297,4 @@ class Gateway:
         await self._api_app(inner, replay(body, receive), send)
 
     async def _authenticate(self, headers: Headers) -> ApiKey:
-        if not self._settings.auth.enabled:
-            return _ANYONE
-        scheme, _, token = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-        if not token or scheme.lower() != "bearer":
-            self._keys.refuse("missing")
-            raise errors.Unauthenticated(
-                "No API key. Send `Authorization: Bearer sb-…`; make one with "
-                "`switchboard keys create`."
-            )
-        key = self._keys.lookup(token) or await self._keys.find(token)
-        if key is None:
-            self._keys.refuse("unknown")
-            raise errors.Unauthenticated("The API key is unknown, expired or revoked.")
-        return key
+        return await authentication.known(headers, self._keys, self._settings.auth.enabled)

@@ -102,6 +102,14 @@ TRANSCRIPTION_SECONDS = Histogram(
 TRANSCRIBED_SECONDS = Counter(
     "switchboard_transcribed_audio_seconds_total", "Seconds of recordings that were transcribed."
 )
+REALTIME_SESSIONS = Counter(
+    "switchboard_realtime_sessions_total",
+    "Sessions at /v1/realtime that ended, by outcome: closed, idle, drained, refused, failed.",
+    ["outcome"],
+)
+REALTIME_SECONDS = Counter(
+    "switchboard_realtime_audio_seconds_total", "Seconds of sound that sessions committed."
+)
 GUARD_ERRORS = Counter(
     "switchboard_guard_errors_total",
     "Guards that failed: their text was refused under block and review, and passed under flag.",

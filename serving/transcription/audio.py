@@ -5,6 +5,7 @@ their own sound are read, and no address is followed. How long a recording is st
 which may lie; so what is decoded is counted.
 """
 
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -17,6 +18,31 @@ RATE = 16_000
 FORMS = ("aac", "flac", "m4a", "matroska", "mov", "mp3", "mp4", "ogg", "wav", "webm")
 
 Samples = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Pcm:
+    """Sound of one channel as it is spoken: 16-bit little-endian samples.
+
+    Args:
+        data: Two bytes a sample.
+        rate: Samples a second.
+    """
+
+    data: bytes
+    rate: int
+
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return len(self.data) / (2 * self.rate)
+
+    def samples(self) -> Samples:
+        """Return its (n,) samples in [-1, 1] at Whisper's rate."""
+        given = np.frombuffer(self.data, "<i2")
+        if self.rate != RATE and given.size:
+            given = _at_whispers_rate(given, self.rate)
+        return given.astype(np.float32) / np.float32(1 << 15)
 
 
 def decode(source: IO[bytes], most_s: float) -> Samples:
@@ -49,6 +75,16 @@ def decode(source: IO[bytes], most_s: float) -> Samples:
     if not count:
         raise InvalidRequest("`file` holds no sound.", param="file")
     return np.concatenate(parts).astype(np.float32) / np.float32(1 << 15)
+
+
+def _at_whispers_rate(given: npt.NDArray[np.int16], rate: int) -> npt.NDArray[np.int16]:
+    import av
+
+    resample = av.AudioResampler(format="s16", layout="mono", rate=RATE)
+    frame = av.AudioFrame.from_ndarray(given.reshape(1, -1), format="s16", layout="mono")
+    frame.sample_rate = rate
+    made = [*resample.resample(frame), *resample.resample(None)]
+    return np.concatenate([part.to_ndarray().reshape(-1) for part in made])
 
 
 def _resampled(container: Any) -> Any:

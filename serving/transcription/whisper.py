@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from serving.config.transcription.sections import Transcription
 from serving.errors import ConfigError, DeadlineExceeded, InvalidRequest, NotFound, Overloaded
-from serving.transcription.audio import RATE, decode
+from serving.transcription.audio import RATE, Pcm, decode
 
 
 @dataclass(frozen=True)
@@ -34,11 +34,19 @@ class Options:
 
 @dataclass(frozen=True)
 class Word:
-    """A word and when it is said, in seconds."""
+    """A word and when it is said, in seconds.
+
+    Args:
+        word: Without spaces at its ends.
+        start: When it begins.
+        end: When it is over.
+        before: What is written before it: a space, or nothing, as in Japanese.
+    """
 
     word: str
     start: float
     end: float
+    before: str = " "
 
 
 @dataclass(frozen=True)
@@ -123,11 +131,20 @@ class Transcriber:
                 f"The model `{model[:128]}` does not exist; `{name}` transcribes.", param="model"
             )
 
-    async def transcribe(self, source: IO[bytes], options: Options) -> Transcript:
+    def check_language(self, language: str | None) -> None:
+        """Raise InvalidRequest where the model, which is loaded, does not know a language."""
+        _check_language(language, self._model.supported_languages)
+
+    @property
+    def idle(self) -> bool:
+        """Whether a recording would be transcribed at once."""
+        return self.settings is not None and self._running < self.settings.at_once
+
+    async def transcribe(self, source: IO[bytes] | Pcm, options: Options) -> Transcript:
         """Transcribe a recording.
 
         Args:
-            source: The upload; it is read in a thread.
+            source: The upload, which is read in a thread, or samples.
             options: What is asked.
 
         Raises:
@@ -160,11 +177,14 @@ class Transcriber:
         if not work.cancelled():
             work.exception()  # whoever gave up does not ask for it
 
-    def _work(self, source: IO[bytes], options: Options, given_up: threading.Event) -> Transcript:
+    def _work(
+        self, source: IO[bytes] | Pcm, options: Options, given_up: threading.Event
+    ) -> Transcript:
         if given_up.is_set():
             raise DeadlineExceeded("The recording waited too long.")
         _check_language(options.language, self._model.supported_languages)
-        samples = decode(source, self.configured().max_audio_s)
+        most_s = self.configured().max_audio_s
+        samples = source.samples() if isinstance(source, Pcm) else decode(source, most_s)
         heard, about = self._model.transcribe(
             samples,
             language=options.language,
@@ -190,8 +210,14 @@ def _segment(one: Any) -> Segment:
         avg_logprob=float(one.avg_logprob),
         compression_ratio=float(one.compression_ratio),
         no_speech_prob=float(one.no_speech_prob),
-        words=tuple(Word(w.word.strip(), float(w.start), float(w.end)) for w in one.words or ()),
+        words=tuple(_word(w) for w in one.words or ()),
     )
+
+
+def _word(one: Any) -> Word:
+    bare = one.word.strip()
+    before = " " if one.word[:1].isspace() else ""
+    return Word(bare, float(one.start), float(one.end), before)
 
 
 def _check_language(language: str | None, known: list[str]) -> None:

@@ -62,6 +62,7 @@ def test_every_endpoint_is_used_by_the_examples() -> None:
         endpoints.RESPONSES: "client.responses.create(",
         endpoints.EMBEDDINGS: "client.embeddings.create(",
         endpoints.TRANSCRIPTIONS: "client.audio.transcriptions.create(",
+        endpoints.REALTIME: "client.realtime.connect(",
         endpoints.MODELS: "client.models.list(",
         endpoints.FILES: "client.files.create(",
         endpoints.BATCHES: "client.batches.create(",

@@ -3,8 +3,8 @@
 import orjson
 import pytest
 
-from serving.asgi import DEPTH_LIMIT, Message, json_object, json_value, read_body
-from serving.errors import BodyTooLarge, InvalidRequest
+from serving.asgi import DEPTH_LIMIT, Message, deny, json_object, json_value, read_body
+from serving.errors import BodyTooLarge, InvalidRequest, Unauthenticated
 
 
 @pytest.mark.parametrize(
@@ -51,3 +51,22 @@ async def test_body_over_the_limit_is_refused_declared_or_not(declared: bool) ->
     headers = {b"content-length": b"1000"} if declared else {}
     with pytest.raises(BodyTooLarge):
         await read_body(headers, receive, 100)
+
+
+@pytest.mark.parametrize("extension", [True, False])
+async def test_a_handshake_is_refused_with_the_error_or_at_least_refused(extension: bool) -> None:
+    sent: list[Message] = []
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"extensions": {"websocket.http.response": {}} if extension else {}}
+    await deny(scope, send, Unauthenticated("No API key."))
+    if not extension:
+        assert sent == [{"type": "websocket.close", "code": 1008}]
+        return
+    start, body = sent
+    assert start["type"] == "websocket.http.response.start"
+    assert start["status"] == 401
+    assert (b"www-authenticate", b"Bearer") in start["headers"]
+    assert orjson.loads(body["body"])["error"]["code"] == "invalid_api_key"

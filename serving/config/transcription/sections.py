@@ -8,7 +8,7 @@ from serving.config.base import Section
 
 
 class Transcription(Section):
-    """What `/v1/audio/transcriptions` answers by."""
+    """What `/v1/audio/transcriptions` and `/v1/realtime` answer by."""
 
     model: Path = Field(
         description="Folder of a Whisper model in CTranslate2's form (`model.bin`); needs the "
@@ -27,6 +27,24 @@ class Transcription(Section):
     max_bytes: int = Field(25 << 20, ge=1, description="Bytes of a recording at most.")
     max_audio_s: float = Field(
         3600.0, gt=0, description="Seconds of a recording at most; 64 KB of memory each."
+    )
+    partial_every_s: float = Field(
+        1.0,
+        gt=0,
+        description="A session at `/v1/realtime` hears what was said again after so many seconds "
+        "of new sound.",
+    )
+    max_sessions: int = Field(
+        8, ge=1, description="Sessions at `/v1/realtime` on a replica; more is 429."
+    )
+    max_turn_s: float = Field(
+        300.0,
+        gt=0,
+        description="Seconds of sound that a session may have sent and that are not transcribed "
+        "yet; 48 KB of memory each.",
+    )
+    idle_s: float = Field(
+        60.0, gt=0, description="A session that sends nothing for so many seconds is closed."
     )
     timeout_s: float = Field(300.0, gt=0, description="Longest wait for a transcription; then 504.")
 

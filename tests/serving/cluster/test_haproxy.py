@@ -66,6 +66,7 @@ def test_haproxy_is_started_as_ray_asks_with_our_rule_and_page(
         "frontend http_frontend\n"
         "    http-request set-log-level silent\n"
         "    http-request disable-l7-retry unless { path /v1/a /v1/b } or METH_GET\n"
+        "    http-request disable-l7-retry if { path /v1/realtime }\n"
         "    http-request wait-for-body time 10s if METH_POST { path /v1/a /v1/b }\n"
         "    http-request set-var(txn.conversation) req.hdr(x-conversation-id)\n"
         "    http-request set-var(txn.conversation) req.body,json_query('$.conversation_id') "

@@ -21,6 +21,7 @@ from serving.admission.priority import Priorities
 from serving.api import app as api
 from serving.api import batches, config, files, fine_tuning
 from serving.api.compatible import transcriptions
+from serving.api.realtime import endpoint as realtime
 from serving.asgi import Receive, Scope, Send
 from serving.auth import KeyRing
 from serving.capture import Drainer, Journal
@@ -88,6 +89,7 @@ class Site:
     reviewing: Reviewing = field(init=False)
     files: Files = field(init=False)
     libraries: Libraries = field(init=False)
+    transcriber: Transcriber = field(init=False)
     settings: Settings = field(init=False)
     prompts: dict[tuple[str, Task], Prompt] = field(init=False)
 
@@ -285,6 +287,7 @@ async def site(
     )
     own.include_router(config.router(viewed, cast(Any, nothing)))
     own.include_router(transcriptions.router(transcriber))
+    own.include_router(realtime.router(transcriber))
     kept = Files(
         sqlite_db,
         FileStorage(str(tmp_path / "files")),
@@ -330,6 +333,7 @@ async def site(
     made.adapters, made.admission, made.shadows = adapters, admission, unseen
     made.settings, made.prompts, made.reviewing = settings, prompts, reviewing
     made.files, made.libraries, made.chains = kept, libraries, chains
+    made.transcriber = transcriber
     await models.start()
     await transcriber.start()
     await keys.start()

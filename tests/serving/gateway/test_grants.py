@@ -90,6 +90,7 @@ ABSENT: list[tuple[str, str, dict[str, Any]]] = [
         "/v1/audio/transcriptions",
         {"data": {"model": "whisper"}, "files": {"file": ("a.wav", b"RIFF")}},
     ),
+    ("GET", "/v1/realtime", {}),
     ("GET", "/v1/responses/{id}", {}),
     ("DELETE", "/v1/responses/{id}", {}),
     ("POST", "/v1/responses/{id}/cancel", {}),

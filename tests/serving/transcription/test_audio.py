@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from serving.errors import BodyTooLarge, InvalidRequest
-from serving.transcription.audio import RATE, decode
+from serving.transcription.audio import RATE, Pcm, decode
 
 
 def tone(seconds: float, rate: int = 8000, channels: int = 2) -> bytes:
@@ -59,3 +59,18 @@ def test_a_list_of_files_is_no_recording(tmp_path: Path) -> None:
     for text in lists:
         with pytest.raises(InvalidRequest):
             decode(io.BytesIO(text.encode()), 10)
+
+
+@pytest.mark.parametrize("rate", [16_000, 24_000])
+def test_spoken_samples_come_at_whisper_s_rate(rate: int) -> None:
+    times = np.arange(rate) / rate
+    sound = (np.sin(2 * np.pi * 440 * times) * 8000).astype("<i2")
+    said = Pcm(sound.tobytes(), rate)
+    samples = said.samples()
+    assert said.seconds == 1
+    assert samples.size == pytest.approx(RATE, abs=32)
+    assert samples.dtype == np.float32
+    assert 0.23 < float(np.abs(samples).max()) < 0.26
+    spectrum = np.abs(np.fft.rfft(samples))
+    assert int(spectrum.argmax()) == pytest.approx(440, abs=1)
+    assert Pcm(b"", rate).samples().size == 0

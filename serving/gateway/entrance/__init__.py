@@ -1,0 +1,1 @@
+"""What a request is before it is known what it asks for."""
