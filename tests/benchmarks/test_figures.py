@@ -79,6 +79,11 @@ def quoted() -> Iterator[str]:
     old = nodes["stale_after_promotion_returned"] + nodes["old_after_new"]
     lost, kept = nodes["interactions_lost"], nodes["interactions_acknowledged"]
     yield f"{old} of {nodes['answers_compared']:,} compared; {lost} of {kept:,}"
+    soak = result("chaos/soak.json")
+    yield f"{soak['failed_total']} of {soak['requests']:,}, {soak['swaps']} swaps"
+    killed = result("chaos/kill.json")["summary"].values()
+    lost, kept = (sum(one[name] for one in killed) for name in ("lost", "acknowledged"))
+    yield f"{lost} of {kept:,}; 0.8 s but for HAProxy"
     worst = max(result("judge.json")["nothing_may_be_promoted"], key=lambda case: case["rate"])
     yield percent(worst)
     hotel = result("real.json")["lines"]["hotel"]["arms"]
