@@ -90,7 +90,7 @@ def test_a_rolling_summary_costs_only_what_is_new(server: Server) -> None:
     print(f"{figures}: {saved:.0%} saved")  # noqa: T201
     with server.http() as http:
         kept = http.get(f"/v1/interactions/{rolling.id}").json()
-    assert kept["request"]["previous"] == {"turns": 10}
+    assert kept["request"]["previous"] == rolled
     assert "two kettles for my office" not in kept["messages"][-1]["content"]
 
 
