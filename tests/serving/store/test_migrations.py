@@ -103,7 +103,8 @@ async def test_interactions_from_before_fallbacks_have_no_steps(
             await connection.execute(text(f"ALTER TABLE interactions DROP COLUMN {column}"))
         await connection.execute(text('ALTER TABLE feedback DROP COLUMN "index"'))
         await connection.execute(text("ALTER TABLE audit DROP COLUMN hash"))
-        await connection.execute(text("ALTER TABLE adapter_versions DROP COLUMN prompts"))
+        for column in ("prompts", "upstream"):
+            await connection.execute(text(f"ALTER TABLE adapter_versions DROP COLUMN {column}"))
         await connection.execute(text("UPDATE alembic_version SET version_num = '0001'"))
         row = record.model_dump(exclude={"steps", "holdback", "shown_by_draw", "guards"})
         await connection.execute(insert(Interaction.__table__).values(row))

@@ -14,7 +14,7 @@ from serving.store.erasure import datasets as erased_datasets
 from serving.store.erasure import erasures
 from tests.training.data.test_repository import add, build
 from training.cli import retrain
-from training.data import dataset, repository, selection
+from training.data import coverage, dataset, repository, selection
 from training.data.dataset import Dataset
 from training.errors import DatasetError
 from training.recipe.recipe import Recipe
@@ -116,13 +116,13 @@ async def test_a_dataset_that_was_being_built_during_an_erasure_is_not_kept(
     db: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await add(db, 100, 40)
-    coverage = repository._coverage
+    known = coverage.of
 
     async def meanwhile(*args: Any) -> Any:
         await erase(db, tmp_path, "somebody")
-        return await coverage(*args)
+        return await known(*args)
 
-    monkeypatch.setattr(repository, "_coverage", meanwhile)
+    monkeypatch.setattr(coverage, "of", meanwhile)
     with pytest.raises(Conflict, match="build it again"):
         await build(db, tmp_path / "runs" / "datasets", golden_share=0.0)
     left = [r for r in await datasets.list_all(db) if r.manifest["kind"] == "feedback"]
