@@ -11,6 +11,7 @@ import pytest
 from serving.store import interactions
 from serving.store.records import InteractionRecord
 from tests.e2e.server import Server, with_registry, with_store
+from tests.waiting import until
 
 pytestmark = pytest.mark.e2e
 TEXT = (
@@ -56,7 +57,8 @@ def ask(server: Server, number: int) -> str:
 
 
 def stored(server: Server, id_: str) -> InteractionRecord:
-    found = with_store(server, lambda db: interactions.get(db, id_))
+    """The interaction, when it has been brought to the store."""
+    found = until(lambda: with_store(server, lambda db: interactions.get(db, id_)), f"no {id_}")
     assert found is not None
     return found
 
