@@ -237,9 +237,10 @@ def measure(
             for name, lob in lobs.items()
         }
         limits |= {"max_inflight": PLACES, "borrow": chosen["borrow"]}
-    target = targets.switchboard(
-        config | {"lobs": lobs, "limits": limits}, folder / setting, ports.free(), "haproxy"
-    )
+    own = folder / setting
+    own.mkdir()
+    shared = targets.Setting(config | {"lobs": lobs, "limits": limits}, [], {}, own)
+    target = targets.switchboard(shared, ports.free())
     calls: dict[tuple[str, str], Calls] = {}
     rounds = []
     cut: list[dict[str, Any]] = []
