@@ -79,6 +79,8 @@ def quoted() -> Iterator[str]:
     old = nodes["stale_after_promotion_returned"] + nodes["old_after_new"]
     lost, kept = nodes["interactions_lost"], nodes["interactions_acknowledged"]
     yield f"{old} of {nodes['answers_compared']:,} compared; {lost} of {kept:,}"
+    added = result("gateway.json")["added"]["stream: 50 /s"]["gateway"]["first_ms"]
+    yield f"{added['p50']:.1f} and {added['p99']:.1f} ms; our goal, 2 ms at p99"
     soak = result("chaos/soak.json")
     yield f"{soak['failed_total']} of {soak['requests']:,}, {soak['swaps']} swaps"
     killed = result("chaos/kill.json")["summary"].values()
