@@ -157,6 +157,7 @@ def main() -> None:
     exit_on_sigterm()
     from serving import ports
 
+    made_by = commit()  # before the flame graphs are written, which are kept in it
     names = options.targets.split(",")
     servers: list[Target] = []
     runs: list[dict[str, Any]] = []
@@ -188,7 +189,7 @@ def main() -> None:
     RESULTS.mkdir(parents=True, exist_ok=True)
     content = {"cpu_ms_per_request": table, "workload": options.workload}
     content |= {"concurrency": options.concurrency, "requests": count, "runs": runs}
-    content |= {"environment": environment(), "commit": commit(), "time": now()}
+    content |= {"environment": environment(), "commit": made_by, "time": now()}
     (RESULTS / "flames.json").write_text(json.dumps(content, indent=1) + "\n")
     for row_name in sorted({name for spent in table.values() for name in spent}):
         cells = "".join(f"{table[made].get(row_name, 0.0):>14.3f}" for made in names)
