@@ -10,7 +10,6 @@ import pytest
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 NAMES = sorted(str(file.relative_to(RESULTS)) for file in RESULTS.rglob("*.json"))
-BEFORE_COMMITS_WERE_CLEAN = {"flames.json"}
 
 
 def result(name: str) -> dict[str, Any]:
@@ -111,10 +110,4 @@ def test_a_result_says_which_commit_and_machine_made_it(name: str) -> None:
     content = result(name)
     for found in content["runs"] if list(content) == ["runs"] else [content]:
         assert found["environment"]
-        dirty = "dirty" in found["commit"]
-        assert not dirty or name in BEFORE_COMMITS_WERE_CLEAN
-
-
-@pytest.mark.parametrize("name", sorted(BEFORE_COMMITS_WERE_CLEAN))
-def test_only_what_is_known_was_made_from_changed_files(name: str) -> None:
-    assert "dirty" in result(name)["commit"], f"{name} is clean now: leave it out of the list"
+        assert "dirty" not in found["commit"]
