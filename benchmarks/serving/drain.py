@@ -21,7 +21,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import random
 import statistics
 import sys
 import tempfile
@@ -35,6 +34,7 @@ from typing import Any
 from ratios import Ratio, rotated, spread
 from results import RESULTS, write_json
 from target import ROOT
+from workloads import arrivals
 
 sys.path.append(str(Path(__file__).parents[1]))
 sys.path.append(str(ROOT))
@@ -52,16 +52,6 @@ WAYS = ("none", "polls", "batches", "polls_again")
 TOKENS = 48
 PROMPT_WORDS = 400
 FLUSH_S = 60.0
-
-
-def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Times of a Poisson process, in seconds from its start, ascending."""
-    draw = random.Random(seed)
-    found, at = [], draw.expovariate(rate)
-    while at < seconds:
-        found.append(at)
-        at += draw.expovariate(rate)
-    return found
 
 
 def payload() -> bytes:

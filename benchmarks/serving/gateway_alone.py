@@ -35,10 +35,11 @@ from typing import Any
 
 import numpy as np
 import uvloop
-from gateway_load import Client, Times, arrivals
+from gateway_load import Client, Times
 from gateway_server import TOKENS
 from ratios import rotated
 from results import RESULTS, write_json
+from workloads import arrivals
 
 sys.path.append(str(Path(__file__).parents[1]))
 from environment import commit, environment, now

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 import time
 from collections.abc import Sequence
 from typing import NamedTuple, cast
@@ -173,13 +172,3 @@ class Client:
         loop = asyncio.get_running_loop()
         _, connection = await loop.create_connection(Connection, "127.0.0.1", self._port)
         return connection
-
-
-def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Times of a Poisson process, in seconds from its start, ascending."""
-    draw = random.Random(seed)
-    found, at = [], draw.expovariate(rate)
-    while at < seconds:
-        found.append(at)
-        at += draw.expovariate(rate)
-    return found

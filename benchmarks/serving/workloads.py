@@ -10,6 +10,7 @@ prefix cache never serves one adapter's tokens to another. Every answer has exac
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -117,3 +118,13 @@ def arguments(
         *("--metric-percentiles", "50,95,99"),
         *("--goodput", f"ttft:{workload.ttft_ms}", f"e2el:{workload.e2el_ms}"),
     ]
+
+
+def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
+    """Times of a Poisson process, in seconds from its start, ascending."""
+    draw = random.Random(seed)
+    found, at = [], draw.expovariate(rate)
+    while at < seconds:
+        found.append(at)
+        at += draw.expovariate(rate)
+    return found

@@ -163,7 +163,10 @@ class Inference:
         )
         exchange.lob = asked.lob or self._adapters.table.lob_of(asked.model)
         exchange.plan = plan.of(asked, settings.lobs, self._admission.places)
-        outside = self._adapters.upstream(self._target(exchange).version) is not None
+        # Only for tools does it matter here who answers.
+        outside = bool(sent.get("tools")) and (
+            self._adapters.upstream(self._target(exchange).version) is not None
+        )
         tool_choice.check(sent, settings, exchange.lob, outside=outside)
         if asked.audience == "customer" and exchange.lob is None:
             raise InvalidRequest(
